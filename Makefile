@@ -1,0 +1,48 @@
+EXTENSION = order_timeout
+# The version stands in the control file and nowhere else.
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
+
+MODULE_big = $(EXTENSION)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
+INSTALL_PIECES = $(sort $(wildcard sql/install/*.sql))
+DATA_built = $(INSTALL_SQL)
+DATA = $(wildcard sql/upgrade/*.sql)
+
+# Sources, specs and all expected output: test/sql, test/specs, expected/.
+# pg_regress looks for expected/ in the working directory before it looks in
+# --inputdir. So does the isolation runner from 16 on (--expecteddir); in 15 it
+# looks in --outputdir, which PGXS sets to output_iso.
+# Every test creates the extension itself, and drops it.
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=.
+
+EXTRA_CLEAN = sql/$(EXTENSION)--*.sql dist
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS follows no headers on its own: a changed one rebuilds all.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+
+$(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
+	printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@
+	cat $(INSTALL_PIECES) >> $@
+
+# Half a script would look newer than its pieces.
+.DELETE_ON_ERROR:
+
+# The archive for PGXN: what is committed, and META.json with the version.
+DIST = $(EXTENSION)-$(EXTVERSION)
+
+.PHONY: dist
+dist:
+	mkdir -p dist
+	sed 's/@VERSION@/$(EXTVERSION)/g' META.json > dist/META.json
+	git archive --format=zip --prefix=$(DIST)/ --add-file=dist/META.json \
+		--output=dist/$(DIST).zip HEAD
+	rm dist/META.json

@@ -1,0 +1,335 @@
+# shellcheck shell=bash
+#
+# What every runner needs: packages, a private copy of PostgreSQL, the
+# extension built into it, servers that live in one temporary folder.
+#
+# Nothing outside that folder is written (apt packages apart): a server that
+# already runs on this machine keeps its files, its clusters and its port.
+
+set -euo pipefail
+
+OT_ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
+OT_TMP=
+OT_CHILD=
+OT_AS=()
+
+# The caller's environment must not lead us to another server, into another
+# directory or to other messages than the tests expect.
+for OT_VAR in "${!PG@}"; do
+	[[ $OT_VAR == PGMAJOR ]] || unset "$OT_VAR"
+done
+unset OT_VAR MAKEFLAGS MAKELEVEL MFLAGS DESTDIR COPT PERL5LIB PERL5OPT LANGUAGE
+export LC_ALL=C.UTF-8
+
+ot_say() { printf '%s\n' "--- $*"; }
+
+ot_die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+# ---------------------------------------------------------------- packages
+
+# The major to use: PGMAJOR, else what is installed with its headers, else
+# the distribution's own. Prints nothing when it cannot tell.
+ot_major() {
+	local pgxs major found=
+
+	if [[ -n ${PGMAJOR:-} ]]; then
+		echo "$PGMAJOR"
+		return
+	fi
+	for pgxs in /usr/lib/postgresql/*/lib/pgxs; do
+		major=${pgxs#/usr/lib/postgresql/}
+		major=${major%%/*}
+		[[ $major =~ ^[0-9]+$ && -x /usr/lib/postgresql/$major/bin/postgres ]] || continue
+		((major >= 15 && major > ${found:-0})) && found=$major
+	done
+	if [[ -z $found ]]; then
+		found=$(apt-cache depends postgresql 2>/dev/null |
+			sed -n 's/^ *Depends: postgresql-\([0-9]*\)$/\1/p')
+	fi
+	echo "$found"
+}
+
+ot_missing() {
+	local package
+	for package; do
+		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+			grep -qx installed || echo "$package"
+	done
+}
+
+# ot_as_root CMD...: apt and its configuration are all that needs root.
+ot_as_root() {
+	if ((EUID == 0)); then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+ot_apt() {
+	ot_as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+		apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null
+}
+
+# ot_packages [extra...]: sets PGMAJOR, installs what is missing.
+ot_packages() {
+	local missing
+
+	command -v apt-get >/dev/null ||
+		ot_die "this needs Debian or a system like it (apt-get): PostgreSQL 15 or later with its" \
+			"server headers, pg_cron, pgTAP and pg_prove, the Perl modules DBD::Pg and IPC::Run," \
+			"make and gcc. Elsewhere, build with 'make && make install' as for any extension."
+
+	PGMAJOR=$(ot_major)
+	if [[ -z $PGMAJOR ]]; then
+		ot_say "asking apt which PostgreSQL this distribution has"
+		ot_apt update
+		PGMAJOR=$(ot_major)
+	fi
+	[[ $PGMAJOR =~ ^(1[5-9]|[2-9][0-9])$ ]] ||
+		ot_die "PostgreSQL 15 or later is needed, this is '${PGMAJOR:-none}'; set PGMAJOR to choose"
+	export PGMAJOR
+
+	mapfile -t missing < <(ot_missing \
+		"postgresql-$PGMAJOR" "postgresql-server-dev-$PGMAJOR" \
+		"postgresql-$PGMAJOR-cron" "postgresql-$PGMAJOR-pgtap" \
+		libtap-parser-sourcehandler-pgtap-perl libdbd-pg-perl libipc-run-perl \
+		perl make gcc libc6-dev "$@")
+	((${#missing[@]} == 0)) || ot_install "${missing[@]}"
+}
+
+ot_install() {
+	local confdir=/etc/postgresql-common/createcluster.d made='' status=0
+	local conf=$confdir/order-timeout-no-cluster.conf
+
+	((EUID == 0)) || command -v sudo >/dev/null ||
+		ot_die "packages are missing; as root: apt-get install $*"
+	ot_say "installing $*"
+	ot_apt update
+
+	# An upgrade would restart the server, and somebody may be using it.
+	if apt-get -s install --no-install-recommends "$@" | grep -q "^Inst postgresql-[0-9]* \["; then
+		ot_die "installing these would upgrade a PostgreSQL server that is already here;" \
+			"do it yourself when it suits: apt-get install $*"
+	fi
+
+	# A server package creates and starts a cluster unless this says no.
+	[[ -d $confdir ]] || made=1
+	ot_as_root mkdir -p "$confdir"
+	echo 'create_main_cluster = false' | ot_as_root tee "$conf" >/dev/null
+	ot_apt install --no-install-recommends "$@" || status=$?
+	ot_as_root rm -f "$conf"
+	[[ -z $made ]] || ot_as_root rmdir --ignore-fail-on-non-empty "$confdir"
+	((status == 0)) || ot_die "apt-get could not install: $*"
+}
+
+# ---------------------------------------------------------------- processes
+
+# ot_as_user CMD...: PostgreSQL refuses to run as root. setpriv and not
+# runuser, which would stay in between and keep signals to itself.
+ot_as_user() { "${OT_AS[@]}" "$@"; }
+
+# ot_run CMD...: the same for what takes long. Bash runs a trap only after a
+# command in the foreground has ended, so this one waits for it in the
+# background, in a process group that ot_cleanup can end as a whole.
+ot_run() {
+	local status=0
+	setsid "${OT_AS[@]}" "$@" <&0 &
+	OT_CHILD=$!
+	wait "$OT_CHILD" || status=$?
+	OT_CHILD=
+	return "$status"
+}
+
+ot_end_child() {
+	[[ -n $OT_CHILD ]] || return 0
+	kill -TERM -- "-$OT_CHILD" 2>/dev/null || return 0
+	for _ in {1..100}; do
+		kill -0 -- "-$OT_CHILD" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill -KILL -- "-$OT_CHILD" 2>/dev/null || true
+}
+
+# A runner that has something to say at the very end defines ot_last_words.
+ot_on_exit() {
+	local status=$?
+	trap '' INT TERM HUP
+	set +e
+	ot_cleanup
+	if declare -F ot_last_words >/dev/null; then
+		ot_last_words "$status"
+	fi
+	exit "$status"
+}
+
+ot_cleanup() {
+	local pidfile
+
+	ot_end_child
+	[[ -n $OT_TMP && -d $OT_TMP ]] || return 0
+	cd /
+	# Tests start servers of their own; all of them live here.
+	for pidfile in "$OT_TMP"/servers/*/data/postmaster.pid; do
+		[[ -e $pidfile ]] || continue
+		ot_pg_ctl "${pidfile%/*}" -m fast -t 20 stop >/dev/null 2>&1 ||
+			ot_pg_ctl "${pidfile%/*}" -m immediate stop >/dev/null 2>&1
+	done
+	if [[ ${OT_KEEP:-0} == 1 ]]; then
+		ot_say "kept: $OT_TMP"
+	else
+		# A process that is just ending may still write a file.
+		rm -rf -- "$OT_TMP" 2>/dev/null || { sleep 1 && rm -rf -- "$OT_TMP"; }
+	fi
+	OT_TMP=
+}
+
+# ---------------------------------------------------------------- sandbox
+
+# The folder's path ends up in make rules, in postgresql.conf and in socket
+# names, which hold at most 107 bytes. Where TMPDIR is too long, has odd
+# characters or is closed to the unprivileged user, /tmp serves.
+ot_tmpdir() {
+	local base=${TMPDIR:-/tmp}
+
+	if [[ ! $base =~ ^/[A-Za-z0-9_./-]{0,49}$ ]] ||
+		! ot_as_user test -d "$base" -a -w "$base" -a -x "$base"; then
+		base=/tmp
+	fi
+	ot_as_user mktemp -d "${base%/}/ot.XXXXXX"
+}
+
+# ot_sandbox: sets and enters $OT_TMP/src. Server, pg_config and make find
+# libraries and shared files relative to their own place, so a copy of the
+# installation is an installation: 'make install' goes there.
+ot_sandbox() {
+	local system=/usr/lib/postgresql/$PGMAJOR
+
+	umask 022
+	if ((EUID == 0)); then
+		OT_AS=(setpriv --reuid=postgres --regid=postgres --init-groups --)
+	else
+		OT_AS=(env)
+	fi
+	trap ot_on_exit EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	cd /
+	OT_TMP=$(ot_tmpdir)
+	ot_as_user chmod 755 "$OT_TMP"
+	ot_as_user mkdir -p "$OT_TMP"/{usr/include,src,home,tmp,servers}
+
+	# The server's own bitcode is half of the size and serves only inlining.
+	tar -C /usr -c --exclude='lib/bitcode' \
+		"lib/postgresql/$PGMAJOR" "share/postgresql/$PGMAJOR" |
+		ot_as_user tar -C "$OT_TMP/usr" -x
+	ot_as_user ln -s /usr/include/postgresql "$OT_TMP/usr/include/postgresql"
+
+	OT_BINDIR=$OT_TMP$system/bin
+	PG_CONFIG=$OT_BINDIR/pg_config
+	[[ $("$PG_CONFIG" --pkglibdir) == "$OT_TMP$system/lib" &&
+		$("$PG_CONFIG" --sharedir) == "$OT_TMP/usr/share/postgresql/$PGMAJOR" ]] ||
+		ot_die "this PostgreSQL does not run from a copy of its installation ($PG_CONFIG)"
+
+	# HOME keeps the caller's .psqlrc, .pgpass and .proverc out.
+	export OT_TMP OT_BINDIR PG_CONFIG PGMAJOR
+	export PATH=$OT_BINDIR:$PATH HOME=$OT_TMP/home TMPDIR=$OT_TMP/tmp
+	cd "$OT_TMP/src"
+}
+
+# The project's files, NUL-separated: in a checkout what git knows or would
+# add, elsewhere (an unpacked archive) all but build products.
+ot_sources() {
+	local file list=(find . -name .git -prune -o ! -type d ! -name '*.o' ! -name '*.so' ! -name '*.bc' -print0)
+	# CI often runs as another user than the one who checked out.
+	local git=(git -c safe.directory='*')
+
+	cd -- "$OT_ROOT"
+	if [[ -e .git ]] && "${git[@]}" rev-parse --git-dir >/dev/null 2>&1; then
+		list=("${git[@]}" ls-files -coz --exclude-standard)
+	fi
+	"${list[@]}" | while IFS= read -r -d '' file; do
+		# git lists deleted files too until the deletion is committed
+		[[ ! -e $file && ! -L $file ]] || printf '%s\0' "$file"
+	done
+}
+
+# ot_build: the unprivileged user builds from a copy, so the checkout stays
+# clean and may lie where only its owner can read.
+ot_build() {
+	local log=$OT_TMP/tmp/build.log
+	local make=(make -C "$OT_TMP/src" PG_CONFIG="$PG_CONFIG")
+
+	ot_sources | tar -C "$OT_ROOT" --null -T - -c | ot_as_user tar -C "$OT_TMP/src" -x
+	[[ ${OT_WERROR:-0} != 1 ]] || make+=(COPT=-Werror)
+	ot_say "building against PostgreSQL $PGMAJOR"
+	if ! ot_run "${make[@]}" -j2 >"$log" 2>&1 || ! ot_run "${make[@]}" install >>"$log" 2>&1; then
+		cat -- "$log" >&2
+		ot_die "the build failed"
+	fi
+	grep -E 'warning:' -- "$log" || true
+}
+
+# ---------------------------------------------------------------- servers
+
+ot_pg_ctl() { ot_as_user "$OT_BINDIR/pg_ctl" -s -D "$@"; }
+
+ot_server_log() {
+	printf -- '--- the end of the log of server %s\n' "$1" >&2
+	tail -n "${2:-40}" -- "$OT_TMP/servers/$1/log" >&2 || true
+}
+
+# ot_start NAME [configuration lines...]: a new server; exports how to reach
+# it. It listens on a socket in its own folder and nowhere else; the port is
+# only part of the socket's name, and not 5432, so that a client that lost
+# PGHOST fails instead of reaching somebody's server.
+ot_start() {
+	local name=$1 dir=$OT_TMP/servers/$1
+	shift
+
+	ot_as_user mkdir "$dir"
+	ot_run "$OT_BINDIR/initdb" -D "$dir/data" -U postgres --auth=trust \
+		--encoding=UTF8 --locale=C.UTF-8 --no-sync >"$OT_TMP/initdb.log" 2>&1 || {
+		cat -- "$OT_TMP/initdb.log" >&2
+		ot_die "initdb failed"
+	}
+	{
+		ot_settings "$dir"
+		(($# == 0)) || printf '%s\n' "$@"
+	} | ot_as_user tee -a "$dir/data/postgresql.conf" >/dev/null
+	ot_pg_ctl "$dir/data" -w -l "$dir/log" start || {
+		ot_server_log "$name"
+		ot_die "server $name did not start"
+	}
+	export PGHOST=$dir PGPORT=54329 PGUSER=postgres PGDATABASE=postgres
+}
+
+# Later lines win, so the caller's come after these.
+ot_settings() {
+	cat <<-END
+		listen_addresses = ''
+		unix_socket_directories = '$1'
+		port = 54329
+		fsync = off
+		timezone = 'UTC'
+		log_timezone = 'UTC'
+		log_line_prefix = '%m [%p] %a %d '
+		shared_preload_libraries = 'pg_cron'
+		cron.database_name = 'postgres'
+		cron.host = '$1'
+	END
+}
+
+ot_stop() { ot_pg_ctl "$OT_TMP/servers/$1/data" -w -m fast stop; }
+
+ot_restart() {
+	local dir=$OT_TMP/servers/$1
+	ot_pg_ctl "$dir/data" -w -m fast -l "$dir/log" restart || {
+		ot_server_log "$1"
+		ot_die "server $1 did not restart"
+	}
+}

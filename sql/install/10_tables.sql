@@ -1,0 +1,273 @@
+-- The tables. They are written only through the functions (policies apart), so that what holds between rows
+-- (the funds identity) is kept in one place; what one row can show is a CHECK, so that no bug and no hand-written
+-- UPDATE can commit a row that breaks it.
+--
+-- There are no foreign keys on purpose: a key to a hot policy row costs a third of the insert rate, an orphan payment
+-- has no order to point at, and a dump restores in any order. funds_violations() finds rows that point nowhere.
+
+-- Nobody but the extension's owner may have a say in this schema: who owns it could replace what the functions call.
+DO $$
+BEGIN
+    IF (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.nspname = 'order_timeout')
+       <> (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION 'schema "order_timeout" exists and belongs to another role'
+            USING ERRCODE = '42501', HINT = 'Drop or rename that schema, then run CREATE EXTENSION order_timeout again.';
+    END IF;
+END
+$$;
+REVOKE ALL ON SCHEMA @extschema@ FROM PUBLIC;
+
+CREATE TABLE policies (
+    policy               text COLLATE "C" PRIMARY KEY
+                         CHECK (octet_length(policy) BETWEEN 1 AND 255 AND policy !~ '[[:cntrl:]]'),
+    pay_within           interval NOT NULL DEFAULT '30 minutes'
+                         CHECK (pay_within > interval '0' AND pay_within <= interval '1000 years'),
+    late_rule            text NOT NULL DEFAULT 'until_closed' CHECK (late_rule IN ('until_closed', 'at_deadline')),
+    on_late              text NOT NULL DEFAULT 'refund' CHECK (on_late IN ('refund', 'reopen', 'hold')),
+    refund_max_attempts  integer NOT NULL DEFAULT 10 CHECK (refund_max_attempts BETWEEN 1 AND 1000),
+    refund_backoff       interval NOT NULL DEFAULT '1 minute'
+                         CHECK (refund_backoff > interval '0' AND refund_backoff <= interval '365 days'),
+    refund_backoff_max   interval NOT NULL DEFAULT '1 day' CHECK (refund_backoff_max <= interval '365 days'),
+    refund_jitter        double precision NOT NULL DEFAULT 0.1 CHECK (refund_jitter BETWEEN 0 AND 1),
+    refund_lease         interval NOT NULL DEFAULT '5 minutes'
+                         CHECK (refund_lease > interval '0' AND refund_lease <= interval '365 days'),
+    refund_settle_within interval NOT NULL DEFAULT '14 days'
+                         CHECK (refund_settle_within > interval '0' AND refund_settle_within <= interval '1000 years'),
+    orphan_after         interval CHECK (orphan_after > interval '0' AND orphan_after <= interval '1000 years'),
+    CONSTRAINT policies_backoff_order CHECK (refund_backoff <= refund_backoff_max)
+);
+INSERT INTO policies (policy) VALUES ('default');
+
+CREATE TABLE orders (
+    order_id       text COLLATE "C" PRIMARY KEY,
+    policy         text COLLATE "C" NOT NULL,
+    state          text NOT NULL,
+    amount         bigint NOT NULL,
+    currency       text NOT NULL,
+    paid           bigint NOT NULL DEFAULT 0,
+    refunded       bigint NOT NULL DEFAULT 0,
+    refund_pending bigint NOT NULL DEFAULT 0,
+    held           bigint NOT NULL DEFAULT 0,
+    expires_at     timestamptz NOT NULL,
+    created_at     timestamptz NOT NULL,
+    settled_at     timestamptz,
+    close_reason   text,
+    metadata       jsonb,
+    CONSTRAINT orders_order_id CHECK (octet_length(order_id) BETWEEN 1 AND 255),
+    CONSTRAINT orders_currency CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT orders_sums CHECK (amount >= 0 AND paid >= 0 AND refunded >= 0 AND refund_pending >= 0 AND held >= 0),
+    -- The funds identity of one row. kept = paid - refunded - refund_pending - held.
+    CONSTRAINT orders_funds CHECK (
+        CASE state
+            WHEN 'pending' THEN paid - refunded - refund_pending - held >= 0
+                            AND paid - refunded - refund_pending - held < amount
+            WHEN 'paid' THEN paid - refunded - refund_pending - held >= 0
+                         AND paid - refunded - refund_pending - held <= amount
+            WHEN 'expired' THEN paid = refunded + refund_pending + held
+            WHEN 'cancelled' THEN paid = refunded + refund_pending + held
+            ELSE false
+        END),
+    CONSTRAINT orders_settled CHECK ((state = 'pending') = (settled_at IS NULL))
+);
+-- Only orders that can still fall due are in it, so that the sweeper's cost does not grow with the orders of the past.
+CREATE INDEX orders_due ON orders (expires_at) WHERE settled_at IS NULL;
+
+CREATE TABLE payments (
+    gateway        text COLLATE "C" NOT NULL,
+    payment_ref    text COLLATE "C" NOT NULL,
+    order_id       text COLLATE "C" NOT NULL,
+    amount         bigint NOT NULL,
+    currency       text NOT NULL,
+    paid_at        timestamptz,
+    received_at    timestamptz NOT NULL,
+    disposition    text NOT NULL,
+    late_reason    text,
+    refunded       bigint NOT NULL DEFAULT 0,
+    refund_pending bigint NOT NULL DEFAULT 0,
+    held           bigint NOT NULL DEFAULT 0,
+    held_at        timestamptz,                 -- when it was put on hold; stays when the hold is resolved
+    told_order_id  text COLLATE "C",            -- what the gateway said, when assign_orphan gave it another order
+    details        jsonb,
+    PRIMARY KEY (gateway, payment_ref),
+    CONSTRAINT payments_ids CHECK (octet_length(gateway) BETWEEN 1 AND 255
+                                   AND octet_length(payment_ref) BETWEEN 1 AND 255
+                                   AND octet_length(order_id) BETWEEN 1 AND 255),
+    CONSTRAINT payments_currency CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT payments_disposition CHECK
+        (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held')),
+    CONSTRAINT payments_late_reason CHECK (late_reason IN ('notified_late', 'paid_late')),
+    CONSTRAINT payments_sums CHECK (amount > 0 AND refunded >= 0 AND refund_pending >= 0 AND held >= 0),
+    CONSTRAINT payments_funds CHECK (refunded <= amount AND refund_pending <= amount - refunded
+                                     AND held <= amount - refunded - refund_pending),
+    CONSTRAINT payments_held CHECK ((held > 0) = (disposition = 'held'))
+);
+CREATE INDEX payments_order ON payments (order_id);
+-- What waits for an order or for a person: small, so that looking for it costs nothing.
+CREATE INDEX payments_waiting ON payments (received_at) WHERE disposition IN ('orphan', 'held');
+
+CREATE TABLE refunds (
+    refund_ref         text COLLATE "C" PRIMARY KEY,
+    order_id           text COLLATE "C" NOT NULL,
+    gateway            text COLLATE "C" NOT NULL,
+    payment_ref        text COLLATE "C" NOT NULL,
+    amount             bigint NOT NULL,
+    currency           text NOT NULL,
+    reason             text NOT NULL,
+    note               text,
+    state              text NOT NULL,
+    attempts           integer NOT NULL DEFAULT 0,
+    next_attempt_at    timestamptz,             -- of a leased refund: when the lease lapses, so that one index finds all due work
+    leased_until       timestamptz,
+    lease_token        text,
+    worker             text,
+    gateway_refund_ref text COLLATE "C",
+    last_error         text,
+    request_key        text COLLATE "C",
+    asked              bigint NOT NULL,         -- the amount that it was created with; a partial refund makes amount less
+    handed_out_at      timestamptz,             -- first time that a worker got it: from then on it is queried, never replaced
+    submitted_at       timestamptz,             -- first time that the gateway said it took it
+    replaced_by        text COLLATE "C",        -- of a reversed refund: the one that owes the money now
+    by_hand            boolean NOT NULL DEFAULT false,  -- a person paid it out another way (settle_refund)
+    attention_at       timestamptz,             -- since when a person must look
+    created_at         timestamptz NOT NULL,
+    settled_at         timestamptz,
+    CONSTRAINT refunds_ref CHECK (refund_ref ~ '^[A-Za-z0-9_-]{1,64}$'),
+    CONSTRAINT refunds_currency CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT refunds_amount CHECK (amount > 0 AND amount <= asked),
+    CONSTRAINT refunds_reason CHECK (reason IN ('late', 'surplus', 'wrong_currency', 'expired', 'cancelled', 'requested',
+                                                'orphan', 'reversed', 'external', 'chargeback')),
+    CONSTRAINT refunds_state CHECK (state IN ('pending', 'processing', 'submitted', 'unknown', 'failed',
+                                              'needs_attention', 'succeeded', 'reversed')),
+    CONSTRAINT refunds_settled CHECK ((state IN ('succeeded', 'reversed')) = (settled_at IS NOT NULL)),
+    CONSTRAINT refunds_lease CHECK ((state = 'processing') = (lease_token IS NOT NULL AND leased_until IS NOT NULL)),
+    CONSTRAINT refunds_due CHECK ((state IN ('pending', 'processing', 'submitted', 'unknown', 'failed'))
+                                  = (next_attempt_at IS NOT NULL)),
+    CONSTRAINT refunds_attention CHECK ((state = 'needs_attention') = (attention_at IS NOT NULL)),
+    CONSTRAINT refunds_attempts CHECK (attempts >= 0)
+);
+CREATE INDEX refunds_open ON refunds (next_attempt_at, gateway) WHERE settled_at IS NULL;
+CREATE INDEX refunds_payment ON refunds (gateway, payment_ref);
+CREATE INDEX refunds_request ON refunds (order_id, request_key) WHERE request_key IS NOT NULL;
+-- The gateway's own number names one refund; two rows with it would count the same money twice.
+CREATE UNIQUE INDEX refunds_gateway_refund ON refunds (gateway, gateway_refund_ref) WHERE gateway_refund_ref IS NOT NULL;
+
+CREATE SEQUENCE events_id_seq;
+CREATE TABLE events (
+    id            bigint PRIMARY KEY DEFAULT nextval('events_id_seq'),
+    aggregatetype text NOT NULL DEFAULT 'order',
+    aggregateid   text COLLATE "C" NOT NULL,
+    type          text NOT NULL,
+    payload       jsonb NOT NULL,
+    created_at    timestamptz NOT NULL
+);
+ALTER SEQUENCE events_id_seq OWNED BY events.id;
+CREATE INDEX events_aggregate ON events (aggregateid, id);
+
+-- What a gateway said that contradicts what is recorded: money may have gone twice. Nothing is overwritten; a person looks.
+CREATE SEQUENCE conflicts_conflict_id_seq;
+CREATE TABLE conflicts (
+    conflict_id        bigint PRIMARY KEY DEFAULT nextval('conflicts_conflict_id_seq'),
+    order_id           text COLLATE "C" NOT NULL,
+    gateway            text COLLATE "C" NOT NULL,
+    payment_ref        text COLLATE "C" NOT NULL,
+    refund_ref         text COLLATE "C",
+    gateway_refund_ref text COLLATE "C",
+    amount             bigint NOT NULL,         -- what the gateway says it returned, or the part of it that nothing is recorded for
+    problem            text NOT NULL,
+    created_at         timestamptz NOT NULL,
+    resolved_at        timestamptz,
+    note               text
+);
+ALTER SEQUENCE conflicts_conflict_id_seq OWNED BY conflicts.conflict_id;
+CREATE INDEX conflicts_payment ON conflicts (gateway, payment_ref);
+CREATE INDEX conflicts_open ON conflicts (created_at) WHERE resolved_at IS NULL;
+
+-- Orders whose closing failed: left alone until retry_at, so that one bad order does not hold up the others.
+CREATE TABLE set_aside (
+    order_id text COLLATE "C" PRIMARY KEY,
+    since    timestamptz NOT NULL,
+    failures integer NOT NULL,
+    retry_at timestamptz NOT NULL,
+    sqlstate text NOT NULL,
+    error    text NOT NULL
+);
+
+CREATE SEQUENCE sweeps_sweep_id_seq;
+CREATE TABLE sweeps (
+    sweep_id        bigint PRIMARY KEY DEFAULT nextval('sweeps_sweep_id_seq'),
+    pid             integer NOT NULL,
+    started_at      timestamptz NOT NULL,
+    active_at       timestamptz NOT NULL,       -- last sign of life
+    ended_at        timestamptz,                -- null: still running, or it was stopped in the middle
+    batches         bigint NOT NULL DEFAULT 0,
+    expired         bigint NOT NULL DEFAULT 0,
+    failed          bigint NOT NULL DEFAULT 0,
+    leases_returned bigint NOT NULL DEFAULT 0,
+    orphans_settled bigint NOT NULL DEFAULT 0,
+    max_lag         interval NOT NULL DEFAULT '0',  -- the latest closing: closed at, minus the deadline
+    behind          interval NOT NULL DEFAULT '0',  -- age of the oldest overdue order at active_at
+    last_error      text
+);
+ALTER SEQUENCE sweeps_sweep_id_seq OWNED BY sweeps.sweep_id;
+CREATE INDEX sweeps_started ON sweeps (started_at);
+
+SELECT pg_catalog.pg_extension_config_dump('policies', '');
+SELECT pg_catalog.pg_extension_config_dump('orders', '');
+SELECT pg_catalog.pg_extension_config_dump('payments', '');
+SELECT pg_catalog.pg_extension_config_dump('refunds', '');
+SELECT pg_catalog.pg_extension_config_dump('events', '');
+SELECT pg_catalog.pg_extension_config_dump('events_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('conflicts', '');
+SELECT pg_catalog.pg_extension_config_dump('conflicts_conflict_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('set_aside', '');
+SELECT pg_catalog.pg_extension_config_dump('sweeps', '');
+SELECT pg_catalog.pg_extension_config_dump('sweeps_sweep_id_seq', '');
+
+-- A restore brings a row `default` into a table that CREATE EXTENSION has just filled with one: the untouched seed gives way.
+-- An edited one does not: then a second `default` is a duplicate key like any other.
+CREATE FUNCTION policies_restore_default() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE order_timeout.policies p
+       SET pay_within = NEW.pay_within, late_rule = NEW.late_rule, on_late = NEW.on_late,
+           refund_max_attempts = NEW.refund_max_attempts, refund_backoff = NEW.refund_backoff,
+           refund_backoff_max = NEW.refund_backoff_max, refund_jitter = NEW.refund_jitter,
+           refund_lease = NEW.refund_lease, refund_settle_within = NEW.refund_settle_within,
+           orphan_after = NEW.orphan_after
+     WHERE p.policy = 'default'
+       AND (p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max,
+            p.refund_jitter, p.refund_lease, p.refund_settle_within)
+         = ('30 minutes', 'until_closed', 'refund', 10, '1 minute', '1 day', 0.1, '5 minutes', '14 days')
+       AND p.orphan_after IS NULL;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER restore_default BEFORE INSERT ON policies
+    FOR EACH ROW WHEN (NEW.policy = 'default') EXECUTE FUNCTION policies_restore_default();
+
+-- An order without its policy could not be closed. The lock keeps create_order from taking the policy meanwhile:
+-- it inserts the order and reads the policy in one statement, whose snapshot is newer than its lock on orders.
+CREATE FUNCTION policies_keep_used() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.policy = OLD.policy THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.policy = 'default' THEN
+        RAISE EXCEPTION 'policy "default" cannot be deleted or renamed'
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.';
+    END IF;
+    LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM order_timeout.orders o WHERE o.policy = OLD.policy) THEN
+        RAISE EXCEPTION 'policy "%" is still in use', OLD.policy
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'There are orders that follow it.',
+                  HINT = 'Change its settings instead, and give new orders another policy.';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER keep_used BEFORE DELETE OR UPDATE OF policy ON policies
+    FOR EACH ROW EXECUTE FUNCTION policies_keep_used();

@@ -1,0 +1,51 @@
+-- Refunds.
+
+CREATE FUNCTION request_refund(
+    order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL)
+RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
+AS 'MODULE_PATHNAME', 'ot_request_refund' LANGUAGE C;
+COMMENT ON FUNCTION request_refund(text, text, bigint, text, text) IS
+'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment. Outcomes: accepted, duplicate. Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
+
+CREATE FUNCTION claim_refunds(
+    worker text, max_refunds integer DEFAULT 10, lease interval DEFAULT NULL, gateway text DEFAULT NULL)
+RETURNS TABLE (refund_ref text, order_id text, gateway text, payment_ref text, amount bigint, currency text,
+               payment_amount bigint, action text, attempt integer, lease_token text, leased_until timestamptz)
+AS 'MODULE_PATHNAME', 'ot_claim_refunds' LANGUAGE C;
+COMMENT ON FUNCTION claim_refunds(text, integer, interval, text) IS
+'Leases up to max_refunds due refunds to a worker, oldest first, none to two workers; refunds whose lease lapsed are taken back. lease: how long, null for the policy''s refund_lease. gateway: only this one. action is submit the first time a refund is handed out and query ever after (ask the gateway before sending again). Commit before calling the gateway. Errors: 22023, 22004. Locks: the refunds (SKIP LOCKED).';
+
+CREATE FUNCTION complete_refund(
+    refund_ref text, result text, lease_token text DEFAULT NULL, gateway_refund_ref text DEFAULT NULL,
+    error text DEFAULT NULL, refunded_amount bigint DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT next_attempt_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_complete_refund' LANGUAGE C;
+COMMENT ON FUNCTION complete_refund(text, text, text, text, text, bigint) IS
+'Reports what the gateway did. result: succeeded (from anyone, at any time), failed, unknown, submitted, deferred, rejected (these with the current lease; failed and rejected of a submitted refund from anyone). refunded_amount (minor units, before fees): what the gateway really returned. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end), conflict (contradicts what is recorded: nothing is overwritten, see view attention). Errors: OT006 no such refund, 22023, 22003, 22004. Locks: succeeded takes the order, the payment, the refund; the others the refund.';
+
+CREATE FUNCTION retry_refund(refund_ref text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_retry_refund' LANGUAGE C;
+COMMENT ON FUNCTION retry_refund(text) IS
+'Puts a refund that needs attention back to work: same key, attempts from zero, due now. Outcomes: retried, already_due (it is open). Errors: OT005 it is at its end, OT006 no such refund, 22023, 22004. Locks: the refund.';
+
+CREATE FUNCTION settle_refund(refund_ref text, note text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_settle_refund' LANGUAGE C;
+COMMENT ON FUNCTION settle_refund(text, text) IS
+'A person paid the money out another way: a refund that needs attention becomes succeeded, with a note. Outcomes: settled, already_settled. Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
+CREATE FUNCTION reverse_refund(refund_ref text, reason text, OUT outcome text, OUT state text, OUT new_refund_ref text)
+AS 'MODULE_PATHNAME', 'ot_reverse_refund' LANGUAGE C;
+COMMENT ON FUNCTION reverse_refund(text, text) IS
+'The money is owed again, under a new key: from succeeded (the bank sent it back; the new refund needs attention) or from needs_attention (the gateway declared the key dead; the new refund is pending). Outcomes: reversed, already_reversed (same new_refund_ref). Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
+CREATE FUNCTION record_refund(
+    gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
+    OUT outcome text, OUT refund_ref text)
+AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
+COMMENT ON FUNCTION record_refund(text, text, text, bigint, text) IS
+'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It replaces refunds of that payment that were never handed out, then comes out of what is kept, then of what is held. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that; refund_ref is the part that was recorded). Errors: OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
+
+CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
+COMMENT ON FUNCTION resolve_conflict(bigint, text) IS
+'A person looked at a conflict; it leaves the view attention, the row stays. Outcomes: resolved, already_resolved. Errors: OT006 no such conflict, 22004. Locks: the conflict.';

@@ -1,0 +1,124 @@
+-- pg_cron and rights. All of it runs as the caller: what pg_cron or GRANT refuses, stays refused.
+
+CREATE FUNCTION schedule_sweeper(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    job_name := coalesce(job_name, 'order_timeout');
+    -- A lone CALL: pg_cron runs several statements as one transaction, in which sweep could not commit.
+    command := 'CALL order_timeout.sweep()';
+    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'It lives in one database, the one that cron.database_name names, and needs to be in shared_preload_libraries.',
+                  HINT = format('If it lives in another database, run there: SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                job_name, schedule, command, current_database());
+    END IF;
+    BEGIN
+        EXECUTE 'SELECT cron.schedule($1, $2, $3)' INTO jobid USING job_name, schedule, command;
+    EXCEPTION WHEN cant_change_runtime_param OR object_not_in_prerequisite_state OR feature_not_supported
+                   OR undefined_file OR undefined_table THEN
+        RAISE EXCEPTION 'pg_cron is installed but not loaded'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
+                  HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper();';
+    END;
+END
+$$;
+COMMENT ON FUNCTION schedule_sweeper(text, text) IS
+'Puts CALL order_timeout.sweep() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute (each run works through its minute, so closing does not wait for the tick). Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule.';
+
+CREATE FUNCTION unschedule_sweeper(job_name text DEFAULT 'order_timeout', OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_job bigint;
+BEGIN
+    job_name := coalesce(job_name, 'order_timeout');
+    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('If it lives in another database, run there: SELECT cron.unschedule(%L);', job_name);
+    END IF;
+    EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
+    IF found_job IS NULL THEN
+        outcome := 'not_scheduled';
+        RETURN;
+    END IF;
+    EXECUTE 'SELECT cron.unschedule($1)' USING found_job;
+    outcome := 'unscheduled';
+END
+$$;
+COMMENT ON FUNCTION unschedule_sweeper(text) IS
+'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
+
+-- What each kind of access may call; one list for grant_access and revoke_access.
+CREATE FUNCTION access_grants(access text) RETURNS SETOF text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    names text[] := CASE access
+        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                      'request_refund', 'funds', 'history']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                   'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
+                                   'schedule_sweeper', 'unschedule_sweeper']
+        END;
+BEGIN
+    IF names IS NULL THEN
+        RAISE EXCEPTION 'unknown access: %', quote_nullable(access)
+            USING ERRCODE = CASE WHEN access IS NULL THEN '22004' ELSE '22023' END,
+                  HINT = 'Use application, worker, operator or reader.';
+    END IF;
+    RETURN NEXT 'USAGE ON SCHEMA order_timeout';
+    RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
+    IF access IN ('reader', 'operator') THEN
+        RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
+                              'health', 'attention']) AS t;
+    END IF;
+    IF access = 'operator' THEN
+        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION access_grants(text) IS
+'The privileges that grant_access and revoke_access give and take for an access.';
+
+CREATE FUNCTION grant_access(role_name text, access text, OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    privilege text;
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
+    END IF;
+    FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
+        EXECUTE format('GRANT %s TO %I', privilege, role_name);
+    END LOOP;
+    outcome := 'granted';
+END
+$$;
+COMMENT ON FUNCTION grant_access(text, text) IS
+'Gives a role what it needs. access: application (orders, payments, asking for refunds), worker (claiming and completing refunds), operator (everything, policies too), reader (tables, views, proof). Safe to repeat. Outcome: granted. Errors: 22023 unknown access, 42704 no such role, 22004.';
+
+CREATE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    privilege text;
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
+    END IF;
+    FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
+        EXECUTE format('REVOKE %s FROM %I', privilege, role_name);
+    END LOOP;
+    outcome := 'revoked';
+END
+$$;
+COMMENT ON FUNCTION revoke_access(text, text) IS
+'Takes from a role what grant_access gave it for that access. What two kinds of access share goes too: grant the other one again. Safe to repeat. Outcome: revoked. Errors: 22023 unknown access, 42704 no such role, 22004.';

@@ -1,0 +1,57 @@
+-- What an operator looks at.
+
+CREATE VIEW health AS
+SELECT o.pending,
+       o.overdue,
+       o.oldest_overdue,
+       r.refunds_by_state,
+       m.owed_by_currency,
+       r.oldest_refund_owed,
+       (SELECT count(*) FROM refunds x WHERE x.settled_at IS NULL AND x.state = 'needs_attention') AS refunds_needing_attention,
+       (SELECT count(*) FROM payments p WHERE p.disposition = 'held') AS payments_held,
+       (SELECT count(*) FROM payments p
+         WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
+       (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL) AS orders_set_aside,
+       (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
+       w.active_at AS last_sweep,
+       w.behind AS last_sweep_lag
+FROM (SELECT count(*) AS pending,
+             count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS overdue,
+             clock_timestamp() - min(expires_at) FILTER (WHERE expires_at <= clock_timestamp()) AS oldest_overdue
+        FROM orders WHERE settled_at IS NULL) o
+CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_state,
+                   clock_timestamp() - min(s.oldest) AS oldest_refund_owed
+              FROM (SELECT state, count(*) AS n, min(created_at) AS oldest
+                      FROM refunds WHERE settled_at IS NULL GROUP BY state) s) r
+CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.currency, s.owed), '{}') AS owed_by_currency
+              FROM (SELECT currency, sum(amount) AS owed
+                      FROM refunds WHERE settled_at IS NULL GROUP BY currency) s) m
+LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w ON true;
+COMMENT ON VIEW health IS
+'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs a person, the last sweep''s last sign of life and how far behind it was.';
+
+CREATE VIEW attention AS
+SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
+       r.amount, r.currency, r.attention_at AS since,
+       coalesce(r.last_error, r.note, r.reason) AS why,
+       'retry_refund, settle_refund, reverse_refund or complete_refund' AS resolved_by
+  FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
+UNION ALL
+SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
+       'a late payment waits for a decision (' || p.late_reason || ')', 'resolve_held'
+  FROM payments p WHERE p.disposition = 'held'
+UNION ALL
+SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
+       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan'
+  FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
+UNION ALL
+SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
+       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
+  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL
+UNION ALL
+SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
+       c.problem, 'resolve_conflict'
+  FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
+ WHERE c.resolved_at IS NULL;
+COMMENT ON VIEW attention IS
+'Everything that waits for a person: kind (needs_attention, held, orphan, set_aside, conflict), the ids, since when, why, and which function resolves it.';

@@ -1,0 +1,298 @@
+/*
+ * api_args.c
+ *    Arguments as the SQL functions take them, and answers as they give them.
+ *
+ * Only what holds for a repeat of a call as well is checked here, so that a repeat is recognised before anything that
+ * time may have changed: a deadline that lay in the future the first time, a state, a policy.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "api_args.h"
+#include "compat.h"
+
+#define MAX_ID_BYTES 255
+#define MAX_YEARS 1000
+
+static void
+bad_value(const char *name, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid %s: %s", name, why)));
+}
+
+static void
+require(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/* Text. */
+
+/* C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
+static bool
+has_control_character(const char *text)
+{
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+
+	for (const unsigned char *byte = (const unsigned char *) text; *byte; byte++)
+		if (*byte < 0x20 || *byte == 0x7f || (utf8 && byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f))
+			return true;
+	return false;
+}
+
+char *
+ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	char	   *id;
+
+	require(fcinfo, n, name);
+	id = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (id[0] == '\0')
+		bad_value(name, "it is empty");
+	if (strlen(id) > MAX_ID_BYTES)
+		bad_value(name, "it is longer than 255 bytes");
+	if (has_control_character(id))
+		bad_value(name, "it contains a control character");
+	return id;
+}
+
+char *
+ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	return PG_ARGISNULL(n) ? NULL : ot_get_id(fcinfo, n, name);
+}
+
+char *
+ot_get_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	require(fcinfo, n, name);
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+char *
+ot_get_text_or_null(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+char *
+ot_get_currency(FunctionCallInfo fcinfo, int n)
+{
+	char	   *currency;
+
+	require(fcinfo, n, "currency");
+	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
+		bad_value("currency", "it must be three capital letters (ISO 4217)");
+	return currency;
+}
+
+int
+ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const *words)
+{
+	char	   *word;
+	int			index;
+
+	require(fcinfo, n, name);
+	word = text_to_cstring(PG_GETARG_TEXT_PP(n));
+	index = ot_word_find(words, word);
+	if (index < 0)
+	{
+		StringInfoData known;
+
+		initStringInfo(&known);
+		for (int i = 0; words[i] != NULL; i++)
+			appendStringInfo(&known, "%s%s", i == 0 ? "" : ", ", words[i]);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s: \"%s\"", name, word),
+				 errhint("Use one of: %s.", known.data)));
+	}
+	return index;
+}
+
+Jsonb *
+ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
+}
+
+/* Numbers. */
+
+int64
+ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
+{
+	int64		amount;
+
+	require(fcinfo, n, name);
+	amount = PG_GETARG_INT64(n);
+	if (amount < least)
+		bad_value(name, least == 0 ? "it is negative" : "it must be greater than zero");
+	return amount;
+}
+
+int64
+ot_get_amount_or_zero(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	return PG_ARGISNULL(n) ? 0 : ot_get_amount(fcinfo, n, name, 1);
+}
+
+int
+ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, int most)
+{
+	int			count = PG_ARGISNULL(n) ? by_default : PG_GETARG_INT32(n);
+
+	if (count < 1 || count > most)
+		bad_value(name, psprintf("it must be between 1 and %d", most));
+	return count;
+}
+
+/* Times. */
+
+TimestampTz
+ot_get_time_or_none(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	TimestampTz earliest = (TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	TimestampTz latest = (TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	TimestampTz time;
+
+	if (PG_ARGISNULL(n))
+		return OT_NO_TIME;
+	time = PG_GETARG_TIMESTAMPTZ(n);
+	if (time < earliest || time >= latest)
+		bad_value(name, "it must lie between the years 1970 and 9999");
+	return time;
+}
+
+TimestampTz
+ot_get_time(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	require(fcinfo, n, name);
+	return ot_get_time_or_none(fcinfo, n, name);
+}
+
+static bool
+is_beyond(int64 value, int64 limit)
+{
+	return value > limit || value < -limit;
+}
+
+/* Bounded field by field first, so that adding them up cannot overflow. */
+Interval *
+ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Interval   *interval;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	interval = PG_GETARG_INTERVAL_P(n);
+	if (OT_INTERVAL_NOT_FINITE(interval) ||
+		is_beyond(interval->month, MAX_YEARS * MONTHS_PER_YEAR) ||
+		is_beyond(interval->day, MAX_YEARS * 366) ||
+		is_beyond(interval->time, MAX_YEARS * 366 * USECS_PER_DAY))
+		bad_value(name, "it is longer than 1000 years");
+	if (interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY <= 0)
+		bad_value(name, "it must be greater than zero");
+	return interval;
+}
+
+int64
+ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default, int64 most)
+{
+	Interval   *interval = ot_get_interval_or_null(fcinfo, n, name);
+	int64		usecs;
+
+	if (interval == NULL)
+		return by_default;
+	usecs = interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+	if (usecs > most)
+		bad_value(name, "it is too long");
+	return usecs;
+}
+
+/* Answers. */
+
+static void
+put(Answer *answer, Datum value, bool isnull)
+{
+	Assert(answer->count < OT_MAX_COLUMNS);
+	answer->values[answer->count] = value;
+	answer->nulls[answer->count] = isnull;
+	answer->count++;
+}
+
+void
+ot_put_text(Answer *answer, const char *value)
+{
+	put(answer, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+ot_put_int8(Answer *answer, int64 value)
+{
+	put(answer, Int64GetDatum(value), false);
+}
+
+void
+ot_put_int4(Answer *answer, int32 value)
+{
+	put(answer, Int32GetDatum(value), false);
+}
+
+void
+ot_put_bool(Answer *answer, bool value)
+{
+	put(answer, BoolGetDatum(value), false);
+}
+
+void
+ot_put_time(Answer *answer, TimestampTz value)
+{
+	put(answer, TimestampTzGetDatum(value), value == OT_NO_TIME);
+}
+
+void
+ot_put_null(Answer *answer)
+{
+	put(answer, (Datum) 0, true);
+}
+
+Datum
+ot_return(FunctionCallInfo fcinfo, const Answer *answer)
+{
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+	{
+		fcinfo->isnull = answer->nulls[0];
+		return answer->values[0];
+	}
+	if (desc->natts != answer->count)
+		elog(ERROR, "answer has %d columns, the function %d", answer->count, desc->natts);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), (Datum *) answer->values, (bool *) answer->nulls));
+}
+
+void
+ot_begin_rows(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, 0);
+}
+
+void
+ot_return_row(FunctionCallInfo fcinfo, const Answer *answer)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, (Datum *) answer->values, (bool *) answer->nulls);
+}

@@ -1,0 +1,143 @@
+/*
+ * api_order.c
+ *    SQL functions about orders and payments: arguments and answers, no logic.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "api_args.h"
+#include "orphan.h"
+#include "settle.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(ot_create_order);
+PG_FUNCTION_INFO_V1(ot_record_payment);
+PG_FUNCTION_INFO_V1(ot_cancel_order);
+PG_FUNCTION_INFO_V1(ot_expire_order);
+PG_FUNCTION_INFO_V1(ot_extend_order);
+PG_FUNCTION_INFO_V1(ot_resolve_held);
+PG_FUNCTION_INFO_V1(ot_refund_orphan);
+PG_FUNCTION_INFO_V1(ot_assign_orphan);
+
+static void
+put_state(Answer *answer, const Order *order)
+{
+	ot_put_text(answer, order ? ot_order_states[order->state] : NULL);
+}
+
+static Datum
+return_order(FunctionCallInfo fcinfo, OrderAnswer from, bool with_deadline)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	put_state(&answer, from.order);
+	if (with_deadline)
+		ot_put_time(&answer, from.order->expires_at);
+	return ot_return(fcinfo, &answer);
+}
+
+static Datum
+return_payment(FunctionCallInfo fcinfo, PayAnswer from)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	put_state(&answer, from.order);
+	ot_put_text(&answer, ot_dispositions[from.disposition]);
+	ot_put_text(&answer, from.refund_ref);
+	if (from.refund_ref != NULL)
+		ot_put_int8(&answer, from.refund_amount);
+	else
+		ot_put_null(&answer);
+	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_create_order(PG_FUNCTION_ARGS)
+{
+	OrderTerms	terms;
+
+	terms.order_id = ot_get_id(fcinfo, 0, "order_id");
+	terms.amount = ot_get_amount(fcinfo, 1, "amount", 0);
+	terms.currency = ot_get_currency(fcinfo, 2);
+	terms.expires_in = ot_get_interval_or_null(fcinfo, 3, "expires_in");
+	terms.expires_at = ot_get_time_or_none(fcinfo, 4, "expires_at");
+	terms.policy = ot_get_id_or_null(fcinfo, 5, "policy");
+	terms.metadata = ot_get_jsonb_or_null(fcinfo, 6);
+	if (terms.policy == NULL)
+		terms.policy = "default";
+	return return_order(fcinfo, ot_order_create(&terms), true);
+}
+
+Datum
+ot_record_payment(PG_FUNCTION_ARGS)
+{
+	Payment    *payment = palloc0(sizeof(Payment));
+
+	payment->order_id = ot_get_id(fcinfo, 0, "order_id");
+	payment->gateway = ot_get_id(fcinfo, 1, "gateway");
+	payment->payment_ref = ot_get_id(fcinfo, 2, "payment_ref");
+	payment->funds.paid = ot_get_amount(fcinfo, 3, "amount", 1);
+	payment->currency = ot_get_currency(fcinfo, 4);
+	payment->paid_at = ot_get_time_or_none(fcinfo, 5, "paid_at");
+	payment->details = ot_get_jsonb_or_null(fcinfo, 6);
+	payment->held_at = OT_NO_TIME;
+	return return_payment(fcinfo, ot_payment_record(payment));
+}
+
+Datum
+ot_cancel_order(PG_FUNCTION_ARGS)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+
+	return return_order(fcinfo, ot_order_cancel(order_id, ot_get_text_or_null(fcinfo, 1)), false);
+}
+
+Datum
+ot_expire_order(PG_FUNCTION_ARGS)
+{
+	return return_order(fcinfo, ot_order_expire(ot_get_id(fcinfo, 0, "order_id")), false);
+}
+
+Datum
+ot_extend_order(PG_FUNCTION_ARGS)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+
+	return return_order(fcinfo, ot_order_extend(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
+}
+
+Datum
+ot_resolve_held(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+	Decision	decision = ot_get_word(fcinfo, 2, "decision", ot_decisions);
+
+	return return_order(fcinfo, ot_payment_resolve_held(gateway, payment_ref, decision), false);
+}
+
+Datum
+ot_refund_orphan(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+	OrphanAnswer from = ot_orphan_refund(gateway, payment_ref);
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, from.refund_ref);
+	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_assign_orphan(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+
+	return return_payment(fcinfo, ot_orphan_assign(gateway, payment_ref, ot_get_id(fcinfo, 2, "order_id")));
+}

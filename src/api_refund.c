@@ -1,0 +1,171 @@
+/*
+ * api_refund.c
+ *    SQL functions about refunds: arguments and answers, no logic.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/timestamp.h"
+
+#include "api_args.h"
+#include "refund.h"
+
+#define MAX_CLAIM 10000
+#define MAX_LEASE (365 * USECS_PER_DAY)
+
+PG_FUNCTION_INFO_V1(ot_request_refund);
+PG_FUNCTION_INFO_V1(ot_claim_refunds);
+PG_FUNCTION_INFO_V1(ot_complete_refund);
+PG_FUNCTION_INFO_V1(ot_retry_refund);
+PG_FUNCTION_INFO_V1(ot_settle_refund);
+PG_FUNCTION_INFO_V1(ot_reverse_refund);
+PG_FUNCTION_INFO_V1(ot_record_refund);
+PG_FUNCTION_INFO_V1(ot_resolve_conflict);
+
+/* What record_refund may say of money that went back without us. */
+static const char *const external_reasons[] = {"external", "chargeback", NULL};
+
+Datum
+ot_request_refund(PG_FUNCTION_ARGS)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+	char	   *request_key = ot_get_id(fcinfo, 1, "request_key");
+	int64		amount = ot_get_amount_or_zero(fcinfo, 2, "amount");
+	char	   *reason = ot_get_text_or_null(fcinfo, 3);
+	char	   *payment_ref = ot_get_id_or_null(fcinfo, 4, "payment_ref");
+	const char *outcome;
+	List	   *refunds = ot_refund_request(order_id, request_key, amount, reason, payment_ref, &outcome);
+	ListCell   *cell;
+
+	ot_begin_rows(fcinfo);
+	foreach(cell, refunds)
+	{
+		Refund	   *refund = lfirst(cell);
+		Answer		answer = {0};
+
+		ot_put_text(&answer, outcome);
+		ot_put_text(&answer, refund->refund_ref);
+		ot_put_text(&answer, refund->gateway);
+		ot_put_text(&answer, refund->payment_ref);
+		ot_put_int8(&answer, refund->asked);
+		ot_return_row(fcinfo, &answer);
+	}
+	return (Datum) 0;
+}
+
+Datum
+ot_claim_refunds(PG_FUNCTION_ARGS)
+{
+	char	   *worker = ot_get_id(fcinfo, 0, "worker");
+	int			max_refunds = ot_get_count(fcinfo, 1, "max_refunds", 10, MAX_CLAIM);
+	int64		lease = ot_get_usecs(fcinfo, 2, "lease", 0, MAX_LEASE);
+	char	   *gateway = ot_get_id_or_null(fcinfo, 3, "gateway");
+	List	   *claimed = ot_refund_claim(worker, max_refunds, lease, gateway);
+	ListCell   *cell;
+
+	ot_begin_rows(fcinfo);
+	foreach(cell, claimed)
+	{
+		ClaimedRefund *claim = lfirst(cell);
+		Refund	   *refund = claim->refund;
+		Answer		answer = {0};
+
+		ot_put_text(&answer, refund->refund_ref);
+		ot_put_text(&answer, refund->order_id);
+		ot_put_text(&answer, refund->gateway);
+		ot_put_text(&answer, refund->payment_ref);
+		ot_put_int8(&answer, refund->amount);
+		ot_put_text(&answer, refund->currency);
+		ot_put_int8(&answer, claim->payment_amount);
+		ot_put_text(&answer, claim->action);
+		ot_put_int4(&answer, refund->attempts + 1);
+		ot_put_text(&answer, refund->lease_token);
+		ot_put_time(&answer, refund->leased_until);
+		ot_return_row(fcinfo, &answer);
+	}
+	return (Datum) 0;
+}
+
+Datum
+ot_complete_refund(PG_FUNCTION_ARGS)
+{
+	RefundReport report;
+	RefundAnswer from;
+	Answer		answer = {0};
+
+	report.refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
+	report.result = ot_get_word(fcinfo, 1, "result", ot_refund_results);
+	report.lease_token = ot_get_text_or_null(fcinfo, 2);
+	report.gateway_refund_ref = ot_get_id_or_null(fcinfo, 3, "gateway_refund_ref");
+	report.error = ot_get_text_or_null(fcinfo, 4);
+	report.refunded_amount = ot_get_amount_or_zero(fcinfo, 5, "refunded_amount");
+	from = ot_refund_complete(&report);
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_refund_states[from.state]);
+	ot_put_time(&answer, from.next_attempt_at);
+	return ot_return(fcinfo, &answer);
+}
+
+static Datum
+return_outcome_and_state(FunctionCallInfo fcinfo, RefundAnswer from)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_refund_states[from.state]);
+	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_retry_refund(PG_FUNCTION_ARGS)
+{
+	return return_outcome_and_state(fcinfo, ot_refund_retry(ot_get_id(fcinfo, 0, "refund_ref")));
+}
+
+Datum
+ot_settle_refund(PG_FUNCTION_ARGS)
+{
+	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
+
+	return return_outcome_and_state(fcinfo, ot_refund_settle(refund_ref, ot_get_text(fcinfo, 1, "note")));
+}
+
+Datum
+ot_reverse_refund(PG_FUNCTION_ARGS)
+{
+	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
+	RefundAnswer from = ot_refund_reverse(refund_ref, ot_get_text(fcinfo, 1, "reason"));
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_refund_states[from.state]);
+	ot_put_text(&answer, from.refund_ref);
+	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_record_refund(PG_FUNCTION_ARGS)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+	char	   *gateway_refund_ref = ot_get_id(fcinfo, 2, "gateway_refund_ref");
+	int64		amount = ot_get_amount(fcinfo, 3, "amount", 1);
+	int			reason = PG_ARGISNULL(4) ? 0 : ot_get_word(fcinfo, 4, "reason", external_reasons);
+	RefundAnswer from = ot_refund_record(gateway, payment_ref, gateway_refund_ref, amount,
+										 reason == 0 ? REASON_EXTERNAL : REASON_CHARGEBACK);
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, from.refund_ref);
+	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_resolve_conflict(PG_FUNCTION_ARGS)
+{
+	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
+	Answer		answer = {0};
+
+	ot_put_text(&answer, ot_conflict_resolve(conflict_id, ot_get_text_or_null(fcinfo, 1)));
+	return ot_return(fcinfo, &answer);
+}

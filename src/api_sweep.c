@@ -1,0 +1,48 @@
+/*
+ * api_sweep.c
+ *    The sweeper's SQL procedure and function: arguments and answers, no logic.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "nodes/parsenodes.h"
+#include "utils/timestamp.h"
+
+#include "api_args.h"
+#include "sweep.h"
+
+#define MAX_BATCH 100000
+#define MAX_RUN (365 * USECS_PER_DAY)
+
+PG_FUNCTION_INFO_V1(ot_sweep_procedure);
+PG_FUNCTION_INFO_V1(ot_sweep_function);
+
+Datum
+ot_sweep_procedure(PG_FUNCTION_ARGS)
+{
+	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
+	int			batch_size = ot_get_count(fcinfo, 1, "batch_size", 1000, MAX_BATCH);
+	int64		poll_interval = ot_get_usecs(fcinfo, 2, "poll_interval", USECS_PER_SEC / 10, USECS_PER_HOUR);
+	CallContext *call = (CallContext *) fcinfo->context;
+
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("sweep cannot run inside a transaction block or a function"),
+				 errdetail("It commits after every batch."),
+				 errhint("CALL order_timeout.sweep() alone, or use SELECT * FROM order_timeout.sweep_once().")));
+	ot_sweep(run_for, batch_size, poll_interval);
+	return (Datum) 0;
+}
+
+Datum
+ot_sweep_function(PG_FUNCTION_ARGS)
+{
+	SweepRun	run = ot_sweep_once(ot_get_count(fcinfo, 0, "max_orders", 1000, MAX_BATCH));
+	Answer		answer = {0};
+
+	ot_put_int8(&answer, run.expired);
+	ot_put_int8(&answer, run.failed);
+	ot_put_int8(&answer, run.leases_returned);
+	return ot_return(fcinfo, &answer);
+}

@@ -1,0 +1,24 @@
+/*
+ * compat.h
+ *    What differs between PostgreSQL 15, 17 and 18. The only file that asks for PG_VERSION_NUM.
+ */
+#ifndef OT_COMPAT_H
+#define OT_COMPAT_H
+
+#include "postgres.h"
+
+#include "storage/proc.h"
+#include "utils/timestamp.h"
+
+#if PG_VERSION_NUM < 150000
+#error "order_timeout needs PostgreSQL 15 or later"
+#endif
+
+/* 17 knows infinite intervals, and a timeout for the whole transaction. */
+#if PG_VERSION_NUM >= 170000
+#define OT_INTERVAL_NOT_FINITE(i) INTERVAL_NOT_FINITE(i)
+#else
+#define OT_INTERVAL_NOT_FINITE(i) (false)
+#endif
+
+#endif

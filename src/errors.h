@@ -1,0 +1,23 @@
+/*
+ * errors.h
+ *    The SQLSTATEs of the contract, section 6.
+ */
+#ifndef OT_ERRORS_H
+#define OT_ERRORS_H
+
+#include "postgres.h"
+
+#define OT_NO_SUCH_ORDER         MAKE_SQLSTATE('O', 'T', '0', '0', '1')
+#define OT_ORDER_DIFFERS         MAKE_SQLSTATE('O', 'T', '0', '0', '2')
+#define OT_PAYMENT_DIFFERS       MAKE_SQLSTATE('O', 'T', '0', '0', '3')
+#define OT_MORE_THAN_KEPT        MAKE_SQLSTATE('O', 'T', '0', '0', '4')
+#define OT_WRONG_STATE           MAKE_SQLSTATE('O', 'T', '0', '0', '5')
+#define OT_NO_SUCH_REFUND        MAKE_SQLSTATE('O', 'T', '0', '0', '6')
+#define OT_REQUEST_KEY_DIFFERS   MAKE_SQLSTATE('O', 'T', '0', '0', '7')
+#define OT_NO_SUCH_POLICY        MAKE_SQLSTATE('O', 'T', '0', '0', '8')
+#define OT_NO_SUCH_PAYMENT       MAKE_SQLSTATE('O', 'T', '0', '0', '9')
+
+extern void ot_no_such_order(const char *order_id) pg_attribute_noreturn();
+extern void ot_no_such_payment(const char *gateway, const char *payment_ref) pg_attribute_noreturn();
+
+#endif

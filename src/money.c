@@ -1,0 +1,124 @@
+/*
+ * money.c
+ *    The only place where money is added.
+ *
+ * Invariant: every sum is checked for overflow, and no bucket ever falls below zero. A bucket that would is a
+ * contradiction between rows, so it stops the transaction instead of being repaired in silence.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+
+#include "money.h"
+
+int64
+ot_money_add(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (pg_add_s64_overflow(a, b, &sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("sum of money is out of range"),
+				 errdetail("%lld plus %lld does not fit into bigint.", (long long) a, (long long) b)));
+	return sum;
+}
+
+int64
+ot_money_subtract(int64 a, int64 b)
+{
+	int64		difference;
+
+	if (pg_sub_s64_overflow(a, b, &difference))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("sum of money is out of range"),
+				 errdetail("%lld minus %lld does not fit into bigint.", (long long) a, (long long) b)));
+	return difference;
+}
+
+bool
+ot_money_accumulate(int64 *sum, int64 by)
+{
+	int64		total;
+
+	if (pg_add_s64_overflow(*sum, by, &total))
+		return false;
+	*sum = total;
+	return true;
+}
+
+int64
+ot_kept(const Funds *funds)
+{
+	int64		kept = ot_money_subtract(funds->paid, funds->refunded);
+
+	kept = ot_money_subtract(kept, funds->refund_pending);
+	return ot_money_subtract(kept, funds->held);
+}
+
+bool
+ot_counts(const Payment *payment)
+{
+	return payment->disposition != PAYMENT_ORPHAN && payment->disposition != PAYMENT_WRONG_CURRENCY;
+}
+
+void
+ot_funds_join(Order *order, const Payment *payment)
+{
+	order->funds.paid = ot_money_add(order->funds.paid, payment->funds.paid);
+	order->funds.refunded = ot_money_add(order->funds.refunded, payment->funds.refunded);
+	order->funds.refund_pending = ot_money_add(order->funds.refund_pending, payment->funds.refund_pending);
+	order->funds.held = ot_money_add(order->funds.held, payment->funds.held);
+}
+
+static void
+change_bucket(Funds *funds, Bucket bucket, int64 by)
+{
+	int64	   *sum = NULL;
+
+	switch (bucket)
+	{
+		case KEPT:				/* what is in no other bucket */
+			break;
+		case HELD:
+			sum = &funds->held;
+			break;
+		case OWED:
+			sum = &funds->refund_pending;
+			break;
+		case RETURNED:
+			sum = &funds->refunded;
+			break;
+	}
+	if (sum == NULL)
+		return;
+	*sum = ot_money_add(*sum, by);
+	if (*sum < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("order, payment and refund rows disagree about the money"),
+				 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+}
+
+static void
+move(Funds *funds, Bucket from, Bucket to, int64 amount)
+{
+	change_bucket(funds, from, -amount);
+	change_bucket(funds, to, amount);
+	if (ot_kept(funds) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("order, payment and refund rows disagree about the money"),
+				 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+}
+
+void
+ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount)
+{
+	Assert(amount >= 0 && from != to);
+
+	move(&payment->funds, from, to, amount);
+	if (order != NULL && ot_counts(payment))
+		move(&order->funds, from, to, amount);
+}

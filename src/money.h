@@ -1,0 +1,36 @@
+/*
+ * money.h
+ *    The only place where money is added.
+ */
+#ifndef OT_MONEY_H
+#define OT_MONEY_H
+
+#include "rows.h"
+
+typedef enum Bucket
+{
+	KEPT,
+	HELD,
+	OWED,						/* refund_pending */
+	RETURNED					/* refunded */
+} Bucket;
+
+extern int64 ot_money_add(int64 a, int64 b);
+extern int64 ot_money_subtract(int64 a, int64 b);
+
+/* For the proof, which reports instead of failing: false, and the sum unchanged, if it does not fit. */
+extern bool ot_money_accumulate(int64 *sum, int64 by);
+
+/* What is neither owed back, nor given back, nor held. */
+extern int64 ot_kept(const Funds *funds);
+
+/* Whether the payment's money is part of its order's sums. */
+extern bool ot_counts(const Payment *payment);
+
+/* Takes a payment into its order's sums, with whatever became of it so far. */
+extern void ot_funds_join(Order *order, const Payment *payment);
+
+/* Moves money of a payment, and of its order if the payment counts there (order may be NULL). */
+extern void ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount);
+
+#endif

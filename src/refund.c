@@ -1,0 +1,863 @@
+/*
+ * refund.c
+ *    The life of a refund: from an obligation to money that is back. Refund states change in this file only.
+ *
+ *    (owe, request)                       claim
+ *         |                 +---------------------------------+
+ *         v                 |                                 v
+ *      pending ------------>+                             processing
+ *         ^                 ^                                 |
+ *         | retry           |         failed, unknown,        |
+ *         |                 +---- submitted, (pending) <------+  complete, lease lapsed
+ *         |                            |                      |
+ *  needs_attention <-------------------+----------------------+  rejected, too many attempts, too long submitted
+ *         |      any open state
+ *         |           | succeeded (from anyone, at any time), settle (by hand, from needs_attention)
+ *         |           v
+ *         |       succeeded ----+
+ *         +---------------------+--> reversed, and a new refund owes the money
+ *                                    (also from an open state that was never handed out, when record_refund replaces it)
+ *
+ * Invariants:
+ *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
+ *     whatever the state. Only succeeded moves it to refunded; leaving succeeded moves it back.
+ *  2. A refund_ref is never sent for a second obligation, and the amount of an obligation never grows.
+ *  3. No refund row vanishes. What takes its place is named in replaced_by.
+ *  4. What the gateway says in contradiction to a settled row changes no row; it leaves a conflict.
+ *  5. Locks: order, payment, refund, in this order, wherever money moves; the refund alone where only its state does.
+ *  6. Times and the decision come after the last lock.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "event.h"
+#include "refund.h"
+#include "rules.h"
+#include "store.h"
+
+#define KEY_BYTES 16			/* 128 random bits: no two databases ever make the same key */
+#define MAX_ERROR_BYTES 2000
+
+/* Problems that can be told twice have one wording each: equal conflicts are noted once. */
+#define MORE_THAN_ASKED "the gateway returned more than it was asked for"
+#define MORE_THAN_LEFT "the gateway returned more than this payment has left"
+
+/* The rows that a refund's money touches, locked. The order is NULL for an orphan's refund. */
+typedef struct Locked
+{
+	Order	   *order;
+	Payment    *payment;
+	Refund	   *refund;
+} Locked;
+
+static char *
+random_key(const char *prefix)
+{
+	unsigned char bytes[KEY_BYTES];
+	StringInfoData key;
+
+	if (!pg_strong_random(bytes, sizeof(bytes)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes for a refund key")));
+	initStringInfo(&key);
+	appendStringInfoString(&key, prefix);
+	for (int i = 0; i < KEY_BYTES; i++)
+		appendStringInfo(&key, "%02x", bytes[i]);
+	return key.data;
+}
+
+static void
+refund_event(const Refund *refund, const char *type, TimestampTz now)
+{
+	ot_event(refund->order_id, type, ot_refund_payload(refund), now);
+}
+
+static void
+write_refund(const Refund *refund, const char *event_type, TimestampTz now)
+{
+	ot_store_update_refund(refund);
+	refund_event(refund, event_type, now);
+}
+
+static RefundAnswer
+answer(const char *outcome, const Refund *refund)
+{
+	RefundAnswer result = {outcome, refund->state, refund->next_attempt_at, refund->refund_ref};
+
+	return result;
+}
+
+static void
+no_such_refund(const char *refund_ref)
+{
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_REFUND),
+			 errmsg("no such refund"),
+			 errdetail("There is no refund with refund_ref \"%s\".", refund_ref)));
+}
+
+static void
+wrong_state(const Refund *refund, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(OT_WRONG_STATE),
+			 errmsg("the refund's state does not allow this"),
+			 errdetail("Refund \"%s\" is %s.", refund->refund_ref, ot_refund_states[refund->state]),
+			 errhint("%s", hint)));
+}
+
+/* Rows. */
+
+/* A refund of a payment, not yet written; due at once. */
+static Refund *
+make_refund(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now)
+{
+	Refund	   *refund = palloc0(sizeof(Refund));
+
+	refund->refund_ref = random_key("rf_");
+	refund->order_id = payment->order_id;
+	refund->gateway = payment->gateway;
+	refund->payment_ref = payment->payment_ref;
+	refund->amount = refund->asked = amount;
+	refund->currency = payment->currency;
+	refund->reason = reason;
+	refund->state = REFUND_PENDING;
+	refund->next_attempt_at = now;
+	refund->leased_until = refund->handed_out_at = refund->submitted_at = OT_NO_TIME;
+	refund->attention_at = refund->settled_at = OT_NO_TIME;
+	refund->created_at = now;
+	return refund;
+}
+
+static Refund *
+insert_refund(Refund *refund)
+{
+	ot_store_insert_refund(refund);
+	refund_event(refund, "refund.created", refund->created_at);
+	return refund;
+}
+
+Refund *
+ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now)
+{
+	ot_funds_move(order, payment, from, OWED, amount);
+	return insert_refund(make_refund(payment, amount, reason, now));
+}
+
+Refund *
+ot_refund_of(const Payment *payment)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_refunds(payment))
+	{
+		Refund	   *refund = lfirst(cell);
+
+		if (refund->reason == REASON_LATE || refund->reason == REASON_SURPLUS ||
+			refund->reason == REASON_WRONG_CURRENCY || refund->reason == REASON_ORPHAN)
+			return refund;
+	}
+	return NULL;
+}
+
+/* States. Each of these changes the row in memory; the caller writes it. */
+
+static void
+end_lease(Refund *refund)
+{
+	refund->lease_token = NULL;
+	refund->leased_until = OT_NO_TIME;
+	refund->worker = NULL;
+	refund->next_attempt_at = OT_NO_TIME;
+}
+
+static void
+become_needs_attention(Refund *refund, TimestampTz now)
+{
+	end_lease(refund);
+	refund->state = REFUND_NEEDS_ATTENTION;
+	refund->attention_at = now;
+}
+
+static void
+become_due(Refund *refund, RefundState state, TimestampTz next_attempt_at)
+{
+	end_lease(refund);
+	refund->state = state;
+	refund->attention_at = OT_NO_TIME;
+	refund->next_attempt_at = next_attempt_at;
+}
+
+static void
+become_settled(Refund *refund, RefundState state, TimestampTz now)
+{
+	end_lease(refund);
+	refund->state = state;
+	refund->attention_at = OT_NO_TIME;
+	refund->settled_at = now;
+}
+
+/* An attempt ended without an end of the refund: true if there may be another one. */
+static bool
+use_up_attempt(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	refund->attempts++;
+	if (refund->attempts < policy->refund_max_attempts)
+		return true;
+	become_needs_attention(refund, now);
+	return false;
+}
+
+/* Locks. */
+
+/* Locks order and payment of a refund or of a payment that exists. */
+static Locked
+lock_payment(const char *order_id, const char *gateway, const char *payment_ref)
+{
+	Locked		locked = {0};
+
+	locked.order = ot_store_lock_order(order_id);
+	locked.payment = ot_store_lock_payment(gateway, payment_ref);
+	if (locked.payment == NULL)
+		ot_no_such_payment(gateway, payment_ref);
+	return locked;
+}
+
+static Locked
+lock_refund_and_money(const char *refund_ref)
+{
+	Refund	   *found = ot_store_find_refund(refund_ref);
+	Locked		locked;
+
+	if (found == NULL)
+		no_such_refund(refund_ref);
+	locked = lock_payment(found->order_id, found->gateway, found->payment_ref);
+	locked.refund = ot_store_lock_refund(refund_ref);
+	return locked;
+}
+
+static Refund *
+lock_refund(const char *refund_ref)
+{
+	Refund	   *refund = ot_store_lock_refund(refund_ref);
+
+	if (refund == NULL)
+		no_such_refund(refund_ref);
+	return refund;
+}
+
+static void
+write_money(const Locked *locked)
+{
+	ot_store_update_payment(locked->payment);
+	if (locked->order != NULL && ot_counts(locked->payment))
+		ot_store_update_order(locked->order);
+}
+
+/* Conflicts. */
+
+/* The gateway's word contradicts what is recorded. Told again, it is the same conflict. */
+static void
+note_conflict(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
+			  const char *problem, TimestampTz now)
+{
+	Conflict	conflict = {0};
+	StringInfo	payload;
+
+	conflict.order_id = payment->order_id;
+	conflict.gateway = payment->gateway;
+	conflict.payment_ref = payment->payment_ref;
+	conflict.refund_ref = refund_ref;
+	conflict.gateway_refund_ref = gateway_refund_ref;
+	conflict.amount = amount;
+	conflict.problem = problem;
+	conflict.created_at = now;
+	if (!ot_store_add_conflict(&conflict))
+		return;
+	payload = ot_payload();
+	ot_payload_text(payload, "refund_ref", refund_ref);
+	ot_payload_text(payload, "gateway", payment->gateway);
+	ot_payload_text(payload, "payment_ref", payment->payment_ref);
+	ot_payload_text(payload, "gateway_refund_ref", gateway_refund_ref);
+	ot_payload_int(payload, "amount", amount);
+	ot_payload_text(payload, "currency", payment->currency);
+	ot_payload_text(payload, "problem", problem);
+	ot_event(payment->order_id, "refund.conflict", payload, now);
+}
+
+const char *
+ot_conflict_resolve(int64 conflict_id, const char *note)
+{
+	Conflict   *conflict = ot_store_lock_conflict(conflict_id);
+	TimestampTz now = GetCurrentTimestamp();
+	StringInfo	payload;
+
+	if (conflict == NULL)
+		ereport(ERROR,
+				(errcode(OT_NO_SUCH_REFUND),
+				 errmsg("no such conflict"),
+				 errdetail("There is no conflict with conflict_id %lld.", (long long) conflict_id)));
+	if (conflict->resolved_at != OT_NO_TIME)
+		return "already_resolved";
+	ot_store_resolve_conflict(conflict_id, now, note);
+	payload = ot_payload();
+	ot_payload_int(payload, "conflict_id", conflict_id);
+	ot_payload_text(payload, "note", note);
+	ot_event(conflict->order_id, "conflict.resolved", payload, now);
+	return "resolved";
+}
+
+/* request_refund */
+
+static int
+newest_first(const ListCell *a, const ListCell *b)
+{
+	const Payment *left = lfirst(a);
+	const Payment *right = lfirst(b);
+
+	if (left->received_at != right->received_at)
+		return left->received_at > right->received_at ? -1 : 1;
+	return strcmp(right->payment_ref, left->payment_ref);
+}
+
+/* The payments that the money may come from, newest first. */
+static List *
+refundable_payments(const Order *order, const char *payment_ref)
+{
+	List	   *payments = NIL;
+	bool		found = payment_ref == NULL;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_payments(order->order_id))
+	{
+		Payment    *payment = lfirst(cell);
+
+		if (payment_ref != NULL && strcmp(payment->payment_ref, payment_ref) != 0)
+			continue;
+		found = true;
+		if (ot_counts(payment) && ot_kept(&payment->funds) > 0)
+			payments = lappend(payments, payment);
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(OT_NO_SUCH_PAYMENT),
+				 errmsg("no such payment"),
+				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref)));
+	list_sort(payments, newest_first);
+	return payments;
+}
+
+static List *
+requested_before(const char *order_id, const char *request_key, int64 amount)
+{
+	List	   *refunds = ot_store_find_requested(order_id, request_key);
+	int64		asked = 0;
+	ListCell   *cell;
+
+	foreach(cell, refunds)
+		asked = ot_money_add(asked, ((Refund *) lfirst(cell))->asked);
+	if (refunds != NIL && amount != 0 && amount != asked)
+		ereport(ERROR,
+				(errcode(OT_REQUEST_KEY_DIFFERS),
+				 errmsg("this request key was used for something else"),
+				 errdetail("Request \"%s\" of order \"%s\" asked for %lld, not for %lld.",
+						   request_key, order_id, (long long) asked, (long long) amount),
+				 errhint("Use a new request_key for a new request.")));
+	return refunds;
+}
+
+static void
+check_refundable(const Order *order, List *payments, int64 amount)
+{
+	int64		kept = 0;
+	ListCell   *cell;
+
+	foreach(cell, payments)
+		kept = ot_money_add(kept, ot_kept(&((Payment *) lfirst(cell))->funds));
+	if (kept == 0 || amount > kept)
+		ereport(ERROR,
+				(errcode(OT_MORE_THAN_KEPT),
+				 errmsg("more than there is to refund"),
+				 errdetail("Of order \"%s\", %lld %s can still be refunded.",
+						   order->order_id, (long long) kept, order->currency)));
+}
+
+List *
+ot_refund_request(const char *order_id, const char *request_key, int64 amount, const char *reason,
+				  const char *payment_ref, const char **outcome)
+{
+	Order	   *order = ot_store_lock_order(order_id);
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *refunds;
+	List	   *payments;
+	int64		left;
+	ListCell   *cell;
+
+	if (order == NULL)
+		ot_no_such_order(order_id);
+	refunds = requested_before(order_id, request_key, amount);
+	*outcome = "duplicate";
+	if (refunds != NIL)
+		return refunds;
+	if (order->state != ORDER_PAID)
+		ereport(ERROR,
+				(errcode(OT_WRONG_STATE),
+				 errmsg("the order's state does not allow this"),
+				 errdetail("Order \"%s\" is %s.", order_id, ot_order_states[order->state]),
+				 errhint("Only a paid order can be refunded; what was paid for an order that is closed goes back by itself.")));
+	payments = refundable_payments(order, payment_ref);
+	check_refundable(order, payments, amount);
+
+	left = amount;
+	foreach(cell, payments)
+	{
+		Payment    *payment = lfirst(cell);
+		int64		kept = ot_kept(&payment->funds);
+		int64		part = amount == 0 ? kept : Min(left, kept);
+		Refund	   *refund;
+
+		if (part == 0)
+			break;
+		ot_funds_move(order, payment, KEPT, OWED, part);
+		refund = make_refund(payment, part, REASON_REQUESTED, now);
+		refund->request_key = pstrdup(request_key);
+		refund->note = reason ? pstrdup(reason) : NULL;
+		refunds = lappend(refunds, insert_refund(refund));
+		ot_store_update_payment(payment);
+		left -= part;
+	}
+	ot_store_update_order(order);
+	*outcome = "accepted";
+	return refunds;
+}
+
+/* claim_refunds, and leases */
+
+void
+ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	refund->last_error = "the worker's lease lapsed; what the gateway did is not known";
+	if (use_up_attempt(refund, policy, now))
+		become_due(refund, REFUND_UNKNOWN, now);
+	write_refund(refund, "refund.lease_lapsed", now);
+}
+
+static ClaimedRefund *
+hand_out(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now)
+{
+	ClaimedRefund *claimed = palloc(sizeof(ClaimedRefund));
+	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
+
+	claimed->refund = refund;
+	claimed->payment_amount = payment->funds.paid;
+	claimed->action = refund->handed_out_at == OT_NO_TIME ? "submit" : "query";
+
+	refund->state = REFUND_PROCESSING;
+	refund->worker = pstrdup(worker);
+	refund->lease_token = random_key("");
+	refund->leased_until = refund->next_attempt_at = leased_until;
+	if (refund->handed_out_at == OT_NO_TIME)
+		refund->handed_out_at = now;
+	write_refund(refund, "refund.claimed", now);
+	return claimed;
+}
+
+List *
+ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
+{
+	List	   *due = ot_store_lock_due_refunds(GetCurrentTimestamp(), gateway, max_refunds);
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *claimed = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+	{
+		Refund	   *refund = lfirst(cell);
+		Policy	   *policy = ot_store_find_policy_of(refund->order_id);
+		TimestampTz leased_until = now + (lease > 0 ? lease : policy->refund_lease);
+
+		if (refund->state == REFUND_PROCESSING)
+			ot_refund_take_back(refund, policy, now);
+		if (refund->state != REFUND_NEEDS_ATTENTION)
+			claimed = lappend(claimed, hand_out(refund, worker, leased_until, now));
+	}
+	return claimed;
+}
+
+/* complete_refund, succeeded */
+
+/* Whether another refund bears the gateway's number already: then this report is about that money. */
+static bool
+gateway_ref_is_taken(const Refund *refund, const char *gateway_refund_ref)
+{
+	Refund	   *other;
+
+	if (gateway_refund_ref == NULL)
+		return false;
+	other = ot_store_find_gateway_refund(refund->gateway, gateway_refund_ref);
+	return other != NULL && strcmp(other->refund_ref, refund->refund_ref) != 0;
+}
+
+static const char *
+contradiction(const Refund *refund, const RefundReport *report)
+{
+	bool		same_gateway_refund = report->gateway_refund_ref != NULL && refund->gateway_refund_ref != NULL &&
+		strcmp(report->gateway_refund_ref, refund->gateway_refund_ref) == 0;
+
+	if (gateway_ref_is_taken(refund, report->gateway_refund_ref))
+		return "the gateway's refund is recorded as another refund";
+	if (ot_is_open(refund))
+		return NULL;
+	if (report->refunded_amount > refund->amount)
+		return MORE_THAN_ASKED;
+	if (report->refunded_amount != 0 && report->refunded_amount < refund->amount)
+		return "the gateway returned less than recorded";
+	if (report->gateway_refund_ref != NULL && refund->gateway_refund_ref != NULL && !same_gateway_refund)
+		return "the gateway returned it under two numbers";
+	if (refund->by_hand)
+		return "settled by hand, and the gateway returned it too";
+	if (refund->state == REFUND_REVERSED && !same_gateway_refund)
+		return "reversed and owed anew, and the gateway returned it";
+	return NULL;
+}
+
+/* The gateway returned less: the row stands for what went back, a new refund for the rest. */
+static void
+split_off_rest(const Locked *locked, int64 returned, TimestampTz now)
+{
+	Refund	   *refund = locked->refund;
+	Refund	   *rest = make_refund(locked->payment, ot_money_subtract(refund->amount, returned), refund->reason, now);
+
+	rest->note = psprintf("rest of %s", refund->refund_ref);
+	refund->amount = returned;
+	insert_refund(rest);
+}
+
+static RefundAnswer
+succeed(Locked *locked, const RefundReport *report, TimestampTz now)
+{
+	Refund	   *refund = locked->refund;
+	int64		returned = report->refunded_amount != 0 ? report->refunded_amount : refund->amount;
+	int64		too_much = Max(ot_money_subtract(returned, refund->amount), 0);
+
+	if (returned < refund->amount)
+		split_off_rest(locked, returned, now);
+	if (report->gateway_refund_ref != NULL)
+		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
+	refund->last_error = NULL;
+	become_settled(refund, REFUND_SUCCEEDED, now);
+	ot_funds_move(locked->order, locked->payment, OWED, RETURNED, refund->amount);
+	write_refund(refund, "refund.succeeded", now);
+	write_money(locked);
+	if (too_much == 0)
+		return answer("recorded", refund);
+	note_conflict(locked->payment, refund->refund_ref, refund->gateway_refund_ref, too_much,
+				  MORE_THAN_ASKED, now);
+	return answer("conflict", refund);
+}
+
+static RefundAnswer
+complete_succeeded(const RefundReport *report)
+{
+	Locked		locked = lock_refund_and_money(report->refund_ref);
+	TimestampTz now = GetCurrentTimestamp();
+	Refund	   *refund = locked.refund;
+	const char *problem = contradiction(refund, report);
+
+	if (problem != NULL)
+	{
+		int64		said = report->refunded_amount != 0 ? report->refunded_amount : refund->amount;
+
+		if (strcmp(problem, MORE_THAN_ASKED) == 0)
+			said = ot_money_subtract(said, refund->amount);
+		note_conflict(locked.payment, refund->refund_ref, report->gateway_refund_ref, said, problem, now);
+		return answer("conflict", refund);
+	}
+	if (ot_is_open(refund))
+		return succeed(&locked, report, now);
+
+	/* Told again. A number that was missing so far keeps record_refund from counting the same money twice. */
+	if (refund->gateway_refund_ref == NULL && report->gateway_refund_ref != NULL)
+	{
+		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
+		ot_store_update_refund(refund);
+	}
+	return answer("duplicate", refund);
+}
+
+/* complete_refund, everything else */
+
+static void
+note_report(Refund *refund, const RefundReport *report)
+{
+	if (report->error != NULL)
+		refund->last_error = pnstrdup(report->error, pg_mbcliplen(report->error, strlen(report->error), MAX_ERROR_BYTES));
+	if (refund->gateway_refund_ref == NULL && report->gateway_refund_ref != NULL &&
+		!gateway_ref_is_taken(refund, report->gateway_refund_ref))
+		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
+}
+
+static void
+become_submitted(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	if (refund->submitted_at == OT_NO_TIME)
+		refund->submitted_at = now;
+	if (now - refund->submitted_at < policy->refund_settle_within)
+		become_due(refund, REFUND_SUBMITTED, ot_next_query(policy, refund->submitted_at, now));
+	else
+		become_needs_attention(refund, now);
+}
+
+static void
+become_reported(Refund *refund, RefundResult result, const Policy *policy, TimestampTz now)
+{
+	switch (result)
+	{
+		case RESULT_FAILED:
+			refund->submitted_at = OT_NO_TIME;
+			if (use_up_attempt(refund, policy, now))
+				become_due(refund, REFUND_FAILED, ot_next_attempt(policy, refund->attempts, now));
+			break;
+		case RESULT_UNKNOWN:
+			if (use_up_attempt(refund, policy, now))
+				become_due(refund, REFUND_UNKNOWN, ot_next_attempt(policy, refund->attempts, now));
+			break;
+		case RESULT_SUBMITTED:
+			become_submitted(refund, policy, now);
+			break;
+		case RESULT_DEFERRED:
+			become_due(refund, refund->submitted_at == OT_NO_TIME ? REFUND_PENDING : REFUND_SUBMITTED,
+					   ot_next_attempt(policy, refund->attempts, now));
+			break;
+		case RESULT_REJECTED:
+			refund->attempts++;
+			become_needs_attention(refund, now);
+			break;
+		case RESULT_SUCCEEDED:
+			elog(ERROR, "succeeded is not handled here");
+	}
+}
+
+/* A lapsed lease is current until the refund is taken back or handed to another: then the token is another one. */
+static bool
+may_report(const Refund *refund, const RefundReport *report)
+{
+	if (refund->state == REFUND_SUBMITTED)
+		return report->result == RESULT_FAILED || report->result == RESULT_REJECTED;
+	return refund->state == REFUND_PROCESSING && report->lease_token != NULL &&
+		strcmp(refund->lease_token, report->lease_token) == 0;
+}
+
+RefundAnswer
+ot_refund_complete(RefundReport *report)
+{
+	Refund	   *refund;
+	TimestampTz now;
+
+	if (report->result == RESULT_SUCCEEDED)
+		return complete_succeeded(report);
+
+	refund = lock_refund(report->refund_ref);
+	now = GetCurrentTimestamp();
+	if (!ot_is_open(refund))
+		return answer("ignored", refund);
+	if (!may_report(refund, report))
+		return answer("stale", refund);
+	note_report(refund, report);
+	become_reported(refund, report->result, ot_store_find_policy_of(refund->order_id), now);
+	write_refund(refund, psprintf("refund.%s", ot_refund_results[report->result]), now);
+	return answer("recorded", refund);
+}
+
+/* retry_refund, settle_refund, reverse_refund: what a person decides */
+
+RefundAnswer
+ot_refund_retry(const char *refund_ref)
+{
+	Refund	   *refund = lock_refund(refund_ref);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!ot_is_open(refund))
+		wrong_state(refund, "Only a refund that is still owed can be tried again.");
+	if (refund->state != REFUND_NEEDS_ATTENTION)
+		return answer("already_due", refund);
+	refund->attempts = 0;
+	refund->submitted_at = OT_NO_TIME;
+	become_due(refund, REFUND_PENDING, now);
+	write_refund(refund, "refund.retried", now);
+	return answer("retried", refund);
+}
+
+RefundAnswer
+ot_refund_settle(const char *refund_ref, const char *note)
+{
+	Locked		locked = lock_refund_and_money(refund_ref);
+	TimestampTz now = GetCurrentTimestamp();
+	Refund	   *refund = locked.refund;
+
+	if (refund->by_hand && refund->state == REFUND_SUCCEEDED)
+		return answer("already_settled", refund);
+	if (refund->state != REFUND_NEEDS_ATTENTION)
+		wrong_state(refund, "Only a refund that needs attention can be settled by hand.");
+	refund->by_hand = true;
+	refund->note = pstrdup(note);
+	become_settled(refund, REFUND_SUCCEEDED, now);
+	ot_funds_move(locked.order, locked.payment, OWED, RETURNED, refund->amount);
+	write_refund(refund, "refund.settled", now);
+	write_money(&locked);
+	return answer("settled", refund);
+}
+
+RefundAnswer
+ot_refund_reverse(const char *refund_ref, const char *reason)
+{
+	Locked		locked = lock_refund_and_money(refund_ref);
+	TimestampTz now = GetCurrentTimestamp();
+	Refund	   *refund = locked.refund;
+	bool		came_back = refund->state == REFUND_SUCCEEDED;
+	Refund	   *anew;
+	RefundAnswer result;
+
+	if (refund->state == REFUND_REVERSED)
+	{
+		result = answer("already_reversed", refund);
+		result.refund_ref = refund->replaced_by;
+		return result;
+	}
+	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
+		wrong_state(refund, "Only a refund that succeeded or needs attention can be reversed.");
+
+	anew = make_refund(locked.payment, refund->amount, REASON_REVERSED, now);
+	anew->note = pstrdup(reason);
+	if (came_back)
+	{
+		become_needs_attention(anew, now);
+		ot_funds_move(locked.order, locked.payment, RETURNED, OWED, refund->amount);
+		write_money(&locked);
+	}
+	insert_refund(anew);
+	refund->replaced_by = anew->refund_ref;
+	become_settled(refund, REFUND_REVERSED, now);
+	write_refund(refund, "refund.reversed", now);
+	result = answer("reversed", refund);
+	result.refund_ref = anew->refund_ref;
+	return result;
+}
+
+/* record_refund */
+
+/* Takes from a refund that no worker ever had; what it still owes after that gets a refund of its own. */
+static void
+replace_refund(Locked *locked, Refund *refund, const Refund *external, int64 part, TimestampTz now)
+{
+	ot_funds_move(locked->order, locked->payment, OWED, RETURNED, part);
+	if (part < refund->amount)
+	{
+		Refund	   *rest = make_refund(locked->payment, refund->amount - part, refund->reason, now);
+
+		rest->note = psprintf("rest of %s", refund->refund_ref);
+		if (refund->state == REFUND_NEEDS_ATTENTION)
+			become_needs_attention(rest, now);
+		insert_refund(rest);
+	}
+	refund->replaced_by = external->refund_ref;
+	become_settled(refund, REFUND_REVERSED, now);
+	write_refund(refund, "refund.reversed", now);
+}
+
+/* Finds the money in refunds that were never handed out, then in what is kept, then in what is held; answers the rest. */
+static int64
+take_returned(Locked *locked, const Refund *external, int64 amount, TimestampTz now)
+{
+	Payment    *payment = locked->payment;
+	int64		left = amount;
+	int64		part;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_refunds(payment))
+	{
+		Refund	   *refund = lfirst(cell);
+
+		if (left == 0 || !ot_is_open(refund) || refund->handed_out_at != OT_NO_TIME)
+			continue;
+		part = Min(left, refund->amount);
+		replace_refund(locked, refund, external, part, now);
+		left -= part;
+	}
+	part = Min(left, ot_kept(&payment->funds));
+	ot_funds_move(locked->order, payment, KEPT, RETURNED, part);
+	left -= part;
+	part = Min(left, payment->funds.held);
+	ot_funds_move(locked->order, payment, HELD, RETURNED, part);
+	if (payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
+		payment->disposition = PAYMENT_LATE;
+	return left - part;
+}
+
+/* The gateway's number is known: a repeat, the end of a refund of ours, or a contradiction. */
+static RefundAnswer
+record_known(Locked *locked, const char *gateway_refund_ref, int64 amount, TimestampTz now)
+{
+	Refund	   *known = locked->refund;
+	bool		same_payment = strcmp(known->payment_ref, locked->payment->payment_ref) == 0;
+	RefundReport report = {known->refund_ref, RESULT_SUCCEEDED, NULL, gateway_refund_ref, NULL, amount};
+
+	if (same_payment && ot_is_open(known))
+		return succeed(locked, &report, now);
+	if (same_payment && known->amount == amount)
+		return answer("duplicate", known);
+	if (!same_payment)
+		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount,
+					  "the gateway's refund is recorded for another payment", now);
+	else if (amount > known->amount)
+		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount - known->amount, MORE_THAN_LEFT, now);
+	else
+		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount,
+					  "the gateway returned less than recorded", now);
+	return answer("conflict", known);
+}
+
+/* Nothing of it could be recorded. */
+static RefundAnswer
+record_nothing(void)
+{
+	RefundAnswer result = {"conflict", REFUND_SUCCEEDED, OT_NO_TIME, NULL};
+
+	return result;
+}
+
+RefundAnswer
+ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
+				 int64 amount, RefundReason reason)
+{
+	Payment    *found = ot_store_find_payment(gateway, payment_ref);
+	Locked		locked = lock_payment(found ? found->order_id : "", gateway, payment_ref);
+	TimestampTz now = GetCurrentTimestamp();
+	Refund	   *external;
+	int64		left;
+
+	locked.refund = ot_store_find_gateway_refund(gateway, gateway_refund_ref);
+	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
+		locked.refund = ot_store_lock_refund(locked.refund->refund_ref);
+	if (locked.refund != NULL)
+		return record_known(&locked, gateway_refund_ref, amount, now);
+
+	external = make_refund(locked.payment, amount, reason, now);
+	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
+	left = take_returned(&locked, external, amount, now);
+	if (left > 0)
+		note_conflict(locked.payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
+					  MORE_THAN_LEFT, now);
+	if (left == amount)
+		return record_nothing();
+	external->amount = external->asked = amount - left;
+	become_settled(external, REFUND_SUCCEEDED, now);
+	ot_store_insert_refund(external);
+	refund_event(external, "refund.recorded", now);
+	write_money(&locked);
+	return answer(left > 0 ? "conflict" : "recorded", external);
+}

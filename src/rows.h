@@ -1,0 +1,153 @@
+/*
+ * rows.h
+ *    The rows of the tables as the rules see them. Strings live in the memory context of the caller that read them.
+ */
+#ifndef OT_ROWS_H
+#define OT_ROWS_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
+#include "words.h"
+
+/* None of our times is ever infinite, so SQL's NULL needs no flag beside it. */
+#define OT_NO_TIME DT_NOBEGIN
+
+/*
+ * Where money is. What is neither owed back, nor given back, nor held is kept, so that
+ * paid = refunded + refund_pending + held + kept holds by construction. Of a payment, paid is its amount.
+ */
+typedef struct Funds
+{
+	int64		paid;
+	int64		refunded;
+	int64		refund_pending;
+	int64		held;
+} Funds;
+
+typedef struct Policy
+{
+	char	   *policy;
+	Interval   *pay_within;
+	LateRule	late_rule;
+	OnLate		on_late;
+	int			refund_max_attempts;
+	double		refund_jitter;
+	int64		refund_backoff; /* these in microseconds */
+	int64		refund_backoff_max;
+	int64		refund_lease;
+	int64		refund_settle_within;
+	int64		orphan_after;	/* 0: keep orphans */
+} Policy;
+
+typedef struct Order
+{
+	char	   *order_id;
+	char	   *policy;
+	OrderState	state;
+	int64		amount;
+	char	   *currency;
+	Funds		funds;
+	TimestampTz expires_at;
+	TimestampTz created_at;
+	TimestampTz settled_at;
+	char	   *close_reason;
+	Jsonb	   *metadata;		/* only written */
+} Order;
+
+typedef struct Payment
+{
+	char	   *gateway;
+	char	   *payment_ref;
+	char	   *order_id;
+	char	   *currency;
+	Funds		funds;
+	TimestampTz paid_at;
+	TimestampTz received_at;
+	Disposition disposition;
+	char	   *late_reason;
+	TimestampTz held_at;
+	char	   *told_order_id;
+	Jsonb	   *details;		/* only written */
+} Payment;
+
+typedef struct Refund
+{
+	char	   *refund_ref;
+	char	   *order_id;
+	char	   *gateway;
+	char	   *payment_ref;
+	int64		amount;
+	char	   *currency;
+	RefundReason reason;
+	char	   *note;
+	RefundState state;
+	int			attempts;
+	TimestampTz next_attempt_at;
+	TimestampTz leased_until;
+	char	   *lease_token;
+	char	   *worker;
+	char	   *gateway_refund_ref;
+	char	   *last_error;
+	char	   *request_key;
+	int64		asked;
+	TimestampTz handed_out_at;
+	TimestampTz submitted_at;
+	char	   *replaced_by;
+	bool		by_hand;
+	TimestampTz attention_at;
+	TimestampTz created_at;
+	TimestampTz settled_at;
+} Refund;
+
+typedef struct Event
+{
+	const char *order_id;
+	const char *type;
+	const char *payload;		/* JSON text */
+	TimestampTz created_at;
+} Event;
+
+typedef struct Conflict
+{
+	int64		conflict_id;
+	const char *order_id;
+	const char *gateway;
+	const char *payment_ref;
+	const char *refund_ref;
+	const char *gateway_refund_ref;
+	int64		amount;
+	const char *problem;
+	TimestampTz created_at;
+	TimestampTz resolved_at;
+} Conflict;
+
+typedef struct SetAside
+{
+	const char *order_id;
+	TimestampTz since;
+	int			failures;
+	TimestampTz retry_at;
+	const char *sqlstate;
+	const char *error;
+} SetAside;
+
+typedef struct SweepRun
+{
+	int64		sweep_id;
+	TimestampTz started_at;
+	TimestampTz active_at;
+	TimestampTz ended_at;
+	int64		batches;
+	int64		expired;
+	int64		failed;
+	int64		leases_returned;
+	int64		orphans_settled;
+	int64		max_lag;		/* microseconds */
+	int64		behind;			/* microseconds */
+	char		last_error[1024];	/* empty: none */
+} SweepRun;
+
+#endif

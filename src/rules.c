@@ -1,0 +1,75 @@
+/*
+ * rules.c
+ *    Rules that need no row and no clock of their own.
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+
+#include "rules.h"
+
+bool
+ot_is_due(const Order *order, TimestampTz now)
+{
+	return order->state == ORDER_PENDING && now >= order->expires_at;
+}
+
+bool
+ot_is_closed(const Order *order)
+{
+	return order->state == ORDER_EXPIRED || order->state == ORDER_CANCELLED;
+}
+
+bool
+ot_is_open(const Refund *refund)
+{
+	return refund->state != REFUND_SUCCEEDED && refund->state != REFUND_REVERSED;
+}
+
+char *
+ot_late_reason(const Order *order, const Payment *payment)
+{
+	bool		paid_in_time = payment->paid_at != OT_NO_TIME &&
+		payment->paid_at < order->expires_at && payment->paid_at < order->settled_at;
+
+	return paid_in_time ? "notified_late" : "paid_late";
+}
+
+/* Spreads a wait so that refunds that failed together are not tried together, and bounds it. */
+static TimestampTz
+after(const Policy *policy, int64 wait, TimestampTz now)
+{
+	double		spread = 1.0 + policy->refund_jitter * (2.0 * pg_prng_double(&pg_global_prng_state) - 1.0);
+	int64		spread_wait = (int64) (wait * spread);
+
+	return now + Min(spread_wait, policy->refund_backoff_max);
+}
+
+TimestampTz
+ot_next_attempt(const Policy *policy, int attempts, TimestampTz now)
+{
+	int64		wait = policy->refund_backoff;
+
+	for (int i = 1; i < attempts && wait < policy->refund_backoff_max; i++)
+		wait *= 2;
+	return after(policy, Min(wait, policy->refund_backoff_max), now);
+}
+
+/*
+ * Asking uses up no attempts, so the wait cannot double with them: it doubles with the time that has passed
+ * since the gateway took the refund, which comes to the same.
+ */
+TimestampTz
+ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now)
+{
+	int64		wait = Max(now - submitted_at, policy->refund_backoff);
+
+	return after(policy, Min(wait, policy->refund_backoff_max), now);
+}
+
+/* A month counts as 30 days and a day as 24 hours: for waits and leases that is exact enough. */
+int64
+ot_interval_usecs(const Interval *interval)
+{
+	return interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+}

@@ -1,0 +1,29 @@
+/*
+ * rules.h
+ *    Rules that need no row and no clock of their own: when something is due, late, or tried again.
+ */
+#ifndef OT_RULES_H
+#define OT_RULES_H
+
+#include "rows.h"
+
+/* Half-open: at its deadline an order is due. */
+extern bool ot_is_due(const Order *order, TimestampTz now);
+
+extern bool ot_is_closed(const Order *order);
+
+/* Neither succeeded nor reversed: the money is still owed. */
+extern bool ot_is_open(const Refund *refund);
+
+/* Why a payment came too late for a closed order: notified_late or paid_late. */
+extern char *ot_late_reason(const Order *order, const Payment *payment);
+
+/* When a refund that was tried attempts times is tried again. */
+extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, TimestampTz now);
+
+/* When a refund that the gateway took is asked about again. */
+extern TimestampTz ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now);
+
+extern int64 ot_interval_usecs(const Interval *interval);
+
+#endif

@@ -1,0 +1,126 @@
+/*
+ * store.h
+ *    The only way to the tables. No rule stands below this line: a store reads, locks and writes rows, nothing else.
+ *
+ * Every function acts as the extension's owner around its own statement only, and takes a snapshot of its own, so
+ * that at READ COMMITTED what is read after a lock is what the lock's last holder committed. At the levels above,
+ * a row that changed meanwhile raises 40001, which passes through.
+ *
+ * Lists and rows are allocated in the caller's memory context. A function that finds nothing returns NULL or NIL.
+ */
+#ifndef OT_STORE_H
+#define OT_STORE_H
+
+#include "nodes/pg_list.h"
+#include "rows.h"
+#include "utils/tuplestore.h"
+
+/* Whether the extension's tables are there (it may be dropped while sweep waits). */
+extern bool ot_store_exists(void);
+
+/* A procedure that commits between its steps. After a commit no snapshot and no lock is held. */
+extern void ot_store_begin_procedure(void);
+extern void ot_store_commit(void);
+extern void ot_store_end_procedure(void);
+
+/* Orders. */
+
+/* create_order and record_payment of an order_id that has no row yet wait for each other here. */
+extern void ot_store_meet(const char *order_id);
+extern Order *ot_store_find_order(const char *order_id);
+extern Order *ot_store_lock_order(const char *order_id);
+/* NULL also when somebody else holds it. */
+extern Order *ot_store_lock_order_if_free(const char *order_id);
+/* False when the order is there already, or its policy is gone. */
+extern bool ot_store_insert_order(const Order *order);
+extern void ot_store_update_order(const Order *order);
+extern void ot_store_update_orders(List *orders);
+/* Orders due at now with a deadline of from or later, oldest first, without the locked and the set aside ones. */
+extern List *ot_store_lock_due(TimestampTz from, TimestampTz now, int limit);
+/* The first deadline of a pending order at or after from that is not set aside, or OT_NO_TIME. */
+extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
+
+/* Payments. */
+extern Payment *ot_store_find_payment(const char *gateway, const char *payment_ref);
+extern Payment *ot_store_lock_payment(const char *gateway, const char *payment_ref);
+/* All payments of an order, oldest first. */
+extern List *ot_store_lock_payments(const char *order_id);
+/* False when it is there already. */
+extern bool ot_store_insert_payment(const Payment *payment);
+extern void ot_store_update_payment(const Payment *payment);
+/* Orphans with money that could be applied or given back: beside their order, or received before a time. */
+extern List *ot_store_stray_orphans(int limit);
+extern List *ot_store_old_orphans(TimestampTz before, int limit);
+
+/* Refunds. */
+extern Refund *ot_store_find_refund(const char *refund_ref);
+extern Refund *ot_store_lock_refund(const char *refund_ref);
+extern Refund *ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref);
+/* All refunds of a payment, oldest first. */
+extern List *ot_store_find_refunds(const Payment *payment);
+extern List *ot_store_lock_refunds(const Payment *payment);
+extern List *ot_store_find_requested(const char *order_id, const char *request_key);
+/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
+extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
+extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
+extern void ot_store_insert_refund(const Refund *refund);
+extern void ot_store_update_refund(const Refund *refund);
+extern void ot_store_move_refunds(const Payment *payment);
+
+/* Policies. */
+extern Policy *ot_store_find_policy(const char *policy);
+/* The policy of an order, or "default" if there is no such order. */
+extern Policy *ot_store_find_policy_of(const char *order_id);
+
+/* Events and conflicts. */
+extern void ot_store_add_event(const Event *event);
+extern void ot_store_add_events(List *events);
+/* Writes the rows of an order's events into a tuplestore. */
+extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
+/* False when an equal one is there already. */
+extern bool ot_store_add_conflict(const Conflict *conflict);
+extern Conflict *ot_store_lock_conflict(int64 conflict_id);
+extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note);
+
+/* The sweeper's own rows. */
+
+/* How often closing that order has failed so far. */
+extern int	ot_store_failures(const char *order_id);
+/* Since is kept if it is set aside already. */
+extern void ot_store_set_aside(const SetAside *order);
+/* Forgets set aside orders that are no longer pending. */
+extern void ot_store_clear_set_aside(void);
+extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
+extern void ot_store_update_sweep(const SweepRun *run);
+
+/* The proof. */
+
+/* One row of order, payment, refund; gateway is NULL where an order has no payment, refund_ref where a payment has no refund. */
+typedef struct AuditRow
+{
+	char	   *order_id;
+	bool		has_order;
+	OrderState	state;
+	int64		amount;
+	char	   *currency;
+	Funds		funds;
+	char	   *gateway;
+	char	   *payment_ref;
+	char	   *payment_currency;
+	Disposition disposition;
+	Funds		payment_funds;
+	char	   *refund_ref;
+	char	   *refund_order_id;
+	int64		refund_amount;
+	char	   *refund_currency;
+	RefundState refund_state;
+} AuditRow;
+
+typedef void (*AuditVisitor) (const AuditRow *row, void *state);
+
+/* Visits them in order of order_id, payment, refund, in one snapshot; order_id NULL: all of them. */
+extern void ot_store_audit(const char *order_id, AuditVisitor visit, void *state);
+/* Refunds whose payment is not there. */
+extern List *ot_store_refunds_without_payment(void);
+
+#endif

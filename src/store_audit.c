@@ -1,0 +1,112 @@
+/*
+ * store_audit.c
+ *    The SQL store: rows for the proof.
+ */
+#include "postgres.h"
+
+#include "store.h"
+#include "store_statement.h"
+
+#define AUDIT_COLUMNS \
+	"o.state, o.amount, o.currency, o.paid, o.refunded, o.refund_pending, o.held, " \
+	"p.gateway, p.payment_ref, p.currency, p.disposition, p.amount, p.refunded, p.refund_pending, p.held, " \
+	"r.refund_ref, r.order_id, r.amount, r.currency, r.state"
+
+#define WITH_REFUNDS \
+	" LEFT JOIN order_timeout.refunds r ON r.gateway" EQ "p.gateway AND r.payment_ref" EQ "p.payment_ref "
+
+typedef struct Audit
+{
+	AuditVisitor visit;
+	void	   *state;
+} Audit;
+
+/* Columns of a row that an outer join did not find are null. */
+static int64
+int8_or_zero(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(columns->tuple, columns->desc, ++columns->next, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static int
+word_or_first(Columns *columns, const char *const *words, bool *found)
+{
+	int			index = ot_column_word(columns, words);
+
+	*found = index >= 0;
+	return *found ? index : 0;
+}
+
+static void
+visit_audit_row(Columns *columns, void *state)
+{
+	Audit	   *audit = state;
+	AuditRow	row = {0};
+	bool		found;
+
+	row.order_id = ot_column_text(columns);
+	row.state = word_or_first(columns, ot_order_states, &row.has_order);
+	row.amount = int8_or_zero(columns);
+	row.currency = ot_column_text(columns);
+	row.funds.paid = int8_or_zero(columns);
+	row.funds.refunded = int8_or_zero(columns);
+	row.funds.refund_pending = int8_or_zero(columns);
+	row.funds.held = int8_or_zero(columns);
+	row.gateway = ot_column_text(columns);
+	row.payment_ref = ot_column_text(columns);
+	row.payment_currency = ot_column_text(columns);
+	row.disposition = word_or_first(columns, ot_dispositions, &found);
+	row.payment_funds.paid = int8_or_zero(columns);
+	row.payment_funds.refunded = int8_or_zero(columns);
+	row.payment_funds.refund_pending = int8_or_zero(columns);
+	row.payment_funds.held = int8_or_zero(columns);
+	row.refund_ref = ot_column_text(columns);
+	row.refund_order_id = ot_column_text(columns);
+	row.refund_amount = int8_or_zero(columns);
+	row.refund_currency = ot_column_text(columns);
+	row.refund_state = word_or_first(columns, ot_refund_states, &found);
+	audit->visit(&row, audit->state);
+}
+
+void
+ot_store_audit(const char *order_id, AuditVisitor visit, void *state)
+{
+	static Statement one = {"SELECT o.order_id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
+		"LEFT JOIN order_timeout.payments p ON p.order_id" EQ "o.order_id" WITH_REFUNDS
+	"WHERE o.order_id" EQ "$1 ORDER BY p.gateway, p.payment_ref, r.refund_ref", NULL, true};
+	static Statement all = {"SELECT COALESCE(o.order_id, p.order_id) AS id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
+		"FULL JOIN order_timeout.payments p ON p.order_id" EQ "o.order_id" WITH_REFUNDS
+	"ORDER BY id, p.gateway, p.payment_ref, r.refund_ref", NULL, true};
+	Audit		audit = {visit, state};
+	Args		args = {0};
+
+	if (order_id != NULL)
+		ot_arg_text(&args, order_id);
+	ot_run_cursor(order_id != NULL ? &one : &all, &args, visit_audit_row, &audit);
+}
+
+static void *
+read_refund_key(Columns *columns)
+{
+	Refund	   *refund = palloc0(sizeof(Refund));
+
+	refund->refund_ref = ot_column_text(columns);
+	refund->order_id = ot_column_text(columns);
+	refund->gateway = ot_column_text(columns);
+	refund->payment_ref = ot_column_text(columns);
+	return refund;
+}
+
+List *
+ot_store_refunds_without_payment(void)
+{
+	static Statement find = {"SELECT r.refund_ref, r.order_id, r.gateway, r.payment_ref FROM order_timeout.refunds r "
+		"WHERE NOT EXISTS (SELECT FROM order_timeout.payments p "
+	"WHERE p.gateway" EQ "r.gateway AND p.payment_ref" EQ "r.payment_ref) ORDER BY r.refund_ref", NULL, true};
+	Args		args = {0};
+
+	return ot_run_list(&find, &args, read_refund_key);
+}

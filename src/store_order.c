@@ -1,0 +1,282 @@
+/*
+ * store_order.c
+ *    The SQL store: orders, and the policies they follow.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "rules.h"
+#include "store.h"
+#include "store_statement.h"
+
+#define ORDER_COLUMNS \
+	"o.order_id, o.policy, o.state, o.amount, o.currency, o.paid, o.refunded, o.refund_pending, o.held, " \
+	"o.expires_at, o.created_at, o.settled_at, o.close_reason"
+
+/* Set aside orders wait for their own time. A subplan and not a join, so that the deadline's index gives the order. */
+#define NOT_SET_ASIDE(now) \
+	"NOT (o.order_id" EQ "ANY (SELECT s.order_id FROM order_timeout.set_aside s WHERE s.retry_at" GT now "))"
+
+static void *
+read_order(Columns *columns)
+{
+	Order	   *order = palloc0(sizeof(Order));
+
+	order->order_id = ot_column_text(columns);
+	order->policy = ot_column_text(columns);
+	order->state = ot_column_word(columns, ot_order_states);
+	order->amount = ot_column_int8(columns);
+	order->currency = ot_column_text(columns);
+	order->funds.paid = ot_column_int8(columns);
+	order->funds.refunded = ot_column_int8(columns);
+	order->funds.refund_pending = ot_column_int8(columns);
+	order->funds.held = ot_column_int8(columns);
+	order->expires_at = ot_column_time(columns);
+	order->created_at = ot_column_time(columns);
+	order->settled_at = ot_column_time(columns);
+	order->close_reason = ot_column_text(columns);
+	return order;
+}
+
+bool
+ot_store_exists(void)
+{
+	return ot_owner_exists();
+}
+
+/*
+ * A transaction-level advisory lock: there is no row yet to lock. Two order_ids that hash alike wait for each other
+ * for the length of a transaction, which is harmless.
+ */
+void
+ot_store_meet(const char *order_id)
+{
+	uint64		key = hash_bytes_extended((const unsigned char *) order_id, strlen(order_id), 0x6f726465725f7469);
+
+	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum((int64) key));
+}
+
+static Order *
+order_by_id(Statement *statement, const char *order_id)
+{
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	return ot_run_one(statement, &args, read_order);
+}
+
+Order *
+ot_store_find_order(const char *order_id)
+{
+	static Statement find = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1"};
+
+	return order_by_id(&find, order_id);
+}
+
+Order *
+ot_store_lock_order(const char *order_id)
+{
+	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1 "
+	"FOR NO KEY UPDATE"};
+
+	return order_by_id(&lock, order_id);
+}
+
+Order *
+ot_store_lock_order_if_free(const char *order_id)
+{
+	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1 "
+	"FOR NO KEY UPDATE SKIP LOCKED"};
+
+	return order_by_id(&lock, order_id);
+}
+
+/*
+ * The policy is read in the statement that inserts: its snapshot is taken when the lock on orders is held already,
+ * and who deletes a policy takes a lock that conflicts with that one. A transaction's snapshot may be older, so
+ * above READ COMMITTED the policy's row is locked instead, which raises 40001 if it has gone.
+ */
+bool
+ot_store_insert_order(const Order *order)
+{
+#define INSERT_ORDER(policy_lock) \
+	"WITH p AS MATERIALIZED (SELECT p.policy FROM order_timeout.policies p WHERE p.policy" EQ "$2" policy_lock ") " \
+	"INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at, settled_at, metadata) " \
+	"SELECT $1, p.policy, $3, $4, $5, $6, $7, $8, $9 FROM p ON CONFLICT (order_id) DO NOTHING"
+	static Statement insert = {INSERT_ORDER("")};
+	static Statement insert_in_old_snapshot = {INSERT_ORDER(" FOR KEY SHARE")};
+	Args		args = {0};
+
+	ot_arg_text(&args, order->order_id);
+	ot_arg_text(&args, order->policy);
+	ot_arg_text(&args, ot_order_states[order->state]);
+	ot_arg_int8(&args, order->amount);
+	ot_arg_text(&args, order->currency);
+	ot_arg_time(&args, order->expires_at);
+	ot_arg_time(&args, order->created_at);
+	ot_arg_time(&args, order->settled_at);
+	ot_arg_jsonb(&args, order->metadata);
+	return ot_run(IsolationUsesXactSnapshot() ? &insert_in_old_snapshot : &insert, &args) == 1;
+}
+
+void
+ot_store_update_order(const Order *order)
+{
+	static Statement update = {"UPDATE order_timeout.orders o SET state = $2, paid = $3, refunded = $4, refund_pending = $5, "
+		"held = $6, expires_at = $7, settled_at = $8, close_reason = $9 WHERE o.order_id" EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, order->order_id);
+	ot_arg_text(&args, ot_order_states[order->state]);
+	ot_arg_int8(&args, order->funds.paid);
+	ot_arg_int8(&args, order->funds.refunded);
+	ot_arg_int8(&args, order->funds.refund_pending);
+	ot_arg_int8(&args, order->funds.held);
+	ot_arg_time(&args, order->expires_at);
+	ot_arg_time(&args, order->settled_at);
+	ot_arg_text(&args, order->close_reason);
+	ot_run(&update, &args);
+}
+
+/* One statement for a batch. Deadlines stay as they are. */
+void
+ot_store_update_orders(List *orders)
+{
+	static Statement update = {"UPDATE order_timeout.orders o SET state = n.state, paid = n.paid, refunded = n.refunded, "
+		"refund_pending = n.refund_pending, held = n.held, settled_at = n.settled_at, close_reason = n.close_reason "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+		"pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) "
+		"AS n (order_id, state, paid, refunded, refund_pending, held, settled_at, close_reason) "
+	"WHERE o.order_id" EQ "n.order_id"};
+	enum
+	{
+		ID, STATE, PAID, REFUNDED, REFUND_PENDING_SUM, HELD_SUM, SETTLED_AT, CLOSE_REASON, COLUMNS
+	};
+	static const Oid types[COLUMNS] = {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID};
+	int			count = list_length(orders);
+	Datum	   *values[COLUMNS];
+	bool	   *no_reason = palloc0(count * sizeof(bool));
+	Args		args = {0};
+
+	for (int i = 0; i < COLUMNS; i++)
+		values[i] = palloc(count * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+	{
+		Order	   *order = list_nth(orders, i);
+
+		values[ID][i] = CStringGetTextDatum(order->order_id);
+		values[STATE][i] = CStringGetTextDatum(ot_order_states[order->state]);
+		values[PAID][i] = Int64GetDatum(order->funds.paid);
+		values[REFUNDED][i] = Int64GetDatum(order->funds.refunded);
+		values[REFUND_PENDING_SUM][i] = Int64GetDatum(order->funds.refund_pending);
+		values[HELD_SUM][i] = Int64GetDatum(order->funds.held);
+		values[SETTLED_AT][i] = TimestampTzGetDatum(order->settled_at);
+		no_reason[i] = order->close_reason == NULL;
+		values[CLOSE_REASON][i] = no_reason[i] ? (Datum) 0 : CStringGetTextDatum(order->close_reason);
+	}
+	for (int i = 0; i < COLUMNS; i++)
+		ot_arg_array(&args, types[i], values[i], i == CLOSE_REASON ? no_reason : NULL, count);
+	if (ot_run(&update, &args) != count)
+		elog(ERROR, "locked orders are not there any more");
+}
+
+List *
+ot_store_lock_due(TimestampTz from, TimestampTz now, int limit)
+{
+	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o "
+		"WHERE o.settled_at IS NULL AND o.expires_at" GE "$1 AND o.expires_at" LE "$2 AND " NOT_SET_ASIDE("$2")
+	" ORDER BY o.expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&lock, &args, read_order);
+}
+
+static void *
+read_deadline(Columns *columns)
+{
+	TimestampTz *deadline = palloc(sizeof(TimestampTz));
+
+	*deadline = ot_column_time(columns);
+	return deadline;
+}
+
+TimestampTz
+ot_store_next_deadline(TimestampTz from, TimestampTz now)
+{
+	static Statement next = {"SELECT o.expires_at FROM order_timeout.orders o "
+		"WHERE o.settled_at IS NULL AND o.expires_at" GE "$1 AND " NOT_SET_ASIDE("$2") " ORDER BY o.expires_at LIMIT 1"};
+	Args		args = {0};
+	TimestampTz *deadline;
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	deadline = ot_run_one(&next, &args, read_deadline);
+	return deadline == NULL ? OT_NO_TIME : *deadline;
+}
+
+/* Policies. */
+
+static int64
+column_usecs(Columns *columns)
+{
+	Interval   *interval = ot_column_interval(columns);
+
+	return interval == NULL ? 0 : ot_interval_usecs(interval);
+}
+
+static void *
+read_policy(Columns *columns)
+{
+	Policy	   *policy = palloc0(sizeof(Policy));
+
+	policy->policy = ot_column_text(columns);
+	policy->pay_within = ot_column_interval(columns);
+	policy->late_rule = ot_column_word(columns, ot_late_rules);
+	policy->on_late = ot_column_word(columns, ot_on_lates);
+	policy->refund_max_attempts = ot_column_int4(columns);
+	policy->refund_jitter = ot_column_float8(columns);
+	policy->refund_backoff = column_usecs(columns);
+	policy->refund_backoff_max = column_usecs(columns);
+	policy->refund_lease = column_usecs(columns);
+	policy->refund_settle_within = column_usecs(columns);
+	policy->orphan_after = column_usecs(columns);
+	return policy;
+}
+
+#define POLICY_COLUMNS \
+	"p.policy, p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_jitter, p.refund_backoff, " \
+	"p.refund_backoff_max, p.refund_lease, p.refund_settle_within, p.orphan_after"
+
+Policy *
+ot_store_find_policy(const char *policy)
+{
+	static Statement find = {"SELECT " POLICY_COLUMNS " FROM order_timeout.policies p WHERE p.policy" EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, policy);
+	return ot_run_one(&find, &args, read_policy);
+}
+
+Policy *
+ot_store_find_policy_of(const char *order_id)
+{
+	static Statement find = {"SELECT " POLICY_COLUMNS " FROM order_timeout.policies p WHERE p.policy" EQ
+		"COALESCE((SELECT o.policy FROM order_timeout.orders o WHERE o.order_id" EQ "$1), 'default')"};
+	Args		args = {0};
+	Policy	   *policy;
+
+	ot_arg_text(&args, order_id);
+	policy = ot_run_one(&find, &args, read_policy);
+	if (policy == NULL)
+		elog(ERROR, "the policy of order \"%s\" is not there", order_id);
+	return policy;
+}

@@ -1,0 +1,148 @@
+/*
+ * store_payment.c
+ *    The SQL store: payments.
+ */
+#include "postgres.h"
+
+#include "store.h"
+#include "store_statement.h"
+
+#define PAYMENT_COLUMNS \
+	"p.gateway, p.payment_ref, p.order_id, p.amount, p.currency, p.paid_at, p.received_at, p.disposition, p.late_reason, " \
+	"p.refunded, p.refund_pending, p.held, p.held_at, p.told_order_id"
+
+/* An orphan whose money is still here, neither given back nor owed back. */
+#define FREE_ORPHAN "p.disposition" EQ "'orphan' AND p.amount" GT "(p.refunded" PLUS "p.refund_pending)"
+
+static void *
+read_payment(Columns *columns)
+{
+	Payment    *payment = palloc0(sizeof(Payment));
+
+	payment->gateway = ot_column_text(columns);
+	payment->payment_ref = ot_column_text(columns);
+	payment->order_id = ot_column_text(columns);
+	payment->funds.paid = ot_column_int8(columns);
+	payment->currency = ot_column_text(columns);
+	payment->paid_at = ot_column_time(columns);
+	payment->received_at = ot_column_time(columns);
+	payment->disposition = ot_column_word(columns, ot_dispositions);
+	payment->late_reason = ot_column_text(columns);
+	payment->funds.refunded = ot_column_int8(columns);
+	payment->funds.refund_pending = ot_column_int8(columns);
+	payment->funds.held = ot_column_int8(columns);
+	payment->held_at = ot_column_time(columns);
+	payment->told_order_id = ot_column_text(columns);
+	return payment;
+}
+
+static Payment *
+payment_by_ref(Statement *statement, const char *gateway, const char *payment_ref)
+{
+	Args		args = {0};
+
+	ot_arg_text(&args, gateway);
+	ot_arg_text(&args, payment_ref);
+	return ot_run_one(statement, &args, read_payment);
+}
+
+Payment *
+ot_store_find_payment(const char *gateway, const char *payment_ref)
+{
+	static Statement find = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
+	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2"};
+
+	return payment_by_ref(&find, gateway, payment_ref);
+}
+
+Payment *
+ot_store_lock_payment(const char *gateway, const char *payment_ref)
+{
+	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
+	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE"};
+
+	return payment_by_ref(&lock, gateway, payment_ref);
+}
+
+List *
+ot_store_lock_payments(const char *order_id)
+{
+	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p WHERE p.order_id" EQ "$1 "
+	"ORDER BY p.received_at, p.gateway, p.payment_ref FOR NO KEY UPDATE"};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	return ot_run_list(&lock, &args, read_payment);
+}
+
+bool
+ot_store_insert_payment(const Payment *payment)
+{
+	static Statement insert = {"INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, paid_at, "
+		"received_at, disposition, late_reason, refunded, refund_pending, held, held_at, told_order_id, details) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+	"ON CONFLICT (gateway, payment_ref) DO NOTHING"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	ot_arg_text(&args, payment->order_id);
+	ot_arg_int8(&args, payment->funds.paid);
+	ot_arg_text(&args, payment->currency);
+	ot_arg_time(&args, payment->paid_at);
+	ot_arg_time(&args, payment->received_at);
+	ot_arg_text(&args, ot_dispositions[payment->disposition]);
+	ot_arg_text(&args, payment->late_reason);
+	ot_arg_int8(&args, payment->funds.refunded);
+	ot_arg_int8(&args, payment->funds.refund_pending);
+	ot_arg_int8(&args, payment->funds.held);
+	ot_arg_time(&args, payment->held_at);
+	ot_arg_text(&args, payment->told_order_id);
+	ot_arg_jsonb(&args, payment->details);
+	return ot_run(&insert, &args) == 1;
+}
+
+void
+ot_store_update_payment(const Payment *payment)
+{
+	static Statement update = {"UPDATE order_timeout.payments p SET order_id = $3, disposition = $4, late_reason = $5, "
+		"refunded = $6, refund_pending = $7, held = $8, held_at = $9, told_order_id = $10 "
+	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	ot_arg_text(&args, payment->order_id);
+	ot_arg_text(&args, ot_dispositions[payment->disposition]);
+	ot_arg_text(&args, payment->late_reason);
+	ot_arg_int8(&args, payment->funds.refunded);
+	ot_arg_int8(&args, payment->funds.refund_pending);
+	ot_arg_int8(&args, payment->funds.held);
+	ot_arg_time(&args, payment->held_at);
+	ot_arg_text(&args, payment->told_order_id);
+	ot_run(&update, &args);
+}
+
+List *
+ot_store_stray_orphans(int limit)
+{
+	static Statement find = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p WHERE " FREE_ORPHAN
+		" AND EXISTS (SELECT FROM order_timeout.orders o WHERE o.order_id" EQ "p.order_id) "
+	"ORDER BY p.received_at, p.gateway, p.payment_ref LIMIT $1"};
+	Args		args = {0};
+
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&find, &args, read_payment);
+}
+
+List *
+ot_store_old_orphans(TimestampTz before, int limit)
+{
+	static Statement find = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p WHERE " FREE_ORPHAN
+	" AND p.received_at" LE "$1 ORDER BY p.received_at, p.gateway, p.payment_ref LIMIT $2"};
+	Args		args = {0};
+
+	ot_arg_time(&args, before);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&find, &args, read_payment);
+}

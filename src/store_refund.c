@@ -1,0 +1,224 @@
+/*
+ * store_refund.c
+ *    The SQL store: refunds.
+ */
+#include "postgres.h"
+
+#include "store.h"
+#include "store_statement.h"
+
+#define REFUND_COLUMNS \
+	"r.refund_ref, r.order_id, r.gateway, r.payment_ref, r.amount, r.currency, r.reason, r.note, r.state, r.attempts, " \
+	"r.next_attempt_at, r.leased_until, r.lease_token, r.worker, r.gateway_refund_ref, r.last_error, r.request_key, r.asked, " \
+	"r.handed_out_at, r.submitted_at, r.replaced_by, r.by_hand, r.attention_at, r.created_at, r.settled_at"
+
+#define OLDEST_FIRST " ORDER BY r.created_at, r.refund_ref"
+
+static void *
+read_refund(Columns *columns)
+{
+	Refund	   *refund = palloc0(sizeof(Refund));
+
+	refund->refund_ref = ot_column_text(columns);
+	refund->order_id = ot_column_text(columns);
+	refund->gateway = ot_column_text(columns);
+	refund->payment_ref = ot_column_text(columns);
+	refund->amount = ot_column_int8(columns);
+	refund->currency = ot_column_text(columns);
+	refund->reason = ot_column_word(columns, ot_refund_reasons);
+	refund->note = ot_column_text(columns);
+	refund->state = ot_column_word(columns, ot_refund_states);
+	refund->attempts = ot_column_int4(columns);
+	refund->next_attempt_at = ot_column_time(columns);
+	refund->leased_until = ot_column_time(columns);
+	refund->lease_token = ot_column_text(columns);
+	refund->worker = ot_column_text(columns);
+	refund->gateway_refund_ref = ot_column_text(columns);
+	refund->last_error = ot_column_text(columns);
+	refund->request_key = ot_column_text(columns);
+	refund->asked = ot_column_int8(columns);
+	refund->handed_out_at = ot_column_time(columns);
+	refund->submitted_at = ot_column_time(columns);
+	refund->replaced_by = ot_column_text(columns);
+	refund->by_hand = ot_column_bool(columns);
+	refund->attention_at = ot_column_time(columns);
+	refund->created_at = ot_column_time(columns);
+	refund->settled_at = ot_column_time(columns);
+	return refund;
+}
+
+static Refund *
+refund_by_ref(Statement *statement, const char *refund_ref)
+{
+	Args		args = {0};
+
+	ot_arg_text(&args, refund_ref);
+	return ot_run_one(statement, &args, read_refund);
+}
+
+Refund *
+ot_store_find_refund(const char *refund_ref)
+{
+	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r WHERE r.refund_ref" EQ "$1"};
+
+	return refund_by_ref(&find, refund_ref);
+}
+
+Refund *
+ot_store_lock_refund(const char *refund_ref)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r WHERE r.refund_ref" EQ "$1 "
+	"FOR NO KEY UPDATE"};
+
+	return refund_by_ref(&lock, refund_ref);
+}
+
+Refund *
+ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
+{
+	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+	"WHERE r.gateway" EQ "$1 AND r.gateway_refund_ref" EQ "$2"};
+	Args		args = {0};
+
+	ot_arg_text(&args, gateway);
+	ot_arg_text(&args, gateway_refund_ref);
+	return ot_run_one(&find, &args, read_refund);
+}
+
+static List *
+refunds_of(Statement *statement, const Payment *payment)
+{
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	return ot_run_list(statement, &args, read_refund);
+}
+
+List *
+ot_store_find_refunds(const Payment *payment)
+{
+	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+	"WHERE r.gateway" EQ "$1 AND r.payment_ref" EQ "$2" OLDEST_FIRST};
+
+	return refunds_of(&find, payment);
+}
+
+List *
+ot_store_lock_refunds(const Payment *payment)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+	"WHERE r.gateway" EQ "$1 AND r.payment_ref" EQ "$2" OLDEST_FIRST " FOR NO KEY UPDATE"};
+
+	return refunds_of(&lock, payment);
+}
+
+List *
+ot_store_find_requested(const char *order_id, const char *request_key)
+{
+	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+	"WHERE r.order_id" EQ "$1 AND r.request_key" EQ "$2" OLDEST_FIRST};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	ot_arg_text(&args, request_key);
+	return ot_run_list(&find, &args, read_refund);
+}
+
+List *
+ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+		"WHERE r.settled_at IS NULL AND r.next_attempt_at" LE "$1 AND ($2 IS NULL OR r.gateway" EQ "$2) "
+	"ORDER BY r.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_text(&args, gateway);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&lock, &args, read_refund);
+}
+
+List *
+ot_store_lock_lapsed_refunds(TimestampTz now, int limit)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+		"WHERE r.settled_at IS NULL AND r.next_attempt_at" LE "$1 AND r.state" EQ "'processing' "
+	"ORDER BY r.next_attempt_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&lock, &args, read_refund);
+}
+
+/* The columns that both statements write, in the order of their parameters. */
+static void
+refund_args(Args *args, const Refund *refund)
+{
+	ot_arg_text(args, refund->refund_ref);
+	ot_arg_int8(args, refund->amount);
+	ot_arg_text(args, refund->note);
+	ot_arg_text(args, ot_refund_states[refund->state]);
+	ot_arg_int4(args, refund->attempts);
+	ot_arg_time(args, refund->next_attempt_at);
+	ot_arg_time(args, refund->leased_until);
+	ot_arg_text(args, refund->lease_token);
+	ot_arg_text(args, refund->worker);
+	ot_arg_text(args, refund->gateway_refund_ref);
+	ot_arg_text(args, refund->last_error);
+	ot_arg_time(args, refund->handed_out_at);
+	ot_arg_time(args, refund->submitted_at);
+	ot_arg_text(args, refund->replaced_by);
+	ot_arg_bool(args, refund->by_hand);
+	ot_arg_time(args, refund->attention_at);
+	ot_arg_time(args, refund->settled_at);
+}
+
+void
+ot_store_insert_refund(const Refund *refund)
+{
+	static Statement insert = {"INSERT INTO order_timeout.refunds (refund_ref, amount, note, state, attempts, next_attempt_at, "
+		"leased_until, lease_token, worker, gateway_refund_ref, last_error, handed_out_at, submitted_at, replaced_by, by_hand, "
+		"attention_at, settled_at, order_id, gateway, payment_ref, currency, reason, request_key, asked, created_at) "
+		"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $2, $24"};
+	Args		args = {0};
+
+	Assert(refund->asked == refund->amount);
+	refund_args(&args, refund);
+	ot_arg_text(&args, refund->order_id);
+	ot_arg_text(&args, refund->gateway);
+	ot_arg_text(&args, refund->payment_ref);
+	ot_arg_text(&args, refund->currency);
+	ot_arg_text(&args, ot_refund_reasons[refund->reason]);
+	ot_arg_text(&args, refund->request_key);
+	ot_arg_time(&args, refund->created_at);
+	ot_run(&insert, &args);
+}
+
+void
+ot_store_update_refund(const Refund *refund)
+{
+	static Statement update = {"UPDATE order_timeout.refunds r SET amount = $2, note = $3, state = $4, attempts = $5, "
+		"next_attempt_at = $6, leased_until = $7, lease_token = $8, worker = $9, gateway_refund_ref = $10, last_error = $11, "
+		"handed_out_at = $12, submitted_at = $13, replaced_by = $14, by_hand = $15, attention_at = $16, settled_at = $17 "
+	"WHERE r.refund_ref" EQ "$1"};
+	Args		args = {0};
+
+	refund_args(&args, refund);
+	ot_run(&update, &args);
+}
+
+/* After a payment was given another order. */
+void
+ot_store_move_refunds(const Payment *payment)
+{
+	static Statement update = {"UPDATE order_timeout.refunds r SET order_id = $3 "
+	"WHERE r.gateway" EQ "$1 AND r.payment_ref" EQ "$2"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	ot_arg_text(&args, payment->order_id);
+	ot_run(&update, &args);
+}

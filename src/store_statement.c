@@ -1,0 +1,381 @@
+/*
+ * store_statement.c
+ *    Runs the SQL store's statements: the one place that talks to SPI, and the one place that acts as the
+ *    extension's owner.
+ *
+ * The role is switched around a single statement and switched back before control leaves this file. An error inside
+ * the statement needs no handler here: aborting the (sub)transaction restores the role that it began with, and it
+ * never begins as the owner, since nothing in here commits.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "rows.h"
+#include "store.h"
+#include "store_statement.h"
+#include "words.h"
+
+#define FETCH_AT_ONCE 1000
+
+typedef struct Role
+{
+	Oid			user;
+	int			security_context;
+} Role;
+
+/* The owner of our tables, looked up each time: it can change, and the lookup is two cache hits. */
+static Oid
+find_owner(void)
+{
+	Oid			namespace = get_namespace_oid("order_timeout", true);
+	Oid			orders = OidIsValid(namespace) ? get_relname_relid("orders", namespace) : InvalidOid;
+	HeapTuple	tuple = OidIsValid(orders) ? SearchSysCache1(RELOID, ObjectIdGetDatum(orders)) : NULL;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+bool
+ot_owner_exists(void)
+{
+	return OidIsValid(find_owner());
+}
+
+static Role
+become_owner(void)
+{
+	Oid			owner = find_owner();
+	Role		caller;
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the tables of extension \"order_timeout\" are not there"),
+				 errhint("CREATE EXTENSION order_timeout;")));
+	GetUserIdAndSecContext(&caller.user, &caller.security_context);
+	SetUserIdAndSecContext(owner, caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	return caller;
+}
+
+static void
+become_caller(Role caller)
+{
+	SetUserIdAndSecContext(caller.user, caller.security_context);
+}
+
+/* Arguments. */
+
+static void
+add_arg(Args *args, Oid type, Datum value, bool isnull)
+{
+	Assert(args->count < OT_MAX_ARGS);
+	args->types[args->count] = type;
+	args->values[args->count] = value;
+	args->nulls[args->count] = isnull ? 'n' : ' ';
+	args->count++;
+}
+
+void
+ot_arg_text(Args *args, const char *value)
+{
+	add_arg(args, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+ot_arg_int8(Args *args, int64 value)
+{
+	add_arg(args, INT8OID, Int64GetDatum(value), false);
+}
+
+void
+ot_arg_int4(Args *args, int32 value)
+{
+	add_arg(args, INT4OID, Int32GetDatum(value), false);
+}
+
+void
+ot_arg_float8(Args *args, double value)
+{
+	add_arg(args, FLOAT8OID, Float8GetDatum(value), false);
+}
+
+void
+ot_arg_bool(Args *args, bool value)
+{
+	add_arg(args, BOOLOID, BoolGetDatum(value), false);
+}
+
+void
+ot_arg_time(Args *args, TimestampTz value)
+{
+	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == OT_NO_TIME);
+}
+
+void
+ot_arg_lower_bound(Args *args, TimestampTz value)
+{
+	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), false);
+}
+
+void
+ot_arg_jsonb(Args *args, const Jsonb *value)
+{
+	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);
+}
+
+void
+ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
+{
+	int16		length;
+	bool		by_value;
+	char		alignment;
+	int			lower_bound = 1;
+	ArrayType  *array;
+
+	get_typlenbyvalalign(element, &length, &by_value, &alignment);
+	array = construct_md_array(values, nulls, 1, &count, &lower_bound, element, length, by_value, alignment);
+	add_arg(args, get_array_type(element), PointerGetDatum(array), false);
+}
+
+/* Columns. */
+
+static Datum
+next_column(Columns *columns, bool *isnull)
+{
+	return SPI_getbinval(columns->tuple, columns->desc, ++columns->next, isnull);
+}
+
+static Datum
+next_column_not_null(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	if (isnull)
+		elog(ERROR, "column %d is unexpectedly null", columns->next);
+	return value;
+}
+
+char *
+ot_column_text(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+int64
+ot_column_int8(Columns *columns)
+{
+	return DatumGetInt64(next_column_not_null(columns));
+}
+
+int32
+ot_column_int4(Columns *columns)
+{
+	return DatumGetInt32(next_column_not_null(columns));
+}
+
+double
+ot_column_float8(Columns *columns)
+{
+	return DatumGetFloat8(next_column_not_null(columns));
+}
+
+bool
+ot_column_bool(Columns *columns)
+{
+	return DatumGetBool(next_column_not_null(columns));
+}
+
+TimestampTz
+ot_column_time(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	return isnull ? OT_NO_TIME : DatumGetTimestampTz(value);
+}
+
+Interval *
+ot_column_interval(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+	Interval   *copy;
+
+	if (isnull)
+		return NULL;
+	copy = palloc(sizeof(Interval));
+	memcpy(copy, DatumGetIntervalP(value), sizeof(Interval));
+	return copy;
+}
+
+int
+ot_column_word(Columns *columns, const char *const *words)
+{
+	char	   *word = ot_column_text(columns);
+	int			index;
+
+	if (word == NULL)
+		return -1;
+	index = ot_word_find(words, word);
+	if (index < 0)
+		elog(ERROR, "unexpected word \"%s\" in column %d", word, columns->next);
+	return index;
+}
+
+/* Statements. */
+
+static void
+prepare(Statement *statement, Args *args)
+{
+	SPIPlanPtr	plan;
+
+	if (statement->plan != NULL)
+		return;
+	plan = SPI_prepare(statement->sql, args->count, args->types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	statement->plan = plan;
+}
+
+/* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
+static void
+execute(Statement *statement, Args *args)
+{
+	Role		caller;
+	int			result;
+
+	SPI_connect();
+	caller = become_owner();
+	prepare(statement, args);
+	result = SPI_execute_plan(statement->plan, args->values, args->nulls, statement->read_only, 0);
+	become_caller(caller);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+}
+
+uint64
+ot_run(Statement *statement, Args *args)
+{
+	uint64		processed;
+
+	execute(statement, args);
+	processed = SPI_processed;
+	SPI_finish();
+	return processed;
+}
+
+List *
+ot_run_list(Statement *statement, Args *args, RowReader read)
+{
+	MemoryContext caller_context = CurrentMemoryContext;
+	List	   *rows = NIL;
+
+	execute(statement, args);
+	MemoryContextSwitchTo(caller_context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Columns		columns = {SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
+
+		rows = lappend(rows, read(&columns));
+	}
+	SPI_finish();
+	return rows;
+}
+
+void *
+ot_run_one(Statement *statement, Args *args, RowReader read)
+{
+	MemoryContext caller_context = CurrentMemoryContext;
+	void	   *row = NULL;
+
+	execute(statement, args);
+	MemoryContextSwitchTo(caller_context);
+	if (SPI_processed > 0)
+	{
+		Columns		columns = {SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 0};
+
+		row = read(&columns);
+	}
+	SPI_finish();
+	return row;
+}
+
+static void
+visit_rows(RowVisitor visit, void *state, MemoryContext row_context)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Columns		columns = {SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
+		MemoryContext previous = MemoryContextSwitchTo(row_context);
+
+		visit(&columns, state);
+		MemoryContextSwitchTo(previous);
+		MemoryContextReset(row_context);
+	}
+}
+
+void
+ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
+{
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout row", ALLOCSET_DEFAULT_SIZES);
+	Portal		portal;
+	Role		caller;
+
+	SPI_connect();
+	caller = become_owner();
+	prepare(statement, args);
+	portal = SPI_cursor_open(NULL, statement->plan, args->values, args->nulls, statement->read_only);
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_AT_ONCE);
+		become_caller(caller);
+		if (SPI_processed == 0)
+			break;
+		visit_rows(visit, state, row_context);
+		SPI_freetuptable(SPI_tuptable);
+		caller = become_owner();
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	MemoryContextDelete(row_context);
+}
+
+/* Procedures. */
+
+void
+ot_store_begin_procedure(void)
+{
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+}
+
+void
+ot_store_commit(void)
+{
+	SPI_commit();
+}
+
+void
+ot_store_end_procedure(void)
+{
+	SPI_finish();
+}

@@ -1,0 +1,441 @@
+/*
+ * sweep.c
+ *    Closes what is due, takes back what was left lying, heals what could not be seen.
+ *
+ * sweep() is a loop of steps, each its own transaction:
+ *
+ *    close a batch of due orders, oldest deadline first --> once a second: leases, orphans, its own row --> commit
+ *         ^                                                                                                   |
+ *         +---- at once after a full batch, else when the next deadline or poll_interval comes <--------------+
+ *
+ * Invariants:
+ *  1. A step closes at most batch_size orders; what it locks it locks with SKIP LOCKED, so that it never waits for a
+ *     payment, and several sweeps share the work.
+ *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
+ *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
+ *     set aside with the reason, to be tried later; the others go on.
+ *  4. Errors that say nothing about an order (cancel, shutdown, full disk, lost serialization) are not blamed on one.
+ *
+ * Looking for due orders starts at the last deadline seen and not at the beginning of the index: there the dead
+ * entries of all that was closed lie until they are vacuumed, which under an old snapshot may take hours. What is
+ * below that bound (an order locked by a payment that then failed, or created by a transaction that committed late)
+ * is found by a pass over the whole index, once a second or less often when that is slow.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "event.h"
+#include "orphan.h"
+#include "refund.h"
+#include "rules.h"
+#include "settle.h"
+#include "store.h"
+#include "sweep.h"
+
+#define SLACK              USECS_PER_SEC	/* how far below the last look the next one starts */
+#define FULL_PASS_EVERY    USECS_PER_SEC
+#define FULL_PASS_SHARE    20	/* a full pass takes at most this part of the time */
+#define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
+#define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
+#define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
+#define FIRST_RETRY        (10 * USECS_PER_SEC)
+#define LONGEST_RETRY      USECS_PER_HOUR
+
+typedef struct Sweep
+{
+	SweepRun	run;
+	bool		procedure;		/* may leave a lost race to the next step */
+	int			limit;
+	TimestampTz from;			/* no deadline below it is expected */
+	TimestampTz looked_at;		/* the last look for due orders */
+	bool		more;			/* the last batch was full */
+} Sweep;
+
+/* One attempt at closing; order_ids outlives its failure. */
+typedef struct Batch
+{
+	TimestampTz from;
+	int			limit;
+	const char *order_id;		/* only this one */
+	List	   *orders;
+	TimestampTz now;
+} Batch;
+
+/* Attempts. */
+
+typedef void (*Work) (void *work_state);
+
+typedef struct Failure
+{
+	int			sqlerrcode;
+	char	   *message;
+} Failure;
+
+/* Whether an error may come from the row at hand; the others are about the session, the server, or a lost race. */
+static bool
+may_be_set_aside(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INVALID_TRANSACTION_STATE:
+			return false;
+		default:
+			return sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && ot_store_exists();
+	}
+}
+
+static bool
+is_lost_race(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/* The run outlives the memory of its steps, so the text is copied into it. */
+static void
+note_error(SweepRun *run, const Failure *failure)
+{
+	char	   *text = psprintf("%s: %s", unpack_sql_state(failure->sqlerrcode), failure->message);
+
+	strlcpy(run->last_error, text, pg_mbcliplen(text, strlen(text), sizeof(run->last_error) - 1) + 1);
+}
+
+/* Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. */
+static bool
+attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(work_state);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return true;
+
+	if (!may_be_set_aside(error->sqlerrcode) && !(sweep->procedure && is_lost_race(error->sqlerrcode)))
+		ReThrowError(error);
+	failure->sqlerrcode = error->sqlerrcode;
+	failure->message = error->message ? error->message : "unknown error";
+	note_error(&sweep->run, failure);
+	return false;
+}
+
+/* Closing. */
+
+static void
+close_due(void *work_state)
+{
+	Batch	   *batch = work_state;
+
+	batch->orders = ot_store_lock_due(batch->from, GetCurrentTimestamp(), batch->limit);
+	batch->now = GetCurrentTimestamp();
+	ot_orders_expire(batch->orders, batch->now);
+}
+
+static void
+close_one(void *work_state)
+{
+	Batch	   *batch = work_state;
+	Order	   *order = ot_store_lock_order_if_free(batch->order_id);
+
+	batch->now = GetCurrentTimestamp();
+	batch->orders = order != NULL && ot_is_due(order, batch->now) ? list_make1(order) : NIL;
+	ot_orders_expire(batch->orders, batch->now);
+}
+
+static void
+count_closed(SweepRun *run, const Batch *batch)
+{
+	ListCell   *cell;
+
+	run->expired += list_length(batch->orders);
+	foreach(cell, batch->orders)
+		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->expires_at);
+}
+
+static void
+set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	SetAside	order = {order_id, now, ot_store_failures(order_id) + 1};
+	int64		wait = FIRST_RETRY;
+	StringInfo	payload = ot_payload();
+
+	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
+		wait *= 2;
+	order.retry_at = now + Min(wait, LONGEST_RETRY);
+	order.sqlstate = pstrdup(unpack_sql_state(failure->sqlerrcode));
+	order.error = failure->message;
+	ot_store_set_aside(&order);
+	ot_payload_text(payload, "sqlstate", order.sqlstate);
+	ot_payload_text(payload, "error", order.error);
+	ot_payload_int(payload, "failures", order.failures);
+	ot_payload_time(payload, "retry_at", order.retry_at);
+	ot_event(order_id, "order.set_aside", payload, now);
+	sweep->run.failed++;
+}
+
+static void
+close_one_by_one(Sweep *sweep, List *orders)
+{
+	ListCell   *cell;
+
+	foreach(cell, orders)
+	{
+		Batch		batch = {.order_id = ((Order *) lfirst(cell))->order_id};
+		Failure		failure;
+
+		CHECK_FOR_INTERRUPTS();
+		if (attempt(sweep, close_one, &batch, &failure))
+			count_closed(&sweep->run, &batch);
+		else if (!is_lost_race(failure.sqlerrcode))
+			set_aside(sweep, batch.order_id, &failure);
+	}
+}
+
+/* Closes one batch, and remembers where the next look may start. */
+static void
+close_batch(Sweep *sweep, bool full_pass)
+{
+	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .limit = sweep->limit};
+	Failure		failure;
+
+	batch.now = GetCurrentTimestamp();
+	if (attempt(sweep, close_due, &batch, &failure))
+		count_closed(&sweep->run, &batch);
+	else
+		close_one_by_one(sweep, batch.orders);
+	sweep->run.batches += batch.orders != NIL;
+	sweep->looked_at = batch.now;
+	sweep->more = list_length(batch.orders) == sweep->limit;
+	sweep->from = batch.now - SLACK;
+	sweep->run.behind = 0;
+	if (sweep->more)
+	{
+		sweep->from = ((Order *) llast(batch.orders))->expires_at;
+		sweep->run.behind = batch.now - sweep->from;
+	}
+}
+
+/* Leases and orphans. */
+
+typedef struct Leases
+{
+	int			limit;
+	int64		returned;
+} Leases;
+
+static void
+take_leases_back(void *work_state)
+{
+	Leases	   *leases = work_state;
+	List	   *lapsed = ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), leases->limit);
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+
+	foreach(cell, lapsed)
+	{
+		Refund	   *refund = lfirst(cell);
+
+		ot_refund_take_back(refund, ot_store_find_policy_of(refund->order_id), now);
+	}
+	leases->returned = list_length(lapsed);
+}
+
+typedef struct Orphan
+{
+	const Payment *payment;
+	bool		settled;
+} Orphan;
+
+static void
+heal_orphan(void *work_state)
+{
+	Orphan	   *orphan = work_state;
+
+	orphan->settled = ot_orphan_heal(orphan->payment);
+}
+
+static void
+refund_orphan(void *work_state)
+{
+	Orphan	   *orphan = work_state;
+
+	ot_orphan_refund(orphan->payment->gateway, orphan->payment->payment_ref);
+	orphan->settled = true;
+}
+
+static void
+settle_orphans(Sweep *sweep, List *payments, Work work)
+{
+	ListCell   *cell;
+
+	foreach(cell, payments)
+	{
+		Orphan		orphan = {lfirst(cell), false};
+		Failure		failure;
+
+		if (attempt(sweep, work, &orphan, &failure) && orphan.settled)
+			sweep->run.orphans_settled++;
+	}
+}
+
+static void
+tidy_up(Sweep *sweep)
+{
+	Leases		leases = {sweep->limit, 0};
+	Policy	   *policy = ot_store_find_policy("default");
+	Failure		failure;
+
+	if (attempt(sweep, take_leases_back, &leases, &failure))
+		sweep->run.leases_returned += leases.returned;
+	settle_orphans(sweep, ot_store_stray_orphans(sweep->limit), heal_orphan);
+	if (policy->orphan_after > 0)
+		settle_orphans(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->limit), refund_orphan);
+	ot_store_clear_set_aside();
+}
+
+SweepRun
+ot_sweep_once(int max_orders)
+{
+	Sweep		sweep = {.limit = max_orders};
+
+	close_batch(&sweep, true);
+	tidy_up(&sweep);
+	return sweep.run;
+}
+
+/* The procedure. */
+
+/* The run ends in time to commit before statement_timeout, which covers the whole CALL, would cancel it. */
+static TimestampTz
+end_of_run(int64 run_for)
+{
+	TimestampTz end = GetCurrentTimestamp() + run_for;
+
+	if (StatementTimeout > 0)
+	{
+		int64		timeout = StatementTimeout * (int64) 1000;
+		int64		margin = Min(Max(timeout / 5, 50 * 1000), 2 * USECS_PER_SEC);
+
+		end = Min(end, GetCurrentStatementStartTimestamp() + timeout - margin);
+	}
+	return end;
+}
+
+static void
+wait_until(TimestampTz until)
+{
+	int64		wait = Max(until - GetCurrentTimestamp(), SHORTEST_WAIT);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (wait + 999) / 1000, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* When to look again: at the next deadline, but never later than poll_interval, because a nearer one may be created. */
+static TimestampTz
+next_look(const Sweep *sweep, int64 poll_interval)
+{
+	TimestampTz poll = GetCurrentTimestamp() + poll_interval;
+	TimestampTz deadline = ot_store_next_deadline(sweep->looked_at, GetCurrentTimestamp());
+
+	return deadline == OT_NO_TIME ? poll : Min(deadline, poll);
+}
+
+static void
+write_run(SweepRun *run)
+{
+	run->active_at = GetCurrentTimestamp();
+	ot_store_update_sweep(run);
+}
+
+/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due. */
+static TimestampTz
+full_pass(Sweep *sweep)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	int64		took;
+
+	close_batch(sweep, true);
+	tidy_up(sweep);
+	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
+		write_run(&sweep->run);
+	took = GetCurrentTimestamp() - started;
+	return started + Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE);
+}
+
+void
+ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
+{
+	Sweep		sweep = {.procedure = true, .limit = batch_size};
+	TimestampTz end = end_of_run(run_for);
+	TimestampTz pass_due = OT_NO_TIME;
+	TimestampTz look = OT_NO_TIME;
+	MemoryContext step_context;
+
+	ot_store_begin_procedure();
+	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", ALLOCSET_DEFAULT_SIZES);
+	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
+	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
+	sweep.run.ended_at = OT_NO_TIME;
+	ot_store_commit();
+	while (GetCurrentTimestamp() < end)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(step_context);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!ot_store_exists())
+		{
+			ereport(WARNING, (errmsg("sweep ends: extension \"order_timeout\" was dropped")));
+			break;
+		}
+		if (GetCurrentTimestamp() >= pass_due)
+			pass_due = full_pass(&sweep);
+		else
+			close_batch(&sweep, false);
+		if (!sweep.more)
+			look = next_look(&sweep, poll_interval);
+		ot_store_commit();
+		MemoryContextSwitchTo(previous);
+		MemoryContextReset(step_context);
+		if (!sweep.more)
+			wait_until(Min(look, end));
+	}
+	if (ot_store_exists())
+	{
+		sweep.run.ended_at = GetCurrentTimestamp();
+		write_run(&sweep.run);
+		ot_store_commit();
+	}
+	ot_store_end_procedure();
+}

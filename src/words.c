@@ -1,0 +1,34 @@
+/*
+ * words.c
+ *    The contract's words.
+ */
+#include "postgres.h"
+
+#include "words.h"
+
+const char *const ot_order_states[] = {"pending", "paid", "expired", "cancelled", NULL};
+
+const char *const ot_dispositions[] = {"applied", "late", "surplus", "wrong_currency", "orphan", "held", NULL};
+
+const char *const ot_refund_states[] = {"pending", "processing", "submitted", "unknown", "failed",
+"needs_attention", "succeeded", "reversed", NULL};
+
+const char *const ot_refund_reasons[] = {"late", "surplus", "wrong_currency", "expired", "cancelled",
+"requested", "orphan", "reversed", "external", "chargeback", NULL};
+
+const char *const ot_refund_results[] = {"succeeded", "failed", "unknown", "submitted", "deferred", "rejected", NULL};
+
+const char *const ot_late_rules[] = {"until_closed", "at_deadline", NULL};
+
+const char *const ot_on_lates[] = {"refund", "reopen", "hold", NULL};
+
+const char *const ot_decisions[] = {"refund", "accept", NULL};
+
+int
+ot_word_find(const char *const *words, const char *word)
+{
+	for (int i = 0; words[i] != NULL; i++)
+		if (strcmp(words[i], word) == 0)
+			return i;
+	return -1;
+}

@@ -1,0 +1,94 @@
+/*
+ * words.h
+ *    The contract's words, as enums inside and as text in rows, arguments and answers.
+ */
+#ifndef OT_WORDS_H
+#define OT_WORDS_H
+
+typedef enum OrderState
+{
+	ORDER_PENDING,
+	ORDER_PAID,
+	ORDER_EXPIRED,
+	ORDER_CANCELLED
+} OrderState;
+
+typedef enum Disposition
+{
+	PAYMENT_APPLIED,
+	PAYMENT_LATE,
+	PAYMENT_SURPLUS,
+	PAYMENT_WRONG_CURRENCY,
+	PAYMENT_ORPHAN,
+	PAYMENT_HELD
+} Disposition;
+
+typedef enum RefundState
+{
+	REFUND_PENDING,
+	REFUND_PROCESSING,
+	REFUND_SUBMITTED,
+	REFUND_UNKNOWN,
+	REFUND_FAILED,
+	REFUND_NEEDS_ATTENTION,
+	REFUND_SUCCEEDED,
+	REFUND_REVERSED
+} RefundState;
+
+typedef enum RefundReason
+{
+	REASON_LATE,
+	REASON_SURPLUS,
+	REASON_WRONG_CURRENCY,
+	REASON_EXPIRED,
+	REASON_CANCELLED,
+	REASON_REQUESTED,
+	REASON_ORPHAN,
+	REASON_REVERSED,
+	REASON_EXTERNAL,
+	REASON_CHARGEBACK
+} RefundReason;
+
+typedef enum RefundResult
+{
+	RESULT_SUCCEEDED,
+	RESULT_FAILED,
+	RESULT_UNKNOWN,
+	RESULT_SUBMITTED,
+	RESULT_DEFERRED,
+	RESULT_REJECTED
+} RefundResult;
+
+typedef enum LateRule
+{
+	LATE_UNTIL_CLOSED,
+	LATE_AT_DEADLINE
+} LateRule;
+
+typedef enum OnLate
+{
+	ON_LATE_REFUND,
+	ON_LATE_REOPEN,
+	ON_LATE_HOLD
+} OnLate;
+
+typedef enum Decision
+{
+	DECISION_REFUND,
+	DECISION_ACCEPT
+} Decision;
+
+/* Indexed by the enum, ended by a NULL. */
+extern const char *const ot_order_states[];
+extern const char *const ot_dispositions[];
+extern const char *const ot_refund_states[];
+extern const char *const ot_refund_reasons[];
+extern const char *const ot_refund_results[];
+extern const char *const ot_late_rules[];
+extern const char *const ot_on_lates[];
+extern const char *const ot_decisions[];
+
+/* The index of a word in such a list, or -1. */
+extern int	ot_word_find(const char *const *words, const char *word);
+
+#endif
