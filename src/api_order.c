@@ -9,6 +9,7 @@
 #include "api_args.h"
 #include "orphan.h"
 #include "settle.h"
+#include "store.h"
 
 PG_MODULE_MAGIC;
 
@@ -20,6 +21,7 @@ PG_FUNCTION_INFO_V1(ot_extend_order);
 PG_FUNCTION_INFO_V1(ot_resolve_held);
 PG_FUNCTION_INFO_V1(ot_refund_orphan);
 PG_FUNCTION_INFO_V1(ot_assign_orphan);
+PG_FUNCTION_INFO_V1(ot_policy_in_use);
 
 static void
 put_state(Answer *answer, const Order *order)
@@ -140,4 +142,10 @@ ot_assign_orphan(PG_FUNCTION_ARGS)
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
 
 	return return_payment(fcinfo, ot_orphan_assign(gateway, payment_ref, ot_get_id(fcinfo, 2, "order_id")));
+}
+
+Datum
+ot_policy_in_use(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(ot_store_policy_in_use(ot_get_id(fcinfo, 0, "policy")));
 }

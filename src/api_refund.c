@@ -8,7 +8,9 @@
 #include "utils/timestamp.h"
 
 #include "api_args.h"
+#include "conflict.h"
 #include "refund.h"
+#include "request.h"
 
 #define MAX_CLAIM 10000
 #define MAX_LEASE (365 * USECS_PER_DAY)
@@ -28,22 +30,23 @@ static const char *const external_reasons[] = {"external", "chargeback", NULL};
 Datum
 ot_request_refund(PG_FUNCTION_ARGS)
 {
-	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
-	char	   *request_key = ot_get_id(fcinfo, 1, "request_key");
-	int64		amount = ot_get_amount_or_zero(fcinfo, 2, "amount");
-	char	   *reason = ot_get_text_or_null(fcinfo, 3);
-	char	   *payment_ref = ot_get_id_or_null(fcinfo, 4, "payment_ref");
-	const char *outcome;
-	List	   *refunds = ot_refund_request(order_id, request_key, amount, reason, payment_ref, &outcome);
+	RefundRequest request;
+	RequestAnswer from;
 	ListCell   *cell;
 
+	request.order_id = ot_get_id(fcinfo, 0, "order_id");
+	request.request_key = ot_get_id(fcinfo, 1, "request_key");
+	request.amount = ot_get_amount_or_zero(fcinfo, 2, "amount");
+	request.reason = ot_get_text_or_null(fcinfo, 3);
+	request.payment_ref = ot_get_id_or_null(fcinfo, 4, "payment_ref");
+	from = ot_refund_request(&request);
 	ot_begin_rows(fcinfo);
-	foreach(cell, refunds)
+	foreach(cell, from.refunds)
 	{
 		Refund	   *refund = lfirst(cell);
 		Answer		answer = {0};
 
-		ot_put_text(&answer, outcome);
+		ot_put_text(&answer, from.outcome);
 		ot_put_text(&answer, refund->refund_ref);
 		ot_put_text(&answer, refund->gateway);
 		ot_put_text(&answer, refund->payment_ref);

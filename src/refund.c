@@ -32,6 +32,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/timestamp.h"
 
+#include "conflict.h"
 #include "errors.h"
 #include "event.h"
 #include "refund.h"
@@ -112,9 +113,8 @@ wrong_state(const Refund *refund, const char *hint)
 
 /* Rows. */
 
-/* A refund of a payment, not yet written; due at once. */
-static Refund *
-make_refund(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now)
+Refund *
+ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now)
 {
 	Refund	   *refund = palloc0(sizeof(Refund));
 
@@ -133,8 +133,8 @@ make_refund(const Payment *payment, int64 amount, RefundReason reason, Timestamp
 	return refund;
 }
 
-static Refund *
-insert_refund(Refund *refund)
+Refund *
+ot_refund_insert(Refund *refund)
 {
 	ot_store_insert_refund(refund);
 	refund_event(refund, "refund.created", refund->created_at);
@@ -145,7 +145,7 @@ Refund *
 ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now)
 {
 	ot_funds_move(order, payment, from, OWED, amount);
-	return insert_refund(make_refund(payment, amount, reason, now));
+	return ot_refund_insert(ot_refund_make(payment, amount, reason, now));
 }
 
 Refund *
@@ -258,183 +258,6 @@ write_money(const Locked *locked)
 		ot_store_update_order(locked->order);
 }
 
-/* Conflicts. */
-
-/* The gateway's word contradicts what is recorded. Told again, it is the same conflict. */
-static void
-note_conflict(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
-			  const char *problem, TimestampTz now)
-{
-	Conflict	conflict = {0};
-	StringInfo	payload;
-
-	conflict.order_id = payment->order_id;
-	conflict.gateway = payment->gateway;
-	conflict.payment_ref = payment->payment_ref;
-	conflict.refund_ref = refund_ref;
-	conflict.gateway_refund_ref = gateway_refund_ref;
-	conflict.amount = amount;
-	conflict.problem = problem;
-	conflict.created_at = now;
-	if (!ot_store_add_conflict(&conflict))
-		return;
-	payload = ot_payload();
-	ot_payload_text(payload, "refund_ref", refund_ref);
-	ot_payload_text(payload, "gateway", payment->gateway);
-	ot_payload_text(payload, "payment_ref", payment->payment_ref);
-	ot_payload_text(payload, "gateway_refund_ref", gateway_refund_ref);
-	ot_payload_int(payload, "amount", amount);
-	ot_payload_text(payload, "currency", payment->currency);
-	ot_payload_text(payload, "problem", problem);
-	ot_event(payment->order_id, "refund.conflict", payload, now);
-}
-
-const char *
-ot_conflict_resolve(int64 conflict_id, const char *note)
-{
-	Conflict   *conflict = ot_store_lock_conflict(conflict_id);
-	TimestampTz now = GetCurrentTimestamp();
-	StringInfo	payload;
-
-	if (conflict == NULL)
-		ereport(ERROR,
-				(errcode(OT_NO_SUCH_REFUND),
-				 errmsg("no such conflict"),
-				 errdetail("There is no conflict with conflict_id %lld.", (long long) conflict_id)));
-	if (conflict->resolved_at != OT_NO_TIME)
-		return "already_resolved";
-	ot_store_resolve_conflict(conflict_id, now, note);
-	payload = ot_payload();
-	ot_payload_int(payload, "conflict_id", conflict_id);
-	ot_payload_text(payload, "note", note);
-	ot_event(conflict->order_id, "conflict.resolved", payload, now);
-	return "resolved";
-}
-
-/* request_refund */
-
-static int
-newest_first(const ListCell *a, const ListCell *b)
-{
-	const Payment *left = lfirst(a);
-	const Payment *right = lfirst(b);
-
-	if (left->received_at != right->received_at)
-		return left->received_at > right->received_at ? -1 : 1;
-	return strcmp(right->payment_ref, left->payment_ref);
-}
-
-/* The payments that the money may come from, newest first. */
-static List *
-refundable_payments(const Order *order, const char *payment_ref)
-{
-	List	   *payments = NIL;
-	bool		found = payment_ref == NULL;
-	ListCell   *cell;
-
-	foreach(cell, ot_store_lock_payments(order->order_id))
-	{
-		Payment    *payment = lfirst(cell);
-
-		if (payment_ref != NULL && strcmp(payment->payment_ref, payment_ref) != 0)
-			continue;
-		found = true;
-		if (ot_counts(payment) && ot_kept(&payment->funds) > 0)
-			payments = lappend(payments, payment);
-	}
-	if (!found)
-		ereport(ERROR,
-				(errcode(OT_NO_SUCH_PAYMENT),
-				 errmsg("no such payment"),
-				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref)));
-	list_sort(payments, newest_first);
-	return payments;
-}
-
-static List *
-requested_before(const char *order_id, const char *request_key, int64 amount)
-{
-	List	   *refunds = ot_store_find_requested(order_id, request_key);
-	int64		asked = 0;
-	ListCell   *cell;
-
-	foreach(cell, refunds)
-		asked = ot_money_add(asked, ((Refund *) lfirst(cell))->asked);
-	if (refunds != NIL && amount != 0 && amount != asked)
-		ereport(ERROR,
-				(errcode(OT_REQUEST_KEY_DIFFERS),
-				 errmsg("this request key was used for something else"),
-				 errdetail("Request \"%s\" of order \"%s\" asked for %lld, not for %lld.",
-						   request_key, order_id, (long long) asked, (long long) amount),
-				 errhint("Use a new request_key for a new request.")));
-	return refunds;
-}
-
-static void
-check_refundable(const Order *order, List *payments, int64 amount)
-{
-	int64		kept = 0;
-	ListCell   *cell;
-
-	foreach(cell, payments)
-		kept = ot_money_add(kept, ot_kept(&((Payment *) lfirst(cell))->funds));
-	if (kept == 0 || amount > kept)
-		ereport(ERROR,
-				(errcode(OT_MORE_THAN_KEPT),
-				 errmsg("more than there is to refund"),
-				 errdetail("Of order \"%s\", %lld %s can still be refunded.",
-						   order->order_id, (long long) kept, order->currency)));
-}
-
-List *
-ot_refund_request(const char *order_id, const char *request_key, int64 amount, const char *reason,
-				  const char *payment_ref, const char **outcome)
-{
-	Order	   *order = ot_store_lock_order(order_id);
-	TimestampTz now = GetCurrentTimestamp();
-	List	   *refunds;
-	List	   *payments;
-	int64		left;
-	ListCell   *cell;
-
-	if (order == NULL)
-		ot_no_such_order(order_id);
-	refunds = requested_before(order_id, request_key, amount);
-	*outcome = "duplicate";
-	if (refunds != NIL)
-		return refunds;
-	if (order->state != ORDER_PAID)
-		ereport(ERROR,
-				(errcode(OT_WRONG_STATE),
-				 errmsg("the order's state does not allow this"),
-				 errdetail("Order \"%s\" is %s.", order_id, ot_order_states[order->state]),
-				 errhint("Only a paid order can be refunded; what was paid for an order that is closed goes back by itself.")));
-	payments = refundable_payments(order, payment_ref);
-	check_refundable(order, payments, amount);
-
-	left = amount;
-	foreach(cell, payments)
-	{
-		Payment    *payment = lfirst(cell);
-		int64		kept = ot_kept(&payment->funds);
-		int64		part = amount == 0 ? kept : Min(left, kept);
-		Refund	   *refund;
-
-		if (part == 0)
-			break;
-		ot_funds_move(order, payment, KEPT, OWED, part);
-		refund = make_refund(payment, part, REASON_REQUESTED, now);
-		refund->request_key = pstrdup(request_key);
-		refund->note = reason ? pstrdup(reason) : NULL;
-		refunds = lappend(refunds, insert_refund(refund));
-		ot_store_update_payment(payment);
-		left -= part;
-	}
-	ot_store_update_order(order);
-	*outcome = "accepted";
-	return refunds;
-}
-
 /* claim_refunds, and leases */
 
 void
@@ -530,11 +353,11 @@ static void
 split_off_rest(const Locked *locked, int64 returned, TimestampTz now)
 {
 	Refund	   *refund = locked->refund;
-	Refund	   *rest = make_refund(locked->payment, ot_money_subtract(refund->amount, returned), refund->reason, now);
+	Refund	   *rest = ot_refund_make(locked->payment, ot_money_subtract(refund->amount, returned), refund->reason, now);
 
 	rest->note = psprintf("rest of %s", refund->refund_ref);
 	refund->amount = returned;
-	insert_refund(rest);
+	ot_refund_insert(rest);
 }
 
 static RefundAnswer
@@ -555,7 +378,7 @@ succeed(Locked *locked, const RefundReport *report, TimestampTz now)
 	write_money(locked);
 	if (too_much == 0)
 		return answer("recorded", refund);
-	note_conflict(locked->payment, refund->refund_ref, refund->gateway_refund_ref, too_much,
+	ot_conflict_note(locked->payment, refund->refund_ref, refund->gateway_refund_ref, too_much,
 				  MORE_THAN_ASKED, now);
 	return answer("conflict", refund);
 }
@@ -574,7 +397,7 @@ complete_succeeded(const RefundReport *report)
 
 		if (strcmp(problem, MORE_THAN_ASKED) == 0)
 			said = ot_money_subtract(said, refund->amount);
-		note_conflict(locked.payment, refund->refund_ref, report->gateway_refund_ref, said, problem, now);
+		ot_conflict_note(locked.payment, refund->refund_ref, report->gateway_refund_ref, said, problem, now);
 		return answer("conflict", refund);
 	}
 	if (ot_is_open(refund))
@@ -731,7 +554,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
 		wrong_state(refund, "Only a refund that succeeded or needs attention can be reversed.");
 
-	anew = make_refund(locked.payment, refund->amount, REASON_REVERSED, now);
+	anew = ot_refund_make(locked.payment, refund->amount, REASON_REVERSED, now);
 	anew->note = pstrdup(reason);
 	if (came_back)
 	{
@@ -739,7 +562,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 		ot_funds_move(locked.order, locked.payment, RETURNED, OWED, refund->amount);
 		write_money(&locked);
 	}
-	insert_refund(anew);
+	ot_refund_insert(anew);
 	refund->replaced_by = anew->refund_ref;
 	become_settled(refund, REFUND_REVERSED, now);
 	write_refund(refund, "refund.reversed", now);
@@ -757,12 +580,12 @@ replace_refund(Locked *locked, Refund *refund, const Refund *external, int64 par
 	ot_funds_move(locked->order, locked->payment, OWED, RETURNED, part);
 	if (part < refund->amount)
 	{
-		Refund	   *rest = make_refund(locked->payment, refund->amount - part, refund->reason, now);
+		Refund	   *rest = ot_refund_make(locked->payment, refund->amount - part, refund->reason, now);
 
 		rest->note = psprintf("rest of %s", refund->refund_ref);
 		if (refund->state == REFUND_NEEDS_ATTENTION)
 			become_needs_attention(rest, now);
-		insert_refund(rest);
+		ot_refund_insert(rest);
 	}
 	refund->replaced_by = external->refund_ref;
 	become_settled(refund, REFUND_REVERSED, now);
@@ -811,12 +634,12 @@ record_known(Locked *locked, const char *gateway_refund_ref, int64 amount, Times
 	if (same_payment && known->amount == amount)
 		return answer("duplicate", known);
 	if (!same_payment)
-		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount,
+		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount,
 					  "the gateway's refund is recorded for another payment", now);
 	else if (amount > known->amount)
-		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount - known->amount, MORE_THAN_LEFT, now);
+		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount - known->amount, MORE_THAN_LEFT, now);
 	else
-		note_conflict(locked->payment, known->refund_ref, gateway_refund_ref, amount,
+		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount,
 					  "the gateway returned less than recorded", now);
 	return answer("conflict", known);
 }
@@ -846,11 +669,11 @@ ot_refund_record(const char *gateway, const char *payment_ref, const char *gatew
 	if (locked.refund != NULL)
 		return record_known(&locked, gateway_refund_ref, amount, now);
 
-	external = make_refund(locked.payment, amount, reason, now);
+	external = ot_refund_make(locked.payment, amount, reason, now);
 	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
 	left = take_returned(&locked, external, amount, now);
 	if (left > 0)
-		note_conflict(locked.payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
+		ot_conflict_note(locked.payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
 					  MORE_THAN_LEFT, now);
 	if (left == amount)
 		return record_nothing();

@@ -37,11 +37,13 @@ typedef struct ClaimedRefund
 /* A new obligation: moves the money, writes the refund row and its event. The caller writes order and payment. */
 extern Refund *ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now);
 
+/* A refund of a payment, due at once; the first form is not yet written, the money not yet moved. */
+extern Refund *ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now);
+extern Refund *ot_refund_insert(Refund *refund);
+
 /* The oldest refund that the payment itself led to, not one that was asked for later; or NULL. */
 extern Refund *ot_refund_of(const Payment *payment);
 
-extern List *ot_refund_request(const char *order_id, const char *request_key, int64 amount, const char *reason,
-							   const char *payment_ref, const char **outcome);
 extern List *ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway);
 extern RefundAnswer ot_refund_complete(RefundReport *report);
 extern RefundAnswer ot_refund_retry(const char *refund_ref);
@@ -49,7 +51,6 @@ extern RefundAnswer ot_refund_settle(const char *refund_ref, const char *note);
 extern RefundAnswer ot_refund_reverse(const char *refund_ref, const char *reason);
 extern RefundAnswer ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
 									 int64 amount, RefundReason reason);
-extern const char *ot_conflict_resolve(int64 conflict_id, const char *note);
 
 /* A lapsed lease counts as an attempt that ended unknown. */
 extern void ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now);

@@ -72,6 +72,9 @@ extern Policy *ot_store_find_policy(const char *policy);
 /* The policy of an order, or "default" if there is no such order. */
 extern Policy *ot_store_find_policy_of(const char *order_id);
 
+/* Looks at everything committed by now, even if the transaction's snapshot is older. */
+extern bool ot_store_policy_in_use(const char *policy);
+
 /* Events and conflicts. */
 extern void ot_store_add_event(const Event *event);
 extern void ot_store_add_events(List *events);

@@ -68,7 +68,7 @@ void
 ot_store_history(const char *order_id, Tuplestorestate *rows)
 {
 	static Statement find = {"SELECT e.id, e.aggregatetype, e.aggregateid, e.type, e.payload, e.created_at "
-	"FROM order_timeout.events e WHERE e.aggregateid" EQ "$1 ORDER BY e.id", NULL, true};
+	"FROM order_timeout.events e WHERE e.aggregateid" EQ "$1 ORDER BY e.id", SNAPSHOT_OF_CALLER};
 	Args		args = {0};
 
 	ot_arg_text(&args, order_id);

@@ -280,3 +280,13 @@ ot_store_find_policy_of(const char *order_id)
 		elog(ERROR, "the policy of order \"%s\" is not there", order_id);
 	return policy;
 }
+
+bool
+ot_store_policy_in_use(const char *policy)
+{
+	static Statement find = {"SELECT o.order_id FROM order_timeout.orders o WHERE o.policy" EQ "$1 LIMIT 1", SNAPSHOT_LATEST};
+	Args		args = {0};
+
+	ot_arg_text(&args, policy);
+	return ot_run(&find, &args) > 0;
+}

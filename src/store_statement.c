@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -267,7 +268,12 @@ execute(Statement *statement, Args *args)
 	SPI_connect();
 	caller = become_owner();
 	prepare(statement, args);
-	result = SPI_execute_plan(statement->plan, args->values, args->nulls, statement->read_only, 0);
+	if (statement->snapshot == SNAPSHOT_LATEST)
+		result = SPI_execute_snapshot(statement->plan, args->values, args->nulls,
+									  GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
+	else
+		result = SPI_execute_plan(statement->plan, args->values, args->nulls,
+								  statement->snapshot == SNAPSHOT_OF_CALLER, 0);
 	become_caller(caller);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
@@ -344,7 +350,8 @@ ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 	SPI_connect();
 	caller = become_owner();
 	prepare(statement, args);
-	portal = SPI_cursor_open(NULL, statement->plan, args->values, args->nulls, statement->read_only);
+	portal = SPI_cursor_open(NULL, statement->plan, args->values, args->nulls,
+							 statement->snapshot == SNAPSHOT_OF_CALLER);
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, FETCH_AT_ONCE);

@@ -20,11 +20,19 @@
 #define GT " OPERATOR(pg_catalog.>) "
 #define PLUS " OPERATOR(pg_catalog.+) "
 
+/* What a statement sees. */
+typedef enum StatementSnapshot
+{
+	SNAPSHOT_OF_STATEMENT,		/* a new one at READ COMMITTED, else the transaction's; may write */
+	SNAPSHOT_OF_CALLER,			/* that of the query that called us */
+	SNAPSHOT_LATEST				/* a new one, also where the transaction's is older */
+} StatementSnapshot;
+
 typedef struct Statement
 {
 	const char *sql;
+	StatementSnapshot snapshot;
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
-	bool		read_only;		/* run in the snapshot of the calling query */
 } Statement;
 
 #define OT_MAX_ARGS 24

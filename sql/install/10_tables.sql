@@ -248,6 +248,11 @@ $$;
 CREATE TRIGGER restore_default BEFORE INSERT ON policies
     FOR EACH ROW WHEN (NEW.policy = 'default') EXECUTE FUNCTION policies_restore_default();
 
+CREATE FUNCTION policy_in_use(policy text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'ot_policy_in_use' LANGUAGE C;
+COMMENT ON FUNCTION policy_in_use(text) IS
+'Whether any order follows the policy, looked up among all that is committed by now, also where the transaction''s own snapshot is older; used when a policy is deleted or renamed. Errors: 22023, 22004. Locks: none.';
+
 -- An order without its policy could not be closed. The lock keeps create_order from taking the policy meanwhile:
 -- it inserts the order and reads the policy in one statement, whose snapshot is newer than its lock on orders.
 CREATE FUNCTION policies_keep_used() RETURNS trigger
@@ -261,7 +266,7 @@ BEGIN
             USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.';
     END IF;
     LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
-    IF EXISTS (SELECT FROM order_timeout.orders o WHERE o.policy = OLD.policy) THEN
+    IF order_timeout.policy_in_use(OLD.policy) THEN
         RAISE EXCEPTION 'policy "%" is still in use', OLD.policy
             USING ERRCODE = 'foreign_key_violation', DETAIL = 'There are orders that follow it.',
                   HINT = 'Change its settings instead, and give new orders another policy.';

@@ -1,5 +1,42 @@
 -- pg_cron and rights. All of it runs as the caller: what pg_cron or GRANT refuses, stays refused.
 
+
+-- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
+-- the same there. Jobs are told apart by name and role only, so the name says which database they are for.
+CREATE FUNCTION require_pg_cron(line text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'It lives in one database, the one that cron.database_name names, and needs to be in shared_preload_libraries.',
+                  HINT = 'Run in that database: ' || line;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION require_pg_cron(text) IS
+'Raises 55000 with a line to run elsewhere if pg_cron is not in this database; used by schedule_sweeper and unschedule_sweeper.';
+
+-- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
+CREATE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    answer bigint;
+BEGIN
+    EXECUTE statement INTO answer USING arguments;
+    RETURN answer;
+EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_file THEN
+    IF SQLERRM !~ 'shared_preload_libraries' THEN
+        RAISE;
+    END IF;
+    RAISE EXCEPTION 'pg_cron is installed but not loaded'
+        USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper();';
+END
+$$;
+COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
+'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper and unschedule_sweeper.';
+
 CREATE FUNCTION schedule_sweeper(
     OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -8,21 +45,9 @@ BEGIN
     job_name := coalesce(job_name, 'order_timeout');
     -- A lone CALL: pg_cron runs several statements as one transaction, in which sweep could not commit.
     command := 'CALL order_timeout.sweep()';
-    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
-        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = 'It lives in one database, the one that cron.database_name names, and needs to be in shared_preload_libraries.',
-                  HINT = format('If it lives in another database, run there: SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                job_name, schedule, command, current_database());
-    END IF;
-    BEGIN
-        EXECUTE 'SELECT cron.schedule($1, $2, $3)' INTO jobid USING job_name, schedule, command;
-    EXCEPTION WHEN cant_change_runtime_param OR object_not_in_prerequisite_state OR feature_not_supported
-                   OR undefined_file OR undefined_table THEN
-        RAISE EXCEPTION 'pg_cron is installed but not loaded'
-            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
-                  HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper();';
-    END;
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
 END
 $$;
 COMMENT ON FUNCTION schedule_sweeper(text, text) IS
@@ -34,17 +59,13 @@ DECLARE
     found_job bigint;
 BEGIN
     job_name := coalesce(job_name, 'order_timeout');
-    IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
-        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = format('If it lives in another database, run there: SELECT cron.unschedule(%L);', job_name);
-    END IF;
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
     EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
     IF found_job IS NULL THEN
         outcome := 'not_scheduled';
         RETURN;
     END IF;
-    EXECUTE 'SELECT cron.unschedule($1)' USING found_job;
+    PERFORM order_timeout.call_pg_cron('SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
     outcome := 'unscheduled';
 END
 $$;
@@ -64,7 +85,7 @@ DECLARE
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper']
+                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
     IF names IS NULL THEN

@@ -1,0 +1,63 @@
+/*
+ * conflict.c
+ *    What a gateway says in contradiction to what is recorded: money may have gone twice. Nothing is overwritten; a
+ *    person looks.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "conflict.h"
+#include "errors.h"
+#include "event.h"
+#include "store.h"
+
+void
+ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
+				 const char *problem, TimestampTz now)
+{
+	Conflict	conflict = {0};
+	StringInfo	payload;
+
+	conflict.order_id = payment->order_id;
+	conflict.gateway = payment->gateway;
+	conflict.payment_ref = payment->payment_ref;
+	conflict.refund_ref = refund_ref;
+	conflict.gateway_refund_ref = gateway_refund_ref;
+	conflict.amount = amount;
+	conflict.problem = problem;
+	conflict.created_at = now;
+	if (!ot_store_add_conflict(&conflict))
+		return;
+	payload = ot_payload();
+	ot_payload_text(payload, "refund_ref", refund_ref);
+	ot_payload_text(payload, "gateway", payment->gateway);
+	ot_payload_text(payload, "payment_ref", payment->payment_ref);
+	ot_payload_text(payload, "gateway_refund_ref", gateway_refund_ref);
+	ot_payload_int(payload, "amount", amount);
+	ot_payload_text(payload, "currency", payment->currency);
+	ot_payload_text(payload, "problem", problem);
+	ot_event(payment->order_id, "refund.conflict", payload, now);
+}
+
+const char *
+ot_conflict_resolve(int64 conflict_id, const char *note)
+{
+	Conflict   *conflict = ot_store_lock_conflict(conflict_id);
+	TimestampTz now = GetCurrentTimestamp();
+	StringInfo	payload;
+
+	if (conflict == NULL)
+		ereport(ERROR,
+				(errcode(OT_NO_SUCH_REFUND),
+				 errmsg("no such conflict"),
+				 errdetail("There is no conflict with conflict_id %lld.", (long long) conflict_id)));
+	if (conflict->resolved_at != OT_NO_TIME)
+		return "already_resolved";
+	ot_store_resolve_conflict(conflict_id, now, note);
+	payload = ot_payload();
+	ot_payload_int(payload, "conflict_id", conflict_id);
+	ot_payload_text(payload, "note", note);
+	ot_event(conflict->order_id, "conflict.resolved", payload, now);
+	return "resolved";
+}

@@ -1,0 +1,139 @@
+/*
+ * request.c
+ *    A refund that somebody asks for: taken from what a paid order keeps, newest payment first. The request_key makes
+ *    it safe to repeat; the order's lock makes two requests for the same money meet.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "money.h"
+#include "refund.h"
+#include "request.h"
+#include "store.h"
+
+static int
+newest_first(const ListCell *a, const ListCell *b)
+{
+	const Payment *left = lfirst(a);
+	const Payment *right = lfirst(b);
+
+	if (left->received_at != right->received_at)
+		return left->received_at > right->received_at ? -1 : 1;
+	return strcmp(right->payment_ref, left->payment_ref);
+}
+
+/* The payments that the money may come from, newest first. */
+static List *
+refundable_payments(const Order *order, const char *payment_ref)
+{
+	List	   *payments = NIL;
+	bool		found = payment_ref == NULL;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_payments(order->order_id))
+	{
+		Payment    *payment = lfirst(cell);
+
+		if (payment_ref != NULL && strcmp(payment->payment_ref, payment_ref) != 0)
+			continue;
+		found = true;
+		if (ot_counts(payment) && ot_kept(&payment->funds) > 0)
+			payments = lappend(payments, payment);
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(OT_NO_SUCH_PAYMENT),
+				 errmsg("no such payment"),
+				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref)));
+	list_sort(payments, newest_first);
+	return payments;
+}
+
+static List *
+requested_before(const RefundRequest *request)
+{
+	List	   *refunds = ot_store_find_requested(request->order_id, request->request_key);
+	int64		asked = 0;
+	ListCell   *cell;
+
+	foreach(cell, refunds)
+		asked = ot_money_add(asked, ((Refund *) lfirst(cell))->asked);
+	if (refunds != NIL && request->amount != 0 && request->amount != asked)
+		ereport(ERROR,
+				(errcode(OT_REQUEST_KEY_DIFFERS),
+				 errmsg("this request key was used for something else"),
+				 errdetail("Request \"%s\" of order \"%s\" asked for %lld, not for %lld.",
+						   request->request_key, request->order_id, (long long) asked, (long long) request->amount),
+				 errhint("Use a new request_key for a new request.")));
+	return refunds;
+}
+
+static void
+check_refundable(const Order *order, List *payments, int64 amount)
+{
+	int64		kept = 0;
+	ListCell   *cell;
+
+	foreach(cell, payments)
+		kept = ot_money_add(kept, ot_kept(&((Payment *) lfirst(cell))->funds));
+	if (kept == 0 || amount > kept)
+		ereport(ERROR,
+				(errcode(OT_MORE_THAN_KEPT),
+				 errmsg("more than there is to refund"),
+				 errdetail("Of order \"%s\", %lld %s can still be refunded.",
+						   order->order_id, (long long) kept, order->currency)));
+}
+
+static Refund *
+refund_part(Order *order, Payment *payment, int64 part, const RefundRequest *request, TimestampTz now)
+{
+	Refund	   *refund = ot_refund_make(payment, part, REASON_REQUESTED, now);
+
+	refund->request_key = pstrdup(request->request_key);
+	refund->note = request->reason ? pstrdup(request->reason) : NULL;
+	ot_funds_move(order, payment, KEPT, OWED, part);
+	ot_store_update_payment(payment);
+	return ot_refund_insert(refund);
+}
+
+RequestAnswer
+ot_refund_request(const RefundRequest *request)
+{
+	Order	   *order = ot_store_lock_order(request->order_id);
+	TimestampTz now = GetCurrentTimestamp();
+	RequestAnswer answer = {"duplicate", NIL};
+	List	   *payments;
+	int64		left = request->amount;
+	ListCell   *cell;
+
+	if (order == NULL)
+		ot_no_such_order(request->order_id);
+	answer.refunds = requested_before(request);
+	if (answer.refunds != NIL)
+		return answer;
+	if (order->state != ORDER_PAID)
+		ereport(ERROR,
+				(errcode(OT_WRONG_STATE),
+				 errmsg("the order's state does not allow this"),
+				 errdetail("Order \"%s\" is %s.", order->order_id, ot_order_states[order->state]),
+				 errhint("Only a paid order can be refunded; what was paid for an order that is closed goes back by itself.")));
+	payments = refundable_payments(order, request->payment_ref);
+	check_refundable(order, payments, request->amount);
+
+	foreach(cell, payments)
+	{
+		Payment    *payment = lfirst(cell);
+		int64		kept = ot_kept(&payment->funds);
+		int64		part = request->amount == 0 ? kept : Min(left, kept);
+
+		if (part == 0)
+			break;
+		answer.refunds = lappend(answer.refunds, refund_part(order, payment, part, request, now));
+		left -= part;
+	}
+	ot_store_update_order(order);
+	answer.outcome = "accepted";
+	return answer;
+}
