@@ -71,6 +71,10 @@ ot_create_order(PG_FUNCTION_ARGS)
 	terms.metadata = ot_get_jsonb_or_null(fcinfo, 6);
 	if (terms.policy == NULL)
 		terms.policy = "default";
+	if (terms.expires_in != NULL && terms.expires_at != OT_NO_TIME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("give expires_in or expires_at, not both")));
 	return return_order(fcinfo, ot_order_create(&terms), true);
 }
 

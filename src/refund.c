@@ -227,6 +227,16 @@ lock_payment(const char *order_id, const char *gateway, const char *payment_ref)
 	return locked;
 }
 
+static Refund *
+lock_refund(const char *refund_ref)
+{
+	Refund	   *refund = ot_store_lock_refund(refund_ref);
+
+	if (refund == NULL)
+		no_such_refund(refund_ref);
+	return refund;
+}
+
 static Locked
 lock_refund_and_money(const char *refund_ref)
 {
@@ -236,18 +246,8 @@ lock_refund_and_money(const char *refund_ref)
 	if (found == NULL)
 		no_such_refund(refund_ref);
 	locked = lock_payment(found->order_id, found->gateway, found->payment_ref);
-	locked.refund = ot_store_lock_refund(refund_ref);
+	locked.refund = lock_refund(refund_ref);
 	return locked;
-}
-
-static Refund *
-lock_refund(const char *refund_ref)
-{
-	Refund	   *refund = ot_store_lock_refund(refund_ref);
-
-	if (refund == NULL)
-		no_such_refund(refund_ref);
-	return refund;
 }
 
 static void
@@ -275,6 +275,8 @@ hand_out(Refund *refund, const char *worker, TimestampTz leased_until, Timestamp
 	ClaimedRefund *claimed = palloc(sizeof(ClaimedRefund));
 	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
 
+	if (payment == NULL)
+		ot_no_such_payment(refund->gateway, refund->payment_ref);
 	claimed->refund = refund;
 	claimed->payment_amount = payment->funds.paid;
 	claimed->action = refund->handed_out_at == OT_NO_TIME ? "submit" : "query";

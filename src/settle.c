@@ -419,10 +419,6 @@ deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 	const Interval *within = terms->expires_in ? terms->expires_in : policy->pay_within;
 	TimestampTz deadline = terms->expires_at;
 
-	if (terms->expires_in != NULL && terms->expires_at != OT_NO_TIME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("give expires_in or expires_at, not both")));
 	if (deadline == OT_NO_TIME)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(now), IntervalPGetDatum(within)));
@@ -562,14 +558,14 @@ ot_payment_resolve_held(const char *gateway, const char *payment_ref, Decision d
 
 	if (payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
-	order = ot_store_lock_order(payment->order_id);
-	payment = ot_store_lock_payment(gateway, payment_ref);
-	now = GetCurrentTimestamp();
 	if (payment->held_at == OT_NO_TIME)
 		ereport(ERROR,
 				(errcode(OT_WRONG_STATE),
 				 errmsg("this payment was never held"),
 				 errdetail("Its disposition is %s.", ot_dispositions[payment->disposition])));
+	order = lock_order(payment->order_id);
+	payment = ot_store_lock_payment(gateway, payment_ref);
+	now = GetCurrentTimestamp();
 	if (payment->disposition != PAYMENT_HELD)
 		return answer("already_resolved", order);
 	if (decision == DECISION_REFUND)

@@ -319,7 +319,7 @@ tidy_up(Sweep *sweep)
 	if (attempt(sweep, take_leases_back, &leases, &failure))
 		sweep->run.leases_returned += leases.returned;
 	settle_orphans(sweep, ot_store_stray_orphans(sweep->limit), heal_orphan);
-	if (policy->orphan_after > 0)
+	if (policy != NULL && policy->orphan_after > 0)
 		settle_orphans(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->limit), refund_orphan);
 	ot_store_clear_set_aside();
 }

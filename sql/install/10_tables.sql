@@ -5,18 +5,6 @@
 -- There are no foreign keys on purpose: a key to a hot policy row costs a third of the insert rate, an orphan payment
 -- has no order to point at, and a dump restores in any order. funds_violations() finds rows that point nowhere.
 
--- Nobody but the extension's owner may have a say in this schema: who owns it could replace what the functions call.
-DO $$
-BEGIN
-    IF (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.nspname = 'order_timeout')
-       <> (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) THEN
-        RAISE EXCEPTION 'schema "order_timeout" exists and belongs to another role'
-            USING ERRCODE = '42501', HINT = 'Drop or rename that schema, then run CREATE EXTENSION order_timeout again.';
-    END IF;
-END
-$$;
-REVOKE ALL ON SCHEMA @extschema@ FROM PUBLIC;
-
 CREATE TABLE policies (
     policy               text COLLATE "C" PRIMARY KEY
                          CHECK (octet_length(policy) BETWEEN 1 AND 255 AND policy !~ '[[:cntrl:]]'),

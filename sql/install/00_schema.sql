@@ -1,0 +1,7 @@
+-- The schema is created here and not by `schema = ` in the control file: only so is it a member of the extension, goes
+-- when the extension is dropped, and is refused when somebody else has made one of that name before us: who owns it
+-- could replace what the functions call.
+CREATE SCHEMA order_timeout;
+REVOKE ALL ON SCHEMA order_timeout FROM PUBLIC;
+SET LOCAL search_path TO order_timeout, pg_temp;
+
