@@ -75,7 +75,7 @@ assigned_before(const Payment *payment, const Order *order)
 	if (refund != NULL)
 	{
 		result.refund_ref = refund->refund_ref;
-		result.refund_amount = refund->amount;
+		result.refund_amount = refund->asked;
 	}
 	return result;
 }

@@ -49,7 +49,7 @@ pay_answer(const char *outcome, const Order *order, const Payment *payment, cons
 	if (refund != NULL)
 	{
 		result.refund_ref = refund->refund_ref;
-		result.refund_amount = refund->amount;
+		result.refund_amount = refund->asked;
 	}
 	return result;
 }
