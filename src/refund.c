@@ -323,7 +323,7 @@ gateway_ref_is_taken(const Refund *refund, const char *gateway_refund_ref)
 
 	if (gateway_refund_ref == NULL)
 		return false;
-	other = ot_store_find_gateway_refund(refund->gateway, gateway_refund_ref);
+	other = ot_store_meet_gateway_refund(refund->gateway, gateway_refund_ref);
 	return other != NULL && strcmp(other->refund_ref, refund->refund_ref) != 0;
 }
 
@@ -665,7 +665,7 @@ ot_refund_record(const char *gateway, const char *payment_ref, const char *gatew
 	Refund	   *external;
 	int64		left;
 
-	locked.refund = ot_store_find_gateway_refund(gateway, gateway_refund_ref);
+	locked.refund = ot_store_meet_gateway_refund(gateway, gateway_refund_ref);
 	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
 		locked.refund = ot_store_lock_refund(locked.refund->refund_ref);
 	if (locked.refund != NULL)

@@ -349,6 +349,19 @@ known_already(const Payment *told, const Payment *known)
 	return pay_answer("duplicate", ot_store_find_order(known->order_id), known, ot_refund_of(known));
 }
 
+/* The same number was told for another order in this moment. What was written for this one must not stay. */
+static void
+told_for_two_orders(const Payment *told)
+{
+	Payment    *known = ot_store_find_payment(told->gateway, told->payment_ref);
+
+	if (known != NULL && !is_same_payment(told, known))
+		known_already(told, known);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to a payment recorded at the same moment")));
+}
+
 PayAnswer
 ot_payment_record(Payment *told)
 {
@@ -376,12 +389,8 @@ ot_payment_record(Payment *told)
 		told->disposition = PAYMENT_ORPHAN;
 		result = pay_answer("orphan", NULL, told, NULL);
 	}
-	/* Only the same number told for two orders at once meets itself here; nothing of it may stay. */
 	if (!ot_store_insert_payment(told))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to a payment recorded at the same moment"),
-				 errhint("Try the transaction again.")));
+		told_for_two_orders(told);
 	if (order != NULL && ot_counts(told))
 		ot_store_update_order(order);
 	payment_event(order, told, result.outcome, now);

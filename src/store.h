@@ -55,7 +55,8 @@ extern List *ot_store_old_orphans(TimestampTz before, int limit);
 /* Refunds. */
 extern Refund *ot_store_find_refund(const char *refund_ref);
 extern Refund *ot_store_lock_refund(const char *refund_ref);
-extern Refund *ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref);
+/* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
+extern Refund *ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref);
 /* All refunds of a payment, oldest first. */
 extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);

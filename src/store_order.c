@@ -6,9 +6,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "rules.h"
@@ -50,16 +48,10 @@ ot_store_exists(void)
 	return ot_owner_exists();
 }
 
-/*
- * A transaction-level advisory lock: there is no row yet to lock. Two order_ids that hash alike wait for each other
- * for the length of a transaction, which is harmless.
- */
 void
 ot_store_meet(const char *order_id)
 {
-	uint64		key = hash_bytes_extended((const unsigned char *) order_id, strlen(order_id), 0x6f726465725f7469);
-
-	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum((int64) key));
+	ot_meet(order_id);
 }
 
 static Order *

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
 #include "store.h"
 #include "store_statement.h"
 
@@ -73,16 +75,28 @@ ot_store_lock_refund(const char *refund_ref)
 	return refund_by_ref(&lock, refund_ref);
 }
 
+#define BY_GATEWAY_REFUND_REF \
+	" FROM order_timeout.refunds r WHERE r.gateway" EQ "$1 AND r.gateway_refund_ref" EQ "$2"
+
 Refund *
-ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
+ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 {
-	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
-	"WHERE r.gateway" EQ "$1 AND r.gateway_refund_ref" EQ "$2"};
+	static Statement find = {"SELECT " REFUND_COLUMNS BY_GATEWAY_REFUND_REF};
+	static Statement find_latest = {"SELECT r.refund_ref" BY_GATEWAY_REFUND_REF, SNAPSHOT_LATEST};
 	Args		args = {0};
+	Refund	   *refund;
 
 	ot_arg_text(&args, gateway);
 	ot_arg_text(&args, gateway_refund_ref);
-	return ot_run_one(&find, &args, read_refund);
+	ot_meet(psprintf("%s %s", gateway, gateway_refund_ref));
+	refund = ot_run_one(&find, &args, read_refund);
+
+	/* The unique index would say so too, but with an error that tells nobody to try again. */
+	if (refund == NULL && IsolationUsesXactSnapshot() && ot_run(&find_latest, &args) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to a refund recorded at the same moment")));
+	return refund;
 }
 
 static List *

@@ -13,9 +13,11 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -28,6 +30,7 @@
 #include "words.h"
 
 #define FETCH_AT_ONCE 1000
+#define MEETING_SEED UINT64CONST(0x6f726465725f7469)	/* keeps our advisory locks apart from others' */
 
 typedef struct Role
 {
@@ -77,6 +80,18 @@ static void
 become_caller(Role caller)
 {
 	SetUserIdAndSecContext(caller.user, caller.security_context);
+}
+
+/*
+ * A transaction-level advisory lock: there is no row yet to lock. Two names that hash alike wait for each other for the
+ * length of a transaction, which is harmless.
+ */
+void
+ot_meet(const char *name)
+{
+	uint64		key = hash_bytes_extended((const unsigned char *) name, strlen(name), MEETING_SEED);
+
+	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum((int64) key));
 }
 
 /* Arguments. */

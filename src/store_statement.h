@@ -90,4 +90,7 @@ extern void ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, vo
 
 extern bool ot_owner_exists(void);
 
+/* Waits for every other transaction that came here with the same name. */
+extern void ot_meet(const char *name);
+
 #endif
