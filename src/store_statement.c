@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -384,16 +385,31 @@ ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 
 /* Procedures. */
 
+/*
+ * The transactions between two commits are the procedure's own. At READ COMMITTED a race is settled by a look at the
+ * row; at the levels above, which a database may have for its default, it would end the procedure. Set before the
+ * transaction's first snapshot.
+ */
+static void
+start_own_transaction(void)
+{
+	Assert(!FirstSnapshotSet);
+	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
 void
 ot_store_begin_procedure(void)
 {
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	start_own_transaction();
 }
 
 void
 ot_store_commit(void)
 {
 	SPI_commit();
+	start_own_transaction();
 }
 
 void
