@@ -73,6 +73,15 @@ ot_funds_join(Order *order, const Payment *payment)
 }
 
 static void
+rows_disagree(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("order, payment and refund rows disagree about the money"),
+			 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+}
+
+static void
 change_bucket(Funds *funds, Bucket bucket, int64 by)
 {
 	int64	   *sum = NULL;
@@ -95,10 +104,7 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 		return;
 	*sum = ot_money_add(*sum, by);
 	if (*sum < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("order, payment and refund rows disagree about the money"),
-				 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+		rows_disagree();
 }
 
 static void
@@ -107,10 +113,7 @@ move(Funds *funds, Bucket from, Bucket to, int64 amount)
 	change_bucket(funds, from, -amount);
 	change_bucket(funds, to, amount);
 	if (ot_kept(funds) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("order, payment and refund rows disagree about the money"),
-				 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+		rows_disagree();
 }
 
 void
@@ -119,6 +122,9 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 	Assert(amount >= 0 && from != to);
 
 	move(&payment->funds, from, to, amount);
-	if (order != NULL && ot_counts(payment))
-		move(&order->funds, from, to, amount);
+	if (!ot_counts(payment))
+		return;
+	if (order == NULL)
+		rows_disagree();
+	move(&order->funds, from, to, amount);
 }

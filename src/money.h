@@ -30,7 +30,7 @@ extern bool ot_counts(const Payment *payment);
 /* Takes a payment into its order's sums, with whatever became of it so far. */
 extern void ot_funds_join(Order *order, const Payment *payment);
 
-/* Moves money of a payment, and of its order if the payment counts there (order may be NULL). */
+/* Moves money of a payment, and of its order if the payment counts there (order may be NULL if not). */
 extern void ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount);
 
 #endif

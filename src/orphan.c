@@ -8,21 +8,11 @@
 #include "utils/timestamp.h"
 
 #include "errors.h"
-#include "event.h"
+#include "lock.h"
 #include "money.h"
 #include "orphan.h"
 #include "refund.h"
 #include "store.h"
-
-static Payment *
-find_payment(const char *gateway, const char *payment_ref)
-{
-	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
-
-	if (payment == NULL)
-		ot_no_such_payment(gateway, payment_ref);
-	return payment;
-}
 
 static void
 not_an_orphan(const Payment *payment)
@@ -41,27 +31,26 @@ is_free(const Payment *payment)
 	return payment->disposition == PAYMENT_ORPHAN && ot_kept(&payment->funds) > 0;
 }
 
+static Refund *
+give_back(Payment *payment)
+{
+	Refund	   *refund = ot_refund_owe(NULL, payment, KEPT, ot_kept(&payment->funds), REASON_ORPHAN, GetCurrentTimestamp());
+
+	ot_store_update_payment(payment);
+	return refund;
+}
+
 OrphanAnswer
 ot_orphan_refund(const char *gateway, const char *payment_ref)
 {
-	Payment    *payment = find_payment(gateway, payment_ref);
-	Refund	   *refund;
+	Payment    *payment = ot_lock_payment(gateway, payment_ref).payment;
 	OrphanAnswer result;
-	TimestampTz now;
+	Refund	   *refund;
 
-	ot_store_lock_order(payment->order_id);
-	payment = ot_store_lock_payment(gateway, payment_ref);
-	now = GetCurrentTimestamp();
 	if (payment->disposition != PAYMENT_ORPHAN)
 		not_an_orphan(payment);
 	result.outcome = is_free(payment) ? "refunded" : "already_refunded";
-	if (is_free(payment))
-	{
-		refund = ot_refund_owe(NULL, payment, KEPT, ot_kept(&payment->funds), REASON_ORPHAN, now);
-		ot_store_update_payment(payment);
-	}
-	else
-		refund = ot_refund_of(payment);
+	refund = is_free(payment) ? give_back(payment) : ot_refund_of(payment);
 	result.refund_ref = refund ? refund->refund_ref : NULL;
 	return result;
 }
@@ -83,14 +72,15 @@ assigned_before(const Payment *payment, const Order *order)
 PayAnswer
 ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id)
 {
-	Payment    *payment = find_payment(gateway, payment_ref);
-	Order	   *order = ot_store_lock_order(order_id);
-	TimestampTz now;
+	Order	   *order;
+	Payment    *payment;
 
+	if (ot_store_find_payment(gateway, payment_ref) == NULL)
+		ot_no_such_payment(gateway, payment_ref);
+	order = ot_store_lock_order(order_id);
 	if (order == NULL)
 		ot_no_such_order(order_id);
 	payment = ot_store_lock_payment(gateway, payment_ref);
-	now = GetCurrentTimestamp();
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
 		return assigned_before(payment, order);
 	if (!is_free(payment))
@@ -100,20 +90,30 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		/* The gateway will go on telling the order_id that it told: that stays a repeat, not a contradiction. */
 		payment->told_order_id = payment->order_id;
 		payment->order_id = pstrdup(order_id);
-		if (payment->funds.refunded > 0)
-			ot_store_move_refunds(payment);
+		ot_store_move_refunds(payment);
 	}
-	return ot_payment_apply(order, payment, now);
+	return ot_payment_apply(order, payment, GetCurrentTimestamp());
 }
 
+/*
+ * For the sweeper, which holds other rows and so must not wait for any: what somebody else holds is left for the next
+ * time. An order that is there is never overlooked because it is locked; then its orphan is applied, however old.
+ */
 bool
-ot_orphan_heal(const Payment *stray)
+ot_orphan_settle(const Payment *found, bool may_give_back)
 {
-	Order	   *order = ot_store_lock_order_if_free(stray->order_id);
-	Payment    *payment = order ? ot_store_lock_payment(stray->gateway, stray->payment_ref) : NULL;
+	bool		has_order = ot_store_find_order(found->order_id) != NULL;
+	Order	   *order = has_order ? ot_store_lock_order_if_free(found->order_id) : NULL;
+	Payment    *payment;
 
-	if (payment == NULL || !is_free(payment) || strcmp(payment->order_id, order->order_id) != 0)
+	if (has_order ? order == NULL : !may_give_back)
 		return false;
-	ot_payment_apply(order, payment, GetCurrentTimestamp());
+	payment = ot_store_lock_payment_if_free(found->gateway, found->payment_ref);
+	if (payment == NULL || !is_free(payment) || strcmp(payment->order_id, found->order_id) != 0)
+		return false;
+	if (has_order)
+		ot_payment_apply(order, payment, GetCurrentTimestamp());
+	else
+		give_back(payment);
 	return true;
 }

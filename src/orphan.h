@@ -16,7 +16,10 @@ typedef struct OrphanAnswer
 extern OrphanAnswer ot_orphan_refund(const char *gateway, const char *payment_ref);
 extern PayAnswer ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id);
 
-/* Applies an orphan that stands beside its order; false if somebody else was faster or holds the order. */
-extern bool ot_orphan_heal(const Payment *stray);
+/*
+ * Applies an orphan that stands beside its order, or gives it back if it has none and may_give_back. False if there is
+ * nothing to do any more or somebody else holds a row.
+ */
+extern bool ot_orphan_settle(const Payment *found, bool may_give_back);
 
 #endif

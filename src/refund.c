@@ -24,7 +24,8 @@
  *  2. A refund_ref is never sent for a second obligation, and the amount of an obligation never grows.
  *  3. No refund row vanishes. What takes its place is named in replaced_by.
  *  4. What the gateway says in contradiction to a settled row changes no row; it leaves a conflict.
- *  5. Locks: order, payment, refund, in this order, wherever money moves; the refund alone where only its state does.
+ *  5. Locks: order, payment, the gateway's number for the refund (advisory), refund, in this order, wherever money moves;
+ *     the number and the refund where only its state does.
  *  6. Times and the decision come after the last lock.
  */
 #include "postgres.h"
@@ -35,6 +36,7 @@
 #include "conflict.h"
 #include "errors.h"
 #include "event.h"
+#include "lock.h"
 #include "refund.h"
 #include "rules.h"
 #include "store.h"
@@ -42,17 +44,20 @@
 #define KEY_BYTES 16			/* 128 random bits: no two databases ever make the same key */
 #define MAX_ERROR_BYTES 2000
 
-/* Problems that can be told twice have one wording each: equal conflicts are noted once. */
+/* Problems that can be told in two ways have one wording: equal conflicts are noted once. */
 #define MORE_THAN_ASKED "the gateway returned more than it was asked for"
 #define MORE_THAN_LEFT "the gateway returned more than this payment has left"
+#define LESS_THAN_RECORDED "the gateway returned less than recorded"
+#define TWO_NUMBERS "the gateway returned it under two numbers"
+#define OWED_ANEW "reversed and owed anew, and the gateway returned it"
 
-/* The rows that a refund's money touches, locked. The order is NULL for an orphan's refund. */
-typedef struct Locked
+/* Everything that a report of returned money touches, locked. */
+typedef struct LockedRefund
 {
-	Order	   *order;
-	Payment    *payment;
+	Locked		money;
 	Refund	   *refund;
-} Locked;
+	Refund	   *bearer;			/* the refund that bears the reported number already, or NULL */
+} LockedRefund;
 
 static char *
 random_key(const char *prefix)
@@ -127,7 +132,7 @@ ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, Timest
 	refund->reason = reason;
 	refund->state = REFUND_PENDING;
 	refund->next_attempt_at = now;
-	refund->leased_until = refund->handed_out_at = refund->submitted_at = OT_NO_TIME;
+	refund->leased_until = refund->handed_out_at = refund->submitted_at = refund->returned_at = OT_NO_TIME;
 	refund->attention_at = refund->settled_at = OT_NO_TIME;
 	refund->created_at = now;
 	return refund;
@@ -157,8 +162,8 @@ ot_refund_of(const Payment *payment)
 	{
 		Refund	   *refund = lfirst(cell);
 
-		if (refund->reason == REASON_LATE || refund->reason == REASON_SURPLUS ||
-			refund->reason == REASON_WRONG_CURRENCY || refund->reason == REASON_ORPHAN)
+		if (refund->reason != REASON_REQUESTED && refund->reason != REASON_EXTERNAL &&
+			refund->reason != REASON_CHARGEBACK && refund->reason != REASON_REVERSED)
 			return refund;
 	}
 	return NULL;
@@ -201,6 +206,13 @@ become_settled(Refund *refund, RefundState state, TimestampTz now)
 	refund->settled_at = now;
 }
 
+static void
+become_succeeded(Refund *refund, TimestampTz now)
+{
+	become_settled(refund, REFUND_SUCCEEDED, now);
+	refund->returned_at = now;
+}
+
 /* An attempt ended without an end of the refund: true if there may be another one. */
 static bool
 use_up_attempt(Refund *refund, const Policy *policy, TimestampTz now)
@@ -214,17 +226,14 @@ use_up_attempt(Refund *refund, const Policy *policy, TimestampTz now)
 
 /* Locks. */
 
-/* Locks order and payment of a refund or of a payment that exists. */
-static Locked
-lock_payment(const char *order_id, const char *gateway, const char *payment_ref)
+static Refund *
+find_refund(const char *refund_ref)
 {
-	Locked		locked = {0};
+	Refund	   *refund = ot_store_find_refund(refund_ref);
 
-	locked.order = ot_store_lock_order(order_id);
-	locked.payment = ot_store_lock_payment(gateway, payment_ref);
-	if (locked.payment == NULL)
-		ot_no_such_payment(gateway, payment_ref);
-	return locked;
+	if (refund == NULL)
+		no_such_refund(refund_ref);
+	return refund;
 }
 
 static Refund *
@@ -237,25 +246,36 @@ lock_refund(const char *refund_ref)
 	return refund;
 }
 
-static Locked
-lock_refund_and_money(const char *refund_ref)
+static Refund *
+find_bearer(const char *gateway, const char *gateway_refund_ref)
 {
-	Refund	   *found = ot_store_find_refund(refund_ref);
-	Locked		locked;
+	return gateway_refund_ref ? ot_store_meet_gateway_refund(gateway, gateway_refund_ref) : NULL;
+}
 
-	if (found == NULL)
-		no_such_refund(refund_ref);
-	locked = lock_payment(found->order_id, found->gateway, found->payment_ref);
+/* A refund's gateway and payment never change, so they may be read before anything is locked. */
+static LockedRefund
+lock_refund_and_money(const char *refund_ref, const char *gateway_refund_ref)
+{
+	Refund	   *found = find_refund(refund_ref);
+	LockedRefund locked;
+
+	locked.money = ot_lock_payment(found->gateway, found->payment_ref);
+	locked.bearer = find_bearer(found->gateway, gateway_refund_ref);
 	locked.refund = lock_refund(refund_ref);
 	return locked;
 }
 
-static void
-write_money(const Locked *locked)
+static bool
+same_refund(const Refund *a, const Refund *b)
 {
-	ot_store_update_payment(locked->payment);
-	if (locked->order != NULL && ot_counts(locked->payment))
-		ot_store_update_order(locked->order);
+	return strcmp(a->refund_ref, b->refund_ref) == 0;
+}
+
+/* Whether another refund bears the reported number: then the report is about that money. */
+static bool
+number_is_taken(const LockedRefund *locked)
+{
+	return locked->bearer != NULL && !same_refund(locked->bearer, locked->refund);
 }
 
 /* claim_refunds, and leases */
@@ -270,13 +290,10 @@ ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
 }
 
 static ClaimedRefund *
-hand_out(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now)
+hand_out(Refund *refund, const Payment *payment, const char *worker, TimestampTz leased_until, TimestampTz now)
 {
 	ClaimedRefund *claimed = palloc(sizeof(ClaimedRefund));
-	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
 
-	if (payment == NULL)
-		ot_no_such_payment(refund->gateway, refund->payment_ref);
 	claimed->refund = refund;
 	claimed->payment_amount = payment->funds.paid;
 	claimed->action = refund->handed_out_at == OT_NO_TIME ? "submit" : "query";
@@ -291,71 +308,85 @@ hand_out(Refund *refund, const char *worker, TimestampTz leased_until, Timestamp
 	return claimed;
 }
 
+/* NULL if it needs attention instead. */
+static ClaimedRefund *
+claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
+{
+	Policy	   *policy = ot_store_find_policy_of(refund->order_id);
+	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
+
+	if (payment == NULL)
+	{
+		/* No function of ours leaves a refund so; one such row must not keep all workers from all others. */
+		refund->last_error = "its payment is not there";
+		become_needs_attention(refund, now);
+		write_refund(refund, "refund.needs_attention", now);
+		return NULL;
+	}
+	if (refund->state == REFUND_PROCESSING)
+		ot_refund_take_back(refund, policy, now);
+	if (refund->state == REFUND_NEEDS_ATTENTION)
+		return NULL;
+	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
+}
+
 List *
 ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
 {
-	List	   *due = ot_store_lock_due_refunds(GetCurrentTimestamp(), gateway, max_refunds);
-	TimestampTz now = GetCurrentTimestamp();
 	List	   *claimed = NIL;
-	ListCell   *cell;
+	List	   *due;
 
-	foreach(cell, due)
+	/* What turned out to need attention is no reason to send a worker away with less than it asked for. */
+	while (list_length(claimed) < max_refunds &&
+		   (due = ot_store_lock_due_refunds(GetCurrentTimestamp(), gateway, max_refunds - list_length(claimed))) != NIL)
 	{
-		Refund	   *refund = lfirst(cell);
-		Policy	   *policy = ot_store_find_policy_of(refund->order_id);
-		TimestampTz leased_until = now + (lease > 0 ? lease : policy->refund_lease);
+		TimestampTz now = GetCurrentTimestamp();
+		ListCell   *cell;
 
-		if (refund->state == REFUND_PROCESSING)
-			ot_refund_take_back(refund, policy, now);
-		if (refund->state != REFUND_NEEDS_ATTENTION)
-			claimed = lappend(claimed, hand_out(refund, worker, leased_until, now));
+		foreach(cell, due)
+		{
+			ClaimedRefund *claim = claim_one(lfirst(cell), worker, lease, now);
+
+			if (claim != NULL)
+				claimed = lappend(claimed, claim);
+		}
 	}
 	return claimed;
 }
 
 /* complete_refund, succeeded */
 
-/* Whether another refund bears the gateway's number already: then this report is about that money. */
-static bool
-gateway_ref_is_taken(const Refund *refund, const char *gateway_refund_ref)
-{
-	Refund	   *other;
-
-	if (gateway_refund_ref == NULL)
-		return false;
-	other = ot_store_meet_gateway_refund(refund->gateway, gateway_refund_ref);
-	return other != NULL && strcmp(other->refund_ref, refund->refund_ref) != 0;
-}
-
+/* Why a report contradicts what is recorded, or NULL. */
 static const char *
-contradiction(const Refund *refund, const RefundReport *report)
+contradiction(const LockedRefund *locked, const RefundReport *report)
 {
-	bool		same_gateway_refund = report->gateway_refund_ref != NULL && refund->gateway_refund_ref != NULL &&
-		strcmp(report->gateway_refund_ref, refund->gateway_refund_ref) == 0;
+	const Refund *refund = locked->refund;
 
-	if (gateway_ref_is_taken(refund, report->gateway_refund_ref))
+	if (number_is_taken(locked))
 		return "the gateway's refund is recorded as another refund";
 	if (ot_is_open(refund))
 		return NULL;
 	if (report->refunded_amount > refund->amount)
 		return MORE_THAN_ASKED;
 	if (report->refunded_amount != 0 && report->refunded_amount < refund->amount)
-		return "the gateway returned less than recorded";
-	if (report->gateway_refund_ref != NULL && refund->gateway_refund_ref != NULL && !same_gateway_refund)
-		return "the gateway returned it under two numbers";
+		return LESS_THAN_RECORDED;
+	if (report->gateway_refund_ref != NULL && refund->gateway_refund_ref != NULL && locked->bearer == NULL)
+		return TWO_NUMBERS;
 	if (refund->by_hand)
 		return "settled by hand, and the gateway returned it too";
-	if (refund->state == REFUND_REVERSED && !same_gateway_refund)
-		return "reversed and owed anew, and the gateway returned it";
+
+	/* Told again is what was recorded before it was reversed, and nothing else: only the number can show that. */
+	if (refund->state == REFUND_REVERSED && (refund->returned_at == OT_NO_TIME || locked->bearer == NULL))
+		return OWED_ANEW;
 	return NULL;
 }
 
 /* The gateway returned less: the row stands for what went back, a new refund for the rest. */
 static void
-split_off_rest(const Locked *locked, int64 returned, TimestampTz now)
+split_off_rest(const LockedRefund *locked, int64 returned, TimestampTz now)
 {
 	Refund	   *refund = locked->refund;
-	Refund	   *rest = ot_refund_make(locked->payment, ot_money_subtract(refund->amount, returned), refund->reason, now);
+	Refund	   *rest = ot_refund_make(locked->money.payment, ot_money_subtract(refund->amount, returned), refund->reason, now);
 
 	rest->note = psprintf("rest of %s", refund->refund_ref);
 	refund->amount = returned;
@@ -363,43 +394,87 @@ split_off_rest(const Locked *locked, int64 returned, TimestampTz now)
 }
 
 static RefundAnswer
-succeed(Locked *locked, const RefundReport *report, TimestampTz now)
+succeed(LockedRefund *locked, const RefundReport *report, TimestampTz now)
 {
 	Refund	   *refund = locked->refund;
+	Locked	   *money = &locked->money;
 	int64		returned = report->refunded_amount != 0 ? report->refunded_amount : refund->amount;
 	int64		too_much = Max(ot_money_subtract(returned, refund->amount), 0);
+	const char *number = report->gateway_refund_ref;
+	bool		two_numbers = number != NULL && refund->gateway_refund_ref != NULL &&
+		strcmp(number, refund->gateway_refund_ref) != 0;
 
 	if (returned < refund->amount)
 		split_off_rest(locked, returned, now);
-	if (report->gateway_refund_ref != NULL)
-		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
+	if (number != NULL && refund->gateway_refund_ref == NULL)
+		refund->gateway_refund_ref = pstrdup(number);
 	refund->last_error = NULL;
-	become_settled(refund, REFUND_SUCCEEDED, now);
-	ot_funds_move(locked->order, locked->payment, OWED, RETURNED, refund->amount);
+	become_succeeded(refund, now);
+	ot_funds_move(money->order, money->payment, OWED, RETURNED, refund->amount);
 	write_refund(refund, "refund.succeeded", now);
-	write_money(locked);
-	if (too_much == 0)
-		return answer("recorded", refund);
-	ot_conflict_note(locked->payment, refund->refund_ref, refund->gateway_refund_ref, too_much,
-				  MORE_THAN_ASKED, now);
-	return answer("conflict", refund);
+	ot_write_money(money);
+	if (refund->gateway_refund_ref != NULL)
+		ot_store_resolve_conflicts_of(refund, now);
+	if (too_much > 0)
+		ot_conflict_note(money->payment, refund->refund_ref, number, too_much, MORE_THAN_ASKED, now);
+	if (two_numbers)
+		ot_conflict_note(money->payment, refund->refund_ref, number, returned, TWO_NUMBERS, now);
+	return answer(too_much > 0 || two_numbers ? "conflict" : "recorded", refund);
+}
+
+/*
+ * A webhook told our own refund as somebody else's before the worker reported it: record_refund took its money out of
+ * what the order kept, and it would be counted twice. The external row gives its money back and stands reversed.
+ * Only where it took from kept money alone; what it replaced otherwise cannot be told apart any more.
+ */
+static bool
+external_gives_way(LockedRefund *locked, const RefundReport *report, TimestampTz now)
+{
+	Refund	   *external = locked->bearer;
+	Locked	   *money = &locked->money;
+	int64		returned = report->refunded_amount != 0 ? report->refunded_amount : locked->refund->amount;
+	ListCell   *cell;
+
+	if (!number_is_taken(locked) || !ot_is_open(locked->refund) ||
+		external->state != REFUND_SUCCEEDED || external->reason != REASON_EXTERNAL || external->asked != returned ||
+		strcmp(external->payment_ref, money->payment->payment_ref) != 0 ||
+		money->order == NULL || money->order->state != ORDER_PAID || money->payment->disposition != PAYMENT_APPLIED)
+		return false;
+	foreach(cell, ot_store_lock_refunds(money->payment))
+	{
+		Refund	   *other = lfirst(cell);
+
+		if (other->replaced_by != NULL && same_refund(external, other) == false &&
+			strcmp(other->replaced_by, external->refund_ref) == 0)
+			return false;
+	}
+	ot_funds_move(money->order, money->payment, RETURNED, KEPT, external->amount);
+	external->gateway_refund_ref = NULL;
+	external->returned_at = OT_NO_TIME;
+	external->replaced_by = locked->refund->refund_ref;
+	become_settled(external, REFUND_REVERSED, now);
+	write_refund(external, "refund.reversed", now);
+	return true;
 }
 
 static RefundAnswer
 complete_succeeded(const RefundReport *report)
 {
-	Locked		locked = lock_refund_and_money(report->refund_ref);
+	LockedRefund locked = lock_refund_and_money(report->refund_ref, report->gateway_refund_ref);
 	TimestampTz now = GetCurrentTimestamp();
 	Refund	   *refund = locked.refund;
-	const char *problem = contradiction(refund, report);
+	const char *problem;
 
+	if (external_gives_way(&locked, report, now))
+		return succeed(&locked, report, now);
+	problem = contradiction(&locked, report);
 	if (problem != NULL)
 	{
 		int64		said = report->refunded_amount != 0 ? report->refunded_amount : refund->amount;
 
 		if (strcmp(problem, MORE_THAN_ASKED) == 0)
 			said = ot_money_subtract(said, refund->amount);
-		ot_conflict_note(locked.payment, refund->refund_ref, report->gateway_refund_ref, said, problem, now);
+		ot_conflict_note(locked.money.payment, refund->refund_ref, report->gateway_refund_ref, said, problem, now);
 		return answer("conflict", refund);
 	}
 	if (ot_is_open(refund))
@@ -417,12 +492,11 @@ complete_succeeded(const RefundReport *report)
 /* complete_refund, everything else */
 
 static void
-note_report(Refund *refund, const RefundReport *report)
+note_report(Refund *refund, const RefundReport *report, const Refund *bearer)
 {
 	if (report->error != NULL)
 		refund->last_error = pnstrdup(report->error, pg_mbcliplen(report->error, strlen(report->error), MAX_ERROR_BYTES));
-	if (refund->gateway_refund_ref == NULL && report->gateway_refund_ref != NULL &&
-		!gateway_ref_is_taken(refund, report->gateway_refund_ref))
+	if (refund->gateway_refund_ref == NULL && report->gateway_refund_ref != NULL && bearer == NULL)
 		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
 }
 
@@ -480,19 +554,21 @@ may_report(const Refund *refund, const RefundReport *report)
 RefundAnswer
 ot_refund_complete(RefundReport *report)
 {
+	Refund	   *bearer;
 	Refund	   *refund;
 	TimestampTz now;
 
 	if (report->result == RESULT_SUCCEEDED)
 		return complete_succeeded(report);
 
+	bearer = find_bearer(find_refund(report->refund_ref)->gateway, report->gateway_refund_ref);
 	refund = lock_refund(report->refund_ref);
 	now = GetCurrentTimestamp();
 	if (!ot_is_open(refund))
 		return answer("ignored", refund);
 	if (!may_report(refund, report))
 		return answer("stale", refund);
-	note_report(refund, report);
+	note_report(refund, report, bearer);
 	become_reported(refund, report->result, ot_store_find_policy_of(refund->order_id), now);
 	write_refund(refund, psprintf("refund.%s", ot_refund_results[report->result]), now);
 	return answer("recorded", refund);
@@ -520,7 +596,7 @@ ot_refund_retry(const char *refund_ref)
 RefundAnswer
 ot_refund_settle(const char *refund_ref, const char *note)
 {
-	Locked		locked = lock_refund_and_money(refund_ref);
+	LockedRefund locked = lock_refund_and_money(refund_ref, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 	Refund	   *refund = locked.refund;
 
@@ -530,17 +606,17 @@ ot_refund_settle(const char *refund_ref, const char *note)
 		wrong_state(refund, "Only a refund that needs attention can be settled by hand.");
 	refund->by_hand = true;
 	refund->note = pstrdup(note);
-	become_settled(refund, REFUND_SUCCEEDED, now);
-	ot_funds_move(locked.order, locked.payment, OWED, RETURNED, refund->amount);
+	become_succeeded(refund, now);
+	ot_funds_move(locked.money.order, locked.money.payment, OWED, RETURNED, refund->amount);
 	write_refund(refund, "refund.settled", now);
-	write_money(&locked);
+	ot_write_money(&locked.money);
 	return answer("settled", refund);
 }
 
 RefundAnswer
 ot_refund_reverse(const char *refund_ref, const char *reason)
 {
-	Locked		locked = lock_refund_and_money(refund_ref);
+	LockedRefund locked = lock_refund_and_money(refund_ref, NULL);
 	TimestampTz now = GetCurrentTimestamp();
 	Refund	   *refund = locked.refund;
 	bool		came_back = refund->state == REFUND_SUCCEEDED;
@@ -556,13 +632,13 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
 		wrong_state(refund, "Only a refund that succeeded or needs attention can be reversed.");
 
-	anew = ot_refund_make(locked.payment, refund->amount, REASON_REVERSED, now);
+	anew = ot_refund_make(locked.money.payment, refund->amount, REASON_REVERSED, now);
 	anew->note = pstrdup(reason);
 	if (came_back)
 	{
 		become_needs_attention(anew, now);
-		ot_funds_move(locked.order, locked.payment, RETURNED, OWED, refund->amount);
-		write_money(&locked);
+		ot_funds_move(locked.money.order, locked.money.payment, RETURNED, OWED, refund->amount);
+		ot_write_money(&locked.money);
 	}
 	ot_refund_insert(anew);
 	refund->replaced_by = anew->refund_ref;
@@ -577,12 +653,12 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 
 /* Takes from a refund that no worker ever had; what it still owes after that gets a refund of its own. */
 static void
-replace_refund(Locked *locked, Refund *refund, const Refund *external, int64 part, TimestampTz now)
+replace_refund(Locked *money, Refund *refund, const Refund *external, int64 part, TimestampTz now)
 {
-	ot_funds_move(locked->order, locked->payment, OWED, RETURNED, part);
+	ot_funds_move(money->order, money->payment, OWED, RETURNED, part);
 	if (part < refund->amount)
 	{
-		Refund	   *rest = ot_refund_make(locked->payment, refund->amount - part, refund->reason, now);
+		Refund	   *rest = ot_refund_make(money->payment, refund->amount - part, refund->reason, now);
 
 		rest->note = psprintf("rest of %s", refund->refund_ref);
 		if (refund->state == REFUND_NEEDS_ATTENTION)
@@ -596,9 +672,9 @@ replace_refund(Locked *locked, Refund *refund, const Refund *external, int64 par
 
 /* Finds the money in refunds that were never handed out, then in what is kept, then in what is held; answers the rest. */
 static int64
-take_returned(Locked *locked, const Refund *external, int64 amount, TimestampTz now)
+take_returned(Locked *money, const Refund *external, int64 amount, TimestampTz now)
 {
-	Payment    *payment = locked->payment;
+	Payment    *payment = money->payment;
 	int64		left = amount;
 	int64		part;
 	ListCell   *cell;
@@ -610,14 +686,14 @@ take_returned(Locked *locked, const Refund *external, int64 amount, TimestampTz 
 		if (left == 0 || !ot_is_open(refund) || refund->handed_out_at != OT_NO_TIME)
 			continue;
 		part = Min(left, refund->amount);
-		replace_refund(locked, refund, external, part, now);
+		replace_refund(money, refund, external, part, now);
 		left -= part;
 	}
 	part = Min(left, ot_kept(&payment->funds));
-	ot_funds_move(locked->order, payment, KEPT, RETURNED, part);
+	ot_funds_move(money->order, payment, KEPT, RETURNED, part);
 	left -= part;
 	part = Min(left, payment->funds.held);
-	ot_funds_move(locked->order, payment, HELD, RETURNED, part);
+	ot_funds_move(money->order, payment, HELD, RETURNED, part);
 	if (payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
 		payment->disposition = PAYMENT_LATE;
 	return left - part;
@@ -625,28 +701,29 @@ take_returned(Locked *locked, const Refund *external, int64 amount, TimestampTz 
 
 /* The gateway's number is known: a repeat, the end of a refund of ours, or a contradiction. */
 static RefundAnswer
-record_known(Locked *locked, const char *gateway_refund_ref, int64 amount, TimestampTz now)
+record_known(LockedRefund *locked, const char *gateway_refund_ref, int64 amount, TimestampTz now)
 {
 	Refund	   *known = locked->refund;
-	bool		same_payment = strcmp(known->payment_ref, locked->payment->payment_ref) == 0;
 	RefundReport report = {known->refund_ref, RESULT_SUCCEEDED, NULL, gateway_refund_ref, NULL, amount};
+	const char *problem;
 
-	if (same_payment && ot_is_open(known))
+	if (strcmp(known->payment_ref, locked->money.payment->payment_ref) != 0)
+		problem = "the gateway's refund is recorded for another payment";
+	else if (ot_is_open(known))
 		return succeed(locked, &report, now);
-	if (same_payment && known->amount == amount)
+	else if (known->returned_at == OT_NO_TIME)
+		problem = OWED_ANEW;
+	else if (known->amount == amount)
 		return answer("duplicate", known);
-	if (!same_payment)
-		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount,
-					  "the gateway's refund is recorded for another payment", now);
-	else if (amount > known->amount)
-		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount - known->amount, MORE_THAN_LEFT, now);
 	else
-		ot_conflict_note(locked->payment, known->refund_ref, gateway_refund_ref, amount,
-					  "the gateway returned less than recorded", now);
+		problem = amount > known->amount ? MORE_THAN_LEFT : LESS_THAN_RECORDED;
+	ot_conflict_note(locked->money.payment, known->refund_ref, gateway_refund_ref,
+					 strcmp(problem, MORE_THAN_LEFT) == 0 ? ot_money_subtract(amount, known->amount) : amount,
+					 problem, now);
 	return answer("conflict", known);
 }
 
-/* Nothing of it could be recorded. */
+/* Nothing of it is recorded. */
 static RefundAnswer
 record_nothing(void)
 {
@@ -655,34 +732,41 @@ record_nothing(void)
 	return result;
 }
 
+static RefundAnswer
+record_new(Locked *money, const char *gateway_refund_ref, int64 amount, RefundReason reason, TimestampTz now)
+{
+	Refund	   *external = ot_refund_make(money->payment, amount, reason, now);
+	int64		left = take_returned(money, external, amount, now);
+
+	if (left > 0)
+		ot_conflict_note(money->payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
+						 MORE_THAN_LEFT, now);
+	if (left == amount)
+		return record_nothing();
+	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
+	external->amount = external->asked = amount - left;
+	become_succeeded(external, now);
+	ot_store_insert_refund(external);
+	refund_event(external, "refund.recorded", now);
+	ot_write_money(money);
+	return answer(left > 0 ? "conflict" : "recorded", external);
+}
+
 RefundAnswer
 ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
 				 int64 amount, RefundReason reason)
 {
-	Payment    *found = ot_store_find_payment(gateway, payment_ref);
-	Locked		locked = lock_payment(found ? found->order_id : "", gateway, payment_ref);
-	TimestampTz now = GetCurrentTimestamp();
-	Refund	   *external;
-	int64		left;
+	LockedRefund locked;
+	TimestampTz now;
 
-	locked.refund = ot_store_meet_gateway_refund(gateway, gateway_refund_ref);
+	locked.money = ot_lock_payment(gateway, payment_ref);
+	locked.bearer = locked.refund = ot_store_meet_gateway_refund(gateway, gateway_refund_ref);
 	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
-		locked.refund = ot_store_lock_refund(locked.refund->refund_ref);
+		locked.refund = lock_refund(locked.refund->refund_ref);
+	now = GetCurrentTimestamp();
 	if (locked.refund != NULL)
 		return record_known(&locked, gateway_refund_ref, amount, now);
-
-	external = ot_refund_make(locked.payment, amount, reason, now);
-	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
-	left = take_returned(&locked, external, amount, now);
-	if (left > 0)
-		ot_conflict_note(locked.payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
-					  MORE_THAN_LEFT, now);
-	if (left == amount)
+	if (ot_store_has_conflict(locked.money.payment, gateway_refund_ref, amount))
 		return record_nothing();
-	external->amount = external->asked = amount - left;
-	become_settled(external, REFUND_SUCCEEDED, now);
-	ot_store_insert_refund(external);
-	refund_event(external, "refund.recorded", now);
-	write_money(&locked);
-	return answer(left > 0 ? "conflict" : "recorded", external);
+	return record_new(&locked.money, gateway_refund_ref, amount, reason, now);
 }

@@ -95,6 +95,7 @@ typedef struct Refund
 	int64		asked;
 	TimestampTz handed_out_at;
 	TimestampTz submitted_at;
+	TimestampTz returned_at;
 	char	   *replaced_by;
 	bool		by_hand;
 	TimestampTz attention_at;

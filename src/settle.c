@@ -27,6 +27,7 @@
 
 #include "errors.h"
 #include "event.h"
+#include "lock.h"
 #include "money.h"
 #include "refund.h"
 #include "rules.h"
@@ -561,20 +562,18 @@ give_back_held(Order *order, Payment *payment, Disposition disposition, Timestam
 OrderAnswer
 ot_payment_resolve_held(const char *gateway, const char *payment_ref, Decision decision)
 {
-	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
-	Order	   *order;
-	TimestampTz now;
+	Locked		locked = ot_lock_payment(gateway, payment_ref);
+	Order	   *order = locked.order;
+	Payment    *payment = locked.payment;
+	TimestampTz now = GetCurrentTimestamp();
 
-	if (payment == NULL)
-		ot_no_such_payment(gateway, payment_ref);
 	if (payment->held_at == OT_NO_TIME)
 		ereport(ERROR,
 				(errcode(OT_WRONG_STATE),
 				 errmsg("this payment was never held"),
 				 errdetail("Its disposition is %s.", ot_dispositions[payment->disposition])));
-	order = lock_order(payment->order_id);
-	payment = ot_store_lock_payment(gateway, payment_ref);
-	now = GetCurrentTimestamp();
+	if (order == NULL)
+		ot_no_such_order(payment->order_id);
 	if (payment->disposition != PAYMENT_HELD)
 		return answer("already_resolved", order);
 	if (decision == DECISION_REFUND)

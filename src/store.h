@@ -21,6 +21,8 @@ extern bool ot_store_exists(void);
 /* A procedure that commits between its steps. After a commit no snapshot and no lock is held. */
 extern void ot_store_begin_procedure(void);
 extern void ot_store_commit(void);
+/* Fires deferred triggers now, as the caller, so that an error of theirs is found before the commit. */
+extern void ot_store_fire_deferred(void);
 extern void ot_store_end_procedure(void);
 
 /* Orders. */
@@ -43,6 +45,8 @@ extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 /* Payments. */
 extern Payment *ot_store_find_payment(const char *gateway, const char *payment_ref);
 extern Payment *ot_store_lock_payment(const char *gateway, const char *payment_ref);
+/* NULL also when somebody else holds it. */
+extern Payment *ot_store_lock_payment_if_free(const char *gateway, const char *payment_ref);
 /* All payments of an order, oldest first. */
 extern List *ot_store_lock_payments(const char *order_id);
 /* False when it is there already. */
@@ -83,6 +87,10 @@ extern void ot_store_add_events(List *events);
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
 /* False when an equal one is there already. */
 extern bool ot_store_add_conflict(const Conflict *conflict);
+/* Whether that number and amount were told before and nothing of it could be recorded. */
+extern bool ot_store_has_conflict(const Payment *payment, const char *gateway_refund_ref, int64 amount);
+/* Such a conflict is over when the number turns out to be one of our own refunds. */
+extern void ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now);
 extern Conflict *ot_store_lock_conflict(int64 conflict_id);
 extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note);
 
@@ -92,7 +100,7 @@ extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const 
 extern int	ot_store_failures(const char *order_id);
 /* Since is kept if it is set aside already. */
 extern void ot_store_set_aside(const SetAside *order);
-/* Forgets set aside orders that are no longer pending. */
+/* Forgets set aside orders that are no longer pending, or got a later deadline. */
 extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);

@@ -23,7 +23,7 @@ ot_store_add_event(const Event *event)
 	ot_arg_text(&args, event->type);
 	ot_arg_text(&args, event->payload);
 	ot_arg_time(&args, event->created_at);
-	ot_run(&insert, &args);
+	ot_run_write(&insert, &args);
 }
 
 void
@@ -55,7 +55,8 @@ ot_store_add_events(List *events)
 	}
 	for (int i = 0; i < COLUMNS; i++)
 		ot_arg_array(&args, types[i], values[i], NULL, count);
-	ot_run(&insert, &args);
+	if (ot_run(&insert, &args) != count)
+		elog(ERROR, "events were not written");
 }
 
 static void
@@ -99,6 +100,37 @@ ot_store_add_conflict(const Conflict *conflict)
 	return ot_run(&insert, &args) == 1;
 }
 
+bool
+ot_store_has_conflict(const Payment *payment, const char *gateway_refund_ref, int64 amount)
+{
+	static Statement find = {"SELECT c.conflict_id FROM order_timeout.conflicts c WHERE c.gateway" EQ "$1 "
+	"AND c.payment_ref" EQ "$2 AND c.gateway_refund_ref" EQ "$3 AND c.amount" EQ "$4 AND c.refund_ref IS NULL"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	ot_arg_text(&args, gateway_refund_ref);
+	ot_arg_int8(&args, amount);
+	return ot_run(&find, &args) > 0;
+}
+
+void
+ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now)
+{
+	static Statement update = {"UPDATE order_timeout.conflicts c SET resolved_at = $4, note = $5 WHERE c.gateway" EQ "$1 "
+		"AND c.payment_ref" EQ "$2 AND c.gateway_refund_ref" EQ "$3 AND c.amount" EQ "$6 AND c.refund_ref IS NULL "
+	"AND c.resolved_at IS NULL"};
+	Args		args = {0};
+
+	ot_arg_text(&args, refund->gateway);
+	ot_arg_text(&args, refund->payment_ref);
+	ot_arg_text(&args, refund->gateway_refund_ref);
+	ot_arg_time(&args, now);
+	ot_arg_text(&args, psprintf("it was refund %s", refund->refund_ref));
+	ot_arg_int8(&args, refund->amount);
+	ot_run(&update, &args);
+}
+
 static void *
 read_conflict(Columns *columns)
 {
@@ -137,7 +169,7 @@ ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note)
 	ot_arg_int8(&args, conflict_id);
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, note);
-	ot_run(&update, &args);
+	ot_run_write(&update, &args);
 }
 
 /* The sweeper's own rows. */
@@ -184,7 +216,8 @@ void
 ot_store_clear_set_aside(void)
 {
 	static Statement delete = {"DELETE FROM order_timeout.set_aside s WHERE NOT EXISTS "
-	"(SELECT FROM order_timeout.orders o WHERE o.order_id" EQ "s.order_id AND o.settled_at IS NULL)"};
+		"(SELECT FROM order_timeout.orders o WHERE o.order_id" EQ "s.order_id AND o.settled_at IS NULL "
+	"AND o.expires_at" LE "s.since)"};
 	Args		args = {0};
 
 	ot_run(&delete, &args);

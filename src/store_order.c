@@ -7,6 +7,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 
 #include "rules.h"
@@ -45,6 +46,7 @@ read_order(Columns *columns)
 bool
 ot_store_exists(void)
 {
+	AcceptInvalidationMessages();
 	return ot_owner_exists();
 }
 
@@ -133,7 +135,7 @@ ot_store_update_order(const Order *order)
 	ot_arg_time(&args, order->expires_at);
 	ot_arg_time(&args, order->settled_at);
 	ot_arg_text(&args, order->close_reason);
-	ot_run(&update, &args);
+	ot_run_write(&update, &args);
 }
 
 /* One statement for a batch. Deadlines stay as they are. */

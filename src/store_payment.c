@@ -64,6 +64,15 @@ ot_store_lock_payment(const char *gateway, const char *payment_ref)
 	return payment_by_ref(&lock, gateway, payment_ref);
 }
 
+Payment *
+ot_store_lock_payment_if_free(const char *gateway, const char *payment_ref)
+{
+	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
+	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE SKIP LOCKED"};
+
+	return payment_by_ref(&lock, gateway, payment_ref);
+}
+
 List *
 ot_store_lock_payments(const char *order_id)
 {
@@ -120,7 +129,7 @@ ot_store_update_payment(const Payment *payment)
 	ot_arg_int8(&args, payment->funds.held);
 	ot_arg_time(&args, payment->held_at);
 	ot_arg_text(&args, payment->told_order_id);
-	ot_run(&update, &args);
+	ot_run_write(&update, &args);
 }
 
 List *

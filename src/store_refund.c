@@ -12,7 +12,7 @@
 #define REFUND_COLUMNS \
 	"r.refund_ref, r.order_id, r.gateway, r.payment_ref, r.amount, r.currency, r.reason, r.note, r.state, r.attempts, " \
 	"r.next_attempt_at, r.leased_until, r.lease_token, r.worker, r.gateway_refund_ref, r.last_error, r.request_key, r.asked, " \
-	"r.handed_out_at, r.submitted_at, r.replaced_by, r.by_hand, r.attention_at, r.created_at, r.settled_at"
+	"r.handed_out_at, r.submitted_at, r.returned_at, r.replaced_by, r.by_hand, r.attention_at, r.created_at, r.settled_at"
 
 #define OLDEST_FIRST " ORDER BY r.created_at, r.refund_ref"
 
@@ -41,6 +41,7 @@ read_refund(Columns *columns)
 	refund->asked = ot_column_int8(columns);
 	refund->handed_out_at = ot_column_time(columns);
 	refund->submitted_at = ot_column_time(columns);
+	refund->returned_at = ot_column_time(columns);
 	refund->replaced_by = ot_column_text(columns);
 	refund->by_hand = ot_column_bool(columns);
 	refund->attention_at = ot_column_time(columns);
@@ -187,6 +188,7 @@ refund_args(Args *args, const Refund *refund)
 	ot_arg_bool(args, refund->by_hand);
 	ot_arg_time(args, refund->attention_at);
 	ot_arg_time(args, refund->settled_at);
+	ot_arg_time(args, refund->returned_at);
 }
 
 void
@@ -194,8 +196,8 @@ ot_store_insert_refund(const Refund *refund)
 {
 	static Statement insert = {"INSERT INTO order_timeout.refunds (refund_ref, amount, note, state, attempts, next_attempt_at, "
 		"leased_until, lease_token, worker, gateway_refund_ref, last_error, handed_out_at, submitted_at, replaced_by, by_hand, "
-		"attention_at, settled_at, order_id, gateway, payment_ref, currency, reason, request_key, asked, created_at) "
-		"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $2, $24"};
+		"attention_at, settled_at, returned_at, order_id, gateway, payment_ref, currency, reason, request_key, created_at, asked) "
+		"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $2"};
 	Args		args = {0};
 
 	Assert(refund->asked == refund->amount);
@@ -207,7 +209,7 @@ ot_store_insert_refund(const Refund *refund)
 	ot_arg_text(&args, ot_refund_reasons[refund->reason]);
 	ot_arg_text(&args, refund->request_key);
 	ot_arg_time(&args, refund->created_at);
-	ot_run(&insert, &args);
+	ot_run_write(&insert, &args);
 }
 
 void
@@ -215,12 +217,13 @@ ot_store_update_refund(const Refund *refund)
 {
 	static Statement update = {"UPDATE order_timeout.refunds r SET amount = $2, note = $3, state = $4, attempts = $5, "
 		"next_attempt_at = $6, leased_until = $7, lease_token = $8, worker = $9, gateway_refund_ref = $10, last_error = $11, "
-		"handed_out_at = $12, submitted_at = $13, replaced_by = $14, by_hand = $15, attention_at = $16, settled_at = $17 "
+		"handed_out_at = $12, submitted_at = $13, replaced_by = $14, by_hand = $15, attention_at = $16, settled_at = $17, "
+		"returned_at = $18 "
 	"WHERE r.refund_ref" EQ "$1"};
 	Args		args = {0};
 
 	refund_args(&args, refund);
-	ot_run(&update, &args);
+	ot_run_write(&update, &args);
 }
 
 /* After a payment was given another order. */

@@ -14,8 +14,10 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -306,6 +308,17 @@ ot_run(Statement *statement, Args *args)
 	return processed;
 }
 
+void
+ot_run_write(Statement *statement, Args *args)
+{
+	if (ot_run(statement, args) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("a row of extension \"order_timeout\" was not written"),
+				 errdetail("A trigger on its tables suppressed it, or the row is not there any more."),
+				 errhint("Triggers on the tables of order_timeout may raise an error, but must not return NULL.")));
+}
+
 List *
 ot_run_list(Statement *statement, Args *args, RowReader read)
 {
@@ -410,6 +423,14 @@ ot_store_commit(void)
 {
 	SPI_commit();
 	start_own_transaction();
+}
+
+void
+ot_store_fire_deferred(void)
+{
+	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(all_immediate);
 }
 
 void

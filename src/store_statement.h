@@ -35,7 +35,7 @@ typedef struct Statement
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 
-#define OT_MAX_ARGS 24
+#define OT_MAX_ARGS 28
 
 typedef struct Args
 {
@@ -79,6 +79,9 @@ typedef void *(*RowReader) (Columns *columns);
 
 /* Runs it; returns how many rows it touched. */
 extern uint64 ot_run(Statement *statement, Args *args);
+
+/* Runs a write of one row. A trigger that suppresses it would leave the rows in disagreement, so that is an error. */
+extern void ot_run_write(Statement *statement, Args *args);
 
 /* Runs it and reads its rows in the caller's memory context: all of them, or the first one or NULL. */
 extern List *ot_run_list(Statement *statement, Args *args, RowReader read);

@@ -4,9 +4,9 @@
  *
  * sweep() is a loop of steps, each its own transaction:
  *
- *    close a batch of due orders, oldest deadline first --> once a second: leases, orphans, its own row --> commit
- *         ^                                                                                                   |
- *         +---- at once after a full batch, else when the next deadline or poll_interval comes <--------------+
+ *    close a batch of due orders, oldest deadline first --> once a second: orphans --> leases and its own row
+ *         ^                                            |                                      |
+ *         +---- at once after a full batch, else when the next deadline or poll_interval comes
  *
  * Invariants:
  *  1. A step closes at most batch_size orders; what it locks it locks with SKIP LOCKED, so that it never waits for a
@@ -14,7 +14,7 @@
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
  *     set aside with the reason, to be tried later; the others go on.
- *  4. Errors that say nothing about an order (cancel, shutdown, full disk, lost serialization) are not blamed on one.
+ *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order.
  *
  * Looking for due orders starts at the last deadline seen and not at the beginning of the index: there the dead
  * entries of all that was closed lie until they are vacuumed, which under an old snapshot may take hours. What is
@@ -54,7 +54,7 @@
 typedef struct Sweep
 {
 	SweepRun	run;
-	bool		procedure;		/* may leave a lost race to the next step */
+	bool		procedure;		/* its transactions are its own */
 	int			limit;
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
@@ -77,43 +77,34 @@ typedef void (*Work) (void *work_state);
 
 typedef struct Failure
 {
-	int			sqlerrcode;
-	char	   *message;
+	ErrorData  *error;
+	char	   *text;			/* SQLSTATE and message */
 } Failure;
 
-/* Whether an error may come from the row at hand; the others are about the session, the server, or a lost race. */
+/* Whether an error says nothing about the row at hand. */
 static bool
-may_be_set_aside(int sqlerrcode)
+is_about_session(int sqlerrcode)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INVALID_TRANSACTION_STATE:
-			return false;
-		default:
-			return sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && ot_store_exists();
-	}
-}
-
-static bool
-is_lost_race(int sqlerrcode)
-{
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK || sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		return true;
+	/* The caller of sweep_once retries his transaction; sweep's own are READ COMMITTED. */
+	if (IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
+		return true;
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists();
 }
 
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
 note_error(SweepRun *run, const Failure *failure)
 {
-	char	   *text = psprintf("%s: %s", unpack_sql_state(failure->sqlerrcode), failure->message);
-
-	strlcpy(run->last_error, text, pg_mbcliplen(text, strlen(text), sizeof(run->last_error) - 1) + 1);
+	strlcpy(run->last_error, failure->text,
+			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
 }
 
-/* Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. */
+/*
+ * Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. Deferred
+ * triggers of a user's would raise theirs at the commit, when it is too late to tell whose it is: they are fired here.
+ */
 static bool
 attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
@@ -126,6 +117,8 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 	PG_TRY();
 	{
 		work(work_state);
+		if (sweep->procedure)
+			ot_store_fire_deferred();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -141,10 +134,10 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 	if (error == NULL)
 		return true;
 
-	if (!may_be_set_aside(error->sqlerrcode) && !(sweep->procedure && is_lost_race(error->sqlerrcode)))
+	if (is_about_session(error->sqlerrcode))
 		ReThrowError(error);
-	failure->sqlerrcode = error->sqlerrcode;
-	failure->message = error->message ? error->message : "unknown error";
+	failure->error = error;
+	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
 	note_error(&sweep->run, failure);
 	return false;
 }
@@ -193,8 +186,8 @@ set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
 	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
 		wait *= 2;
 	order.retry_at = now + Min(wait, LONGEST_RETRY);
-	order.sqlstate = pstrdup(unpack_sql_state(failure->sqlerrcode));
-	order.error = failure->message;
+	order.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
+	order.error = failure->error->message ? failure->error->message : "unknown error";
 	ot_store_set_aside(&order);
 	ot_payload_text(payload, "sqlstate", order.sqlstate);
 	ot_payload_text(payload, "error", order.error);
@@ -217,7 +210,7 @@ close_one_by_one(Sweep *sweep, List *orders)
 		CHECK_FOR_INTERRUPTS();
 		if (attempt(sweep, close_one, &batch, &failure))
 			count_closed(&sweep->run, &batch);
-		else if (!is_lost_race(failure.sqlerrcode))
+		else
 			set_aside(sweep, batch.order_id, &failure);
 	}
 }
@@ -232,6 +225,8 @@ close_batch(Sweep *sweep, bool full_pass)
 	batch.now = GetCurrentTimestamp();
 	if (attempt(sweep, close_due, &batch, &failure))
 		count_closed(&sweep->run, &batch);
+	else if (batch.orders == NIL)
+		ReThrowError(failure.error);	/* looking for them failed, so it is none of theirs */
 	else
 		close_one_by_one(sweep, batch.orders);
 	sweep->run.batches += batch.orders != NIL;
@@ -271,66 +266,66 @@ take_leases_back(void *work_state)
 	leases->returned = list_length(lapsed);
 }
 
+static void
+take_leases_back_alone(Sweep *sweep)
+{
+	Leases		leases = {sweep->limit, 0};
+	Failure		failure;
+
+	if (attempt(sweep, take_leases_back, &leases, &failure))
+		sweep->run.leases_returned += leases.returned;
+}
+
 typedef struct Orphan
 {
 	const Payment *payment;
+	bool		may_give_back;
 	bool		settled;
 } Orphan;
 
 static void
-heal_orphan(void *work_state)
+settle_orphan(void *work_state)
 {
 	Orphan	   *orphan = work_state;
 
-	orphan->settled = ot_orphan_heal(orphan->payment);
+	orphan->settled = ot_orphan_settle(orphan->payment, orphan->may_give_back);
 }
 
 static void
-refund_orphan(void *work_state)
-{
-	Orphan	   *orphan = work_state;
-
-	ot_orphan_refund(orphan->payment->gateway, orphan->payment->payment_ref);
-	orphan->settled = true;
-}
-
-static void
-settle_orphans(Sweep *sweep, List *payments, Work work)
+settle_each(Sweep *sweep, List *payments, bool may_give_back)
 {
 	ListCell   *cell;
 
 	foreach(cell, payments)
 	{
-		Orphan		orphan = {lfirst(cell), false};
+		Orphan		orphan = {lfirst(cell), may_give_back, false};
 		Failure		failure;
 
-		if (attempt(sweep, work, &orphan, &failure) && orphan.settled)
+		if (attempt(sweep, settle_orphan, &orphan, &failure) && orphan.settled)
 			sweep->run.orphans_settled++;
 	}
 }
 
 static void
-tidy_up(Sweep *sweep)
+settle_orphans(Sweep *sweep)
 {
-	Leases		leases = {sweep->limit, 0};
 	Policy	   *policy = ot_store_find_policy("default");
-	Failure		failure;
 
-	if (attempt(sweep, take_leases_back, &leases, &failure))
-		sweep->run.leases_returned += leases.returned;
-	settle_orphans(sweep, ot_store_stray_orphans(sweep->limit), heal_orphan);
+	settle_each(sweep, ot_store_stray_orphans(sweep->limit), false);
 	if (policy != NULL && policy->orphan_after > 0)
-		settle_orphans(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->limit), refund_orphan);
-	ot_store_clear_set_aside();
+		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->limit), true);
 }
 
+/* Orders and payments before refunds, as everywhere. */
 SweepRun
 ot_sweep_once(int max_orders)
 {
 	Sweep		sweep = {.limit = max_orders};
 
+	ot_store_clear_set_aside();
+	settle_orphans(&sweep);
 	close_batch(&sweep, true);
-	tidy_up(&sweep);
+	take_leases_back_alone(&sweep);
 	return sweep.run;
 }
 
@@ -387,7 +382,11 @@ full_pass(Sweep *sweep)
 	int64		took;
 
 	close_batch(sweep, true);
-	tidy_up(sweep);
+	ot_store_commit();
+	settle_orphans(sweep);
+	ot_store_commit();
+	take_leases_back_alone(sweep);
+	ot_store_clear_set_aside();
 	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
 		write_run(&sweep->run);
 	took = GetCurrentTimestamp() - started;

@@ -114,6 +114,7 @@ CREATE TABLE refunds (
     asked              bigint NOT NULL,         -- the amount that it was created with; a partial refund makes amount less
     handed_out_at      timestamptz,             -- first time that a worker got it: from then on it is queried, never replaced
     submitted_at       timestamptz,             -- first time that the gateway said it took it
+    returned_at        timestamptz,             -- when the money went back; stays when the refund is reversed after that
     replaced_by        text COLLATE "C",        -- of a reversed refund: the one that owes the money now
     by_hand            boolean NOT NULL DEFAULT false,  -- a person paid it out another way (settle_refund)
     attention_at       timestamptz,             -- since when a person must look

@@ -110,14 +110,27 @@ $$;
 COMMENT ON FUNCTION access_grants(text) IS
 'The privileges that grant_access and revoke_access give and take for an access.';
 
+-- GRANT takes "public" for everybody, and nothing here is everybody's.
+CREATE FUNCTION require_role(role_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role_name) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role_name USING ERRCODE = 'undefined_object';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION require_role(text) IS
+'Raises 42704 if there is no such role; used by grant_access and revoke_access.';
+
 CREATE FUNCTION grant_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     privilege text;
 BEGIN
-    IF role_name IS NULL THEN
-        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
-    END IF;
+    PERFORM order_timeout.require_role(role_name);
     FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
         EXECUTE format('GRANT %s TO %I', privilege, role_name);
     END LOOP;
@@ -132,9 +145,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     privilege text;
 BEGIN
-    IF role_name IS NULL THEN
-        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
-    END IF;
+    PERFORM order_timeout.require_role(role_name);
     FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
         EXECUTE format('REVOKE %s FROM %I', privilege, role_name);
     END LOOP;

@@ -11,7 +11,8 @@ SELECT o.pending,
        (SELECT count(*) FROM payments p WHERE p.disposition = 'held') AS payments_held,
        (SELECT count(*) FROM payments p
          WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
-       (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL) AS orders_set_aside,
+       (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
+                                                                   AND so.expires_at <= s.since) AS orders_set_aside,
        (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
        w.active_at AS last_sweep,
        w.behind AS last_sweep_lag
@@ -47,7 +48,7 @@ SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
-  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL
+  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
        c.problem, 'resolve_conflict'

@@ -22,7 +22,7 @@ floor() {
 	api_args.*) echo 1 ;;
 	api_*) echo 5 ;;
 	sweep.*) echo 4 ;;
-	settle.* | refund.* | request.* | conflict.* | orphan.* | audit.* | event.*) echo 3 ;;
+	settle.* | refund.* | request.* | conflict.* | lock.* | orphan.* | audit.* | event.*) echo 3 ;;
 	store*) echo 2 ;;
 	money.* | rules.* | rows.* | words.* | errors.* | compat.*) echo 1 ;;
 	*) echo 0 ;;
@@ -61,7 +61,7 @@ only_in 'PG_VERSION_NUM' 'compat.h' 'asks for the version; only compat.h does'
 only_in '(pg_add_s64_overflow|pg_sub_s64_overflow)' 'money.c' 'adds money; only money.c does'
 # A reader fills a state in (ot_column_word); anything else changes it.
 only_in 'order->state = ([^o]|o[^t])' 'settle.c' 'changes the state of an order; only settle.c does'
-only_in '(refund|anew|rest)->state = ([^o]|o[^t])' 'refund.c' 'changes the state of a refund; only refund.c does'
+only_in '(refund|anew|rest|external)->state = ([^o]|o[^t])' 'refund.c' 'changes the state of a refund; only refund.c does'
 
 # No circles among our own headers.
 if ! circle=$(for file in src/*.h; do
