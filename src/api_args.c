@@ -94,7 +94,7 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 	require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", "it must be three capital letters (ISO 4217)");
+		bad_value("currency", psprintf("\"%s\" is not three capital letters (ISO 4217)", currency));
 	return currency;
 }
 
@@ -138,7 +138,8 @@ ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 	require(fcinfo, n, name);
 	amount = PG_GETARG_INT64(n);
 	if (amount < least)
-		bad_value(name, least == 0 ? "it is negative" : "it must be greater than zero");
+		bad_value(name, psprintf("%lld %s", (long long) amount,
+								 least == 0 ? "is negative" : "is not greater than zero"));
 	return amount;
 }
 
@@ -154,7 +155,7 @@ ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, i
 	int			count = PG_ARGISNULL(n) ? by_default : PG_GETARG_INT32(n);
 
 	if (count < 1 || count > most)
-		bad_value(name, psprintf("it must be between 1 and %d", most));
+		bad_value(name, psprintf("%d is not between 1 and %d", count, most));
 	return count;
 }
 

@@ -10,7 +10,8 @@ ot_no_such_order(const char *order_id)
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_ORDER),
 			 errmsg("no such order"),
-			 errdetail("There is no order \"%s\".", order_id)));
+			 errdetail("There is no order \"%s\".", order_id),
+			 errhint("Check the order_id, or create the order first: order_timeout.create_order().")));
 }
 
 void
@@ -19,5 +20,6 @@ ot_no_such_payment(const char *gateway, const char *payment_ref)
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_PAYMENT),
 			 errmsg("no such payment"),
-			 errdetail("Gateway \"%s\" has no payment \"%s\" here.", gateway, payment_ref)));
+			 errdetail("Gateway \"%s\" has no payment \"%s\" here.", gateway, payment_ref),
+			 errhint("Check both, or record the payment first: order_timeout.record_payment().")));
 }

@@ -103,7 +103,8 @@ no_such_refund(const char *refund_ref)
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_REFUND),
 			 errmsg("no such refund"),
-			 errdetail("There is no refund with refund_ref \"%s\".", refund_ref)));
+			 errdetail("There is no refund with refund_ref \"%s\".", refund_ref),
+			 errhint("Give the refund_ref that claim_refunds() or order_timeout.refunds shows.")));
 }
 
 static void

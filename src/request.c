@@ -13,17 +13,6 @@
 #include "request.h"
 #include "store.h"
 
-static int
-newest_first(const ListCell *a, const ListCell *b)
-{
-	const Payment *left = lfirst(a);
-	const Payment *right = lfirst(b);
-
-	if (left->received_at != right->received_at)
-		return left->received_at > right->received_at ? -1 : 1;
-	return strcmp(right->payment_ref, left->payment_ref);
-}
-
 /* The payments that the money may come from, newest first. */
 static List *
 refundable_payments(const Order *order, const char *payment_ref)
@@ -40,14 +29,14 @@ refundable_payments(const Order *order, const char *payment_ref)
 			continue;
 		found = true;
 		if (ot_counts(payment) && ot_kept(&payment->funds) > 0)
-			payments = lappend(payments, payment);
+			payments = lcons(payment, payments);	/* they come oldest first */
 	}
 	if (!found)
 		ereport(ERROR,
 				(errcode(OT_NO_SUCH_PAYMENT),
 				 errmsg("no such payment"),
-				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref)));
-	list_sort(payments, newest_first);
+				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref),
+				 errhint("Leave payment_ref out to take the money from any payment of the order.")));
 	return payments;
 }
 
@@ -83,7 +72,8 @@ check_refundable(const Order *order, List *payments, int64 amount)
 				(errcode(OT_MORE_THAN_KEPT),
 				 errmsg("more than there is to refund"),
 				 errdetail("Of order \"%s\", %lld %s can still be refunded.",
-						   order->order_id, (long long) kept, order->currency)));
+						   order->order_id, (long long) kept, order->currency),
+				 errhint("Ask for less, or leave amount out for all that is kept.")));
 }
 
 static Refund *

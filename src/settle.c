@@ -409,7 +409,8 @@ created_before(const Order *order, const OrderTerms *terms)
 				(errcode(OT_ORDER_DIFFERS),
 				 errmsg("an order with this id and other terms exists"),
 				 errdetail("Order \"%s\" is for %lld %s under policy \"%s\".",
-						   order->order_id, (long long) order->amount, order->currency, order->policy)));
+						   order->order_id, (long long) order->amount, order->currency, order->policy),
+				 errhint("Use another order_id, or repeat the call with the same amount, currency and policy.")));
 	return answer("exists", order);
 }
 

@@ -64,6 +64,7 @@ extern Refund *ot_store_meet_gateway_refund(const char *gateway, const char *gat
 /* All refunds of a payment, oldest first. */
 extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);
+/* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
 /* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);

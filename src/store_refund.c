@@ -132,7 +132,9 @@ List *
 ot_store_find_requested(const char *order_id, const char *request_key)
 {
 	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
-	"WHERE r.order_id" EQ "$1 AND r.request_key" EQ "$2" OLDEST_FIRST};
+		"LEFT JOIN order_timeout.payments p ON p.gateway" EQ "r.gateway AND p.payment_ref" EQ "r.payment_ref "
+		"WHERE r.order_id" EQ "$1 AND r.request_key" EQ "$2 "
+	"ORDER BY p.received_at DESC, p.gateway DESC, p.payment_ref DESC"};
 	Args		args = {0};
 
 	ot_arg_text(&args, order_id);

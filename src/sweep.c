@@ -9,7 +9,7 @@
  *         +---- at once after a full batch, else when the next deadline or poll_interval comes
  *
  * Invariants:
- *  1. A step closes at most batch_size orders; what it locks it locks with SKIP LOCKED, so that it never waits for a
+ *  1. A step closes at most batch_size orders, fewer if they take long; what it locks it locks with SKIP LOCKED, so that it never waits for a
  *     payment, and several sweeps share the work.
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
@@ -50,12 +50,17 @@
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
 #define FIRST_RETRY        (10 * USECS_PER_SEC)
 #define LONGEST_RETRY      USECS_PER_HOUR
+#define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
+#define GROWTH             4
+#define LONGEST_BATCH      USECS_PER_SEC
 
 typedef struct Sweep
 {
 	SweepRun	run;
 	bool		procedure;		/* its transactions are its own */
-	int			limit;
+	int			batch_size;
+	int			limit;			/* of the next batch: what fits into the time, at most batch_size */
+	TimestampTz end;
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
@@ -215,14 +220,33 @@ close_one_by_one(Sweep *sweep, List *orders)
 	}
 }
 
+/*
+ * A batch is to be over well before the run is, or statement_timeout would roll it back, each time anew; and its locks
+ * are not to keep payments waiting for long.
+ */
+static void
+choose_limit(Sweep *sweep, int closed, TimestampTz started)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		each;
+	int64		time;
+
+	if (closed == 0)
+		return;
+	each = Max((now - started) / closed, 1);
+	time = Min(Max(sweep->end - now, 0) / 2, LONGEST_BATCH);
+	sweep->limit = Max(Min(Min(time / each, sweep->limit * (int64) GROWTH), sweep->batch_size), 1);
+}
+
 /* Closes one batch, and remembers where the next look may start. */
 static void
 close_batch(Sweep *sweep, bool full_pass)
 {
 	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .limit = sweep->limit};
 	Failure		failure;
+	TimestampTz started = GetCurrentTimestamp();
 
-	batch.now = GetCurrentTimestamp();
+	batch.now = started;
 	if (attempt(sweep, close_due, &batch, &failure))
 		count_closed(&sweep->run, &batch);
 	else if (batch.orders == NIL)
@@ -239,6 +263,8 @@ close_batch(Sweep *sweep, bool full_pass)
 		sweep->from = ((Order *) llast(batch.orders))->expires_at;
 		sweep->run.behind = batch.now - sweep->from;
 	}
+	if (sweep->procedure)
+		choose_limit(sweep, list_length(batch.orders), started);
 }
 
 /* Leases and orphans. */
@@ -269,7 +295,7 @@ take_leases_back(void *work_state)
 static void
 take_leases_back_alone(Sweep *sweep)
 {
-	Leases		leases = {sweep->limit, 0};
+	Leases		leases = {sweep->batch_size, 0};
 	Failure		failure;
 
 	if (attempt(sweep, take_leases_back, &leases, &failure))
@@ -301,6 +327,8 @@ settle_each(Sweep *sweep, List *payments, bool may_give_back)
 		Orphan		orphan = {lfirst(cell), may_give_back, false};
 		Failure		failure;
 
+		if (sweep->procedure && GetCurrentTimestamp() >= sweep->end)
+			break;
 		if (attempt(sweep, settle_orphan, &orphan, &failure) && orphan.settled)
 			sweep->run.orphans_settled++;
 	}
@@ -311,16 +339,16 @@ settle_orphans(Sweep *sweep)
 {
 	Policy	   *policy = ot_store_find_policy("default");
 
-	settle_each(sweep, ot_store_stray_orphans(sweep->limit), false);
+	settle_each(sweep, ot_store_stray_orphans(sweep->batch_size), false);
 	if (policy != NULL && policy->orphan_after > 0)
-		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->limit), true);
+		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->batch_size), true);
 }
 
 /* Orders and payments before refunds, as everywhere. */
 SweepRun
 ot_sweep_once(int max_orders)
 {
-	Sweep		sweep = {.limit = max_orders};
+	Sweep		sweep = {.batch_size = max_orders, .limit = max_orders};
 
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
@@ -396,19 +424,19 @@ full_pass(Sweep *sweep)
 void
 ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 {
-	Sweep		sweep = {.procedure = true, .limit = batch_size};
-	TimestampTz end = end_of_run(run_for);
+	Sweep		sweep = {.procedure = true, .batch_size = batch_size, .limit = Min(batch_size, FIRST_BATCH)};
 	TimestampTz pass_due = OT_NO_TIME;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
+	sweep.end = end_of_run(run_for);
 	ot_store_begin_procedure();
 	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", ALLOCSET_DEFAULT_SIZES);
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
 	ot_store_commit();
-	while (GetCurrentTimestamp() < end)
+	while (GetCurrentTimestamp() < sweep.end)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(step_context);
 
@@ -428,7 +456,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
 		if (!sweep.more)
-			wait_until(Min(look, end));
+			wait_until(Min(look, sweep.end));
 	}
 	if (ot_store_exists())
 	{

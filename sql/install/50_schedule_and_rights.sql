@@ -128,10 +128,11 @@ COMMENT ON FUNCTION require_role(text) IS
 CREATE FUNCTION grant_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
     privilege text;
 BEGIN
     PERFORM order_timeout.require_role(role_name);
-    FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
+    FOREACH privilege IN ARRAY privileges LOOP
         EXECUTE format('GRANT %s TO %I', privilege, role_name);
     END LOOP;
     outcome := 'granted';
@@ -143,10 +144,11 @@ COMMENT ON FUNCTION grant_access(text, text) IS
 CREATE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
     privilege text;
 BEGIN
     PERFORM order_timeout.require_role(role_name);
-    FOR privilege IN SELECT g FROM order_timeout.access_grants(access) AS g LOOP
+    FOREACH privilege IN ARRAY privileges LOOP
         EXECUTE format('REVOKE %s FROM %I', privilege, role_name);
     END LOOP;
     outcome := 'revoked';

@@ -1,0 +1,80 @@
+-- health and attention: what an operator looks at.
+BEGIN;
+\ir include/helpers.psql
+SELECT no_plan();
+INSERT INTO order_timeout.policies (policy, on_late) VALUES ('hold', 'hold');
+CREATE FUNCTION t.attention(order_id text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(concat_ws(' ', a.kind, a.payment_ref, a.amount, a.currency), ', ' ORDER BY a.kind, a.payment_ref)
+      FROM order_timeout.attention AS a WHERE a.order_id = $1
+$$;
+
+-- An empty house
+SELECT is((SELECT count(*) FROM order_timeout.health), 1::bigint, 'health is one row');
+SELECT is((SELECT (pending, overdue, oldest_overdue, refunds_by_state, owed_by_currency, oldest_refund_owed)::text FROM order_timeout.health),
+          '(0,0,,{},{},)', 'nothing pending, nothing owed');
+SELECT is((SELECT (refunds_needing_attention, payments_held, payments_orphaned, orders_set_aside, conflicts_open)::text
+             FROM order_timeout.health), '(0,0,0,0,0)', 'nothing waits for a person');
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'attention is empty');
+
+-- Orders
+SELECT t.create_order('p1', 100), t.create_order('p2', 100), t.create_order('paid', 1), t.pay('paid', 'paid', 1);
+SELECT is((SELECT (pending, overdue)::text FROM order_timeout.health), '(2,0)', 'pending orders');
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 hour' WHERE order_id = 'p1';
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 minute' WHERE order_id = 'p2';
+SELECT is((SELECT (pending, overdue, oldest_overdue BETWEEN '1 hour' AND '61 minutes')::text FROM order_timeout.health), '(2,2,t)',
+          'overdue ones, and the age of the oldest');
+SELECT order_timeout.sweep_once();
+SELECT is((SELECT (pending, overdue, oldest_overdue)::text FROM order_timeout.health), '(0,0,)', 'closed ones are not');
+
+-- Money owed
+SELECT t.owe('owe', 10, 20), t.pay('owe', 'eur', 7, 'EUR');
+SELECT t.attempt('failed');
+SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 30, "EUR": 7}'::jsonb, 'money owed, by currency');
+SELECT is((SELECT refunds_by_state FROM order_timeout.health), '{"failed": 1, "pending": 2}'::jsonb, 'refunds by state');
+SELECT ok((SELECT oldest_refund_owed BETWEEN '0' AND '1 hour' FROM order_timeout.health), 'the oldest refund owed');
+UPDATE order_timeout.refunds SET created_at = clock_timestamp() - interval '3 days' WHERE payment_ref = 'owe-2';
+SELECT ok((SELECT oldest_refund_owed BETWEEN '3 days' AND '73 hours' FROM order_timeout.health), 'is that old');
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds;
+SELECT is((SELECT (owed_by_currency, oldest_refund_owed)::text FROM order_timeout.health), '({},)', 'what is back is not owed');
+
+-- needs_attention
+SELECT t.refund_in('needs_attention', 'na') AS ref \gset
+SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', amount, currency, since <= clock_timestamp(), why IS NOT NULL)::text
+             FROM order_timeout.attention), '(needs_attention,na,na,na,t,100,CNY,t,t)', 'a refund that needs attention');
+SELECT matches((SELECT resolved_by FROM order_timeout.attention), 'retry_refund.*settle_refund.*reverse_refund', 'and what resolves it');
+SELECT is((SELECT refunds_needing_attention FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 100}'::jsonb, 'and owed');
+SELECT order_timeout.retry_refund(:'ref');
+SELECT is(t.attention('na'), NULL, 'retried: it is gone');
+
+-- held
+SELECT t.create_order('held', 100, 'hold'), t.expire('held'), t.pay('held', 'held-1', 100);
+SELECT is(t.attention('held'), 'held held-1 100 CNY', 'a held payment');
+SELECT is((SELECT resolved_by FROM order_timeout.attention), 'resolve_held', 'and what resolves it');
+SELECT is((SELECT payments_held FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT order_timeout.resolve_held('bank', 'held-1', 'accept');
+SELECT is(t.attention('held'), NULL, 'accepted: it is gone');
+
+-- orphan
+SELECT t.pay('nobody', 'o1', 10), t.pay('nobody', 'o2', 20), t.pay('nobody', 'o3', 30);
+SELECT is(t.attention('nobody'), 'orphan o1 10 CNY, orphan o2 20 CNY, orphan o3 30 CNY', 'orphans');
+SELECT is((SELECT payments_orphaned FROM order_timeout.health), 3::bigint, 'are counted');
+SELECT t.create_order('else', 100);
+SELECT order_timeout.refund_orphan('bank', 'o1'), order_timeout.assign_orphan('bank', 'o2', 'else');
+SELECT is(t.attention('nobody'), 'orphan o3 30 CNY', 'refunded, assigned: they are gone');
+SELECT t.create_order('nobody', 100);
+SELECT is(t.attention('nobody'), NULL, 'the order came: gone, too');
+
+-- conflict
+SELECT t.refund_in('processing', 'c') AS ref \gset
+SELECT order_timeout.complete_refund(:'ref', 'succeeded', refunded_amount => 150);
+SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', since <= clock_timestamp(), why IS NOT NULL, resolved_by)::text
+             FROM order_timeout.attention), '(conflict,c,c,c,t,t,t,resolve_conflict)', 'a contradiction');
+SELECT is((SELECT conflicts_open FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT order_timeout.resolve_conflict(conflict_id) FROM order_timeout.attention;
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'looked at: it is gone');
+SELECT is((SELECT conflicts_open FROM order_timeout.health), 0::bigint, 'and not counted');
+SELECT throws_ok($$SELECT order_timeout.resolve_conflict(999999)$$, 'OT006', NULL, 'no such conflict');
+SELECT t.sound();
+SELECT finish();
+ROLLBACK;

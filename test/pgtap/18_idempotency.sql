@@ -1,0 +1,93 @@
+-- Every call may be repeated: the documented answer, and no row changes.
+BEGIN;
+\ir include/helpers.psql
+SELECT no_plan();
+INSERT INTO order_timeout.policies (policy, on_late) VALUES ('hold', 'hold'), ('reopen', 'reopen');
+
+-- Makes a call, and makes it again: what the first one answered, what the second one did, and whether it changed a row.
+CREATE FUNCTION t.twice(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    first record;
+BEGIN
+    EXECUTE 'SELECT * FROM order_timeout.' || call INTO first;
+    RETURN first.outcome || ', ' || t.unchanged_by('SELECT outcome FROM order_timeout.' || call);
+END
+$$;
+
+SELECT t.create_order('part', 100), t.create_order('due', 100), t.create_order('r', 100, 'reopen'), t.create_order('h', 100, 'hold');
+SELECT t.pay('due', 'due-1', 60), t.expire('r'), t.expire('h'), t.pay('h', 'h-3', 10);
+SELECT t.pass_deadline('due');
+SELECT t.refund_in('needs_attention', 'retry') AS retry \gset
+SELECT t.refund_in('needs_attention', 'settle') AS settle \gset
+SELECT t.refund_in('needs_attention', 'dead') AS dead \gset
+SELECT t.refund_in('pending', 'bank') AS bank \gset
+SELECT t.refund_in('submitted', 'sub') AS sub \gset
+SELECT t.refund_in('processing', 'more') AS more \gset
+
+SELECT is(t.twice(call), answers, call) FROM (VALUES
+    ($$create_order('o', 100, 'CNY')$$, 'created, (exists)'),
+    ($$create_order('free', 0, 'CNY')$$, 'created, (exists)'),
+    ($$record_payment('part', 'bank', 'part-1', 60, 'CNY')$$, 'partial, (duplicate)'),
+    ($$record_payment('o', 'bank', 'o-1', 130, 'CNY')$$, 'paid, (duplicate)'),
+    ($$record_payment('o', 'bank', 'o-2', 10, 'CNY')$$, 'surplus, (duplicate)'),
+    ($$record_payment('o', 'bank', 'o-3', 10, 'EUR')$$, 'wrong_currency, (duplicate)'),
+    ($$record_payment('nobody', 'bank', 'orph-1', 10, 'CNY')$$, 'orphan, (duplicate)'),
+    ($$record_payment('nobody', 'bank', 'orph-2', 10, 'CNY')$$, 'orphan, (duplicate)'),
+    ($$record_payment('r', 'bank', 'r-1', 10, 'CNY')$$, 'late, (duplicate)'),
+    ($$record_payment('r', 'bank', 'r-2', 100, 'CNY')$$, 'reopened, (duplicate)'),
+    ($$record_payment('h', 'bank', 'h-1', 100, 'CNY')$$, 'held, (duplicate)'),
+    ($$record_payment('h', 'bank', 'h-2', 100, 'CNY')$$, 'held, (duplicate)'),
+    ($$request_refund('o', 'k1', 60)$$, 'accepted, (duplicate)'),
+    ($$request_refund('o', 'k2')$$, 'accepted, (duplicate)'),
+    ($$expire_order('due')$$, 'expired, (already_closed)'),
+    ($$expire_order('unheard of')$$, 'not_found, (not_found)'),
+    ($$expire_order('part')$$, 'not_due, (not_due)'),
+    ($$extend_order('part', '2999-01-01')$$, 'extended, (unchanged)'),
+    ($$cancel_order('part', 'reason')$$, 'cancelled, (already_closed)'),
+    ($$cancel_order('due')$$, 'cancelled, (already_closed)'),
+    ($$cancel_order('o')$$, 'already_paid, (already_paid)'),
+    ($$resolve_held('bank', 'h-3', 'refund')$$, 'refunded, (already_resolved)'),
+    ($$resolve_held('bank', 'h-1', 'accept')$$, 'accepted, (already_resolved)'),
+    ($$refund_orphan('bank', 'orph-1')$$, 'refunded, (already_refunded)'),
+    ($$assign_orphan('bank', 'orph-2', 'free')$$, 'surplus, (duplicate)'),
+    ($$record_refund('bank', 'orph-2', 'x-1', 10)$$, 'recorded, (duplicate)'),
+    ($$record_refund('bank', 'r-1', 'x-2', 100)$$, 'conflict, (conflict)'),
+    (format('complete_refund(%L, ''failed'')', :'sub'), 'recorded, (stale)'),
+    (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-3'')', :'bank'), 'recorded, (duplicate)'),
+    (format('complete_refund(%L, ''failed'')', :'bank'), 'ignored, (ignored)'),
+    (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-4'')', :'bank'), 'conflict, (conflict)'),
+    (format('complete_refund(%L, ''succeeded'', refunded_amount => 150)', :'more'), 'conflict, (conflict)'),
+    (format('retry_refund(%L)', :'retry'), 'retried, (already_due)'),
+    (format('settle_refund(%L, ''in cash'')', :'settle'), 'settled, (already_settled)'),
+    (format('reverse_refund(%L, ''dead'')', :'dead'), 'reversed, (already_reversed)'),
+    (format('reverse_refund(%L, ''sent back'')', :'bank'), 'reversed, (already_reversed)'),
+    ($$grant_access('pg_monitor', 'reader')$$, 'granted, (granted)'),
+    ($$revoke_access('pg_monitor', 'reader')$$, 'revoked, (revoked)')
+) AS x (call, answers);
+SELECT t.sound();
+
+-- A worker's answer that is sent twice
+SELECT t.refund_in('processing', 'w ' || result) FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected', 'succeeded']) AS result;
+CREATE FUNCTION t.tell(result text) RETURNS text LANGUAGE sql AS $$
+    SELECT format('SELECT order_timeout.complete_refund(%L, %L, %L, %L, %L)', r.refund_ref, $1, r.lease_token, 'w-' || $1, 'error')
+      FROM order_timeout.refunds AS r WHERE r.gateway = 'w ' || $1
+$$;
+CREATE FUNCTION t.tell_twice(result text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    call text := t.tell(result);
+BEGIN
+    EXECUTE call;
+    RETURN t.unchanged_by(call) !~ 'rows changed';
+END
+$$;
+SELECT ok(t.tell_twice(result), result || ' told twice by the worker counts once')
+  FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected', 'succeeded']) AS result;
+
+-- Much later
+SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payment('part', 'bank', 'part-1', 60, 'CNY')$$),
+          '(duplicate,cancelled)', 'a payment told again after its order was cancelled');
+SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.create_order('due', 100, 'CNY', expires_at => '2020-01-01')$$),
+          '(exists,cancelled)', 'an order created again after it was closed');
+SELECT t.sound();
+SELECT finish();
+ROLLBACK;

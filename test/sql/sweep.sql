@@ -1,0 +1,71 @@
+-- The procedure that closes what is due, and where it may not be called.
+\set SHOW_CONTEXT never
+CREATE EXTENSION order_timeout;
+
+-- Seven orders that are due, each with a part paid, and one that is not; batches of two, each its own commit.
+DO $$ BEGIN
+    FOR n IN 1..7 LOOP
+        PERFORM order_timeout.create_order('due-' || n, 100, 'EUR', expires_in => '1 millisecond');
+        PERFORM order_timeout.record_payment('due-' || n, 'bank', 'pay-' || n, 10, 'EUR');
+    END LOOP;
+    PERFORM order_timeout.create_order('later', 100, 'EUR', expires_in => '1 day');
+END $$;
+CALL order_timeout.sweep(run_for => '500 milliseconds', batch_size => 2);
+SELECT state, count(*), sum(paid) AS paid, sum(refund_pending) AS refund_pending
+  FROM order_timeout.orders GROUP BY state ORDER BY state;
+SELECT count(*) AS refunds, sum(amount) AS owed FROM order_timeout.refunds WHERE reason = 'expired' AND state = 'pending';
+-- Seven orders, at most two a transaction: at least four of them.
+SELECT count(DISTINCT xmin::text) >= 4 AS batches FROM order_timeout.orders WHERE state = 'expired';
+-- It leaves a row that says what it did, and that it came to its end.
+SELECT expired, failed, leases_returned, ended_at - started_at >= interval '500 milliseconds' AS used_its_time
+  FROM order_timeout.sweeps;
+SELECT overdue, last_sweep IS NOT NULL AS swept FROM order_timeout.health;
+
+-- A deadline inside the run waits neither for the next run nor for the next poll.
+SELECT outcome FROM order_timeout.create_order('soon', 100, 'EUR', expires_in => '100 milliseconds');
+CALL order_timeout.sweep('1 second', poll_interval => '1 hour');
+SELECT state, settled_at - expires_at < interval '600 milliseconds' AS at_once FROM order_timeout.orders WHERE order_id = 'soon';
+
+-- An order whose closing fails is set aside with the reason; the others are closed all the same.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not %', OLD.order_id; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.orders
+    FOR EACH ROW WHEN (OLD.order_id = 'bad') EXECUTE FUNCTION refuse();
+SELECT outcome FROM order_timeout.create_order('bad', 100, 'EUR', expires_in => '1 millisecond');
+SELECT outcome FROM order_timeout.create_order('good', 100, 'EUR', expires_in => '2 milliseconds');
+CALL order_timeout.sweep('500 milliseconds');
+SELECT order_id, state FROM order_timeout.orders WHERE order_id IN ('bad', 'good') ORDER BY order_id;
+SELECT expired, failed > 0 AS failed FROM order_timeout.sweeps ORDER BY sweep_id DESC LIMIT 1;
+SELECT kind, order_id, why FROM order_timeout.attention WHERE kind = 'set_aside';
+DROP TRIGGER refuse ON order_timeout.orders;
+DROP FUNCTION refuse();
+SELECT * FROM order_timeout.expire_order('bad');
+SELECT count(*) AS set_aside FROM order_timeout.attention WHERE kind = 'set_aside';
+
+-- It commits, so not in a transaction block and not in a function.
+BEGIN;
+CALL order_timeout.sweep('1 millisecond');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+CREATE FUNCTION sweep_in_function() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL order_timeout.sweep('1 millisecond'); END $$;
+SELECT sweep_in_function();
+\echo :LAST_ERROR_SQLSTATE
+DROP FUNCTION sweep_in_function();
+-- sweep_once is for those.
+BEGIN;
+SELECT * FROM order_timeout.sweep_once();
+ROLLBACK;
+
+-- Bad arguments; NULL means the default.
+CALL order_timeout.sweep(run_for => '-1 second');
+\echo :LAST_ERROR_SQLSTATE
+CALL order_timeout.sweep(batch_size => 0);
+\echo :LAST_ERROR_SQLSTATE
+CALL order_timeout.sweep(poll_interval => '-1 second');
+\echo :LAST_ERROR_SQLSTATE
+SELECT order_timeout.sweep_once(0);
+\echo :LAST_ERROR_SQLSTATE
+CALL order_timeout.sweep('1 millisecond', NULL, NULL);
+SELECT * FROM order_timeout.sweep_once(NULL);
+
+SELECT count(*) AS violations FROM order_timeout.funds_violations();
+DROP EXTENSION order_timeout;
