@@ -3,8 +3,11 @@
  *    A payment and its order, locked in the one order that keeps single calls from deadlocking.
  *
  * Which order a payment belongs to is known only when the payment is locked, and by then it is too late to lock the
- * order first. So the order is taken from an unlocked look, and the look is checked under the lock: if an orphan got its
- * order in between, moving its money without the order would leave the order's sums behind.
+ * order first. So the order is taken from an unlocked look. While an order is there, its payments stay with it. An
+ * orphan may get its order meanwhile (create_order, assign_orphan): both meet at its order_id first, so whoever has met
+ * there as well can look again and be sure. Moving its money without the order would leave the order's sums behind.
+ *
+ * Locks: meeting at an order_id, then orders, payments, refunds.
  */
 #include "postgres.h"
 
@@ -13,24 +16,31 @@
 #include "money.h"
 #include "store.h"
 
+static Payment *
+find_payment(const char *gateway, const char *payment_ref)
+{
+	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
+
+	if (payment == NULL)
+		ot_no_such_payment(gateway, payment_ref);
+	return payment;
+}
+
 Locked
 ot_lock_payment(const char *gateway, const char *payment_ref)
 {
-	Payment    *found = ot_store_find_payment(gateway, payment_ref);
+	Payment    *found = find_payment(gateway, payment_ref);
 	Locked		locked;
 
-	if (found == NULL)
-		ot_no_such_payment(gateway, payment_ref);
 	locked.order = ot_store_lock_order(found->order_id);
 	if (locked.order == NULL)
 	{
-		/* Whoever creates it now is waited for; from here on nobody can until we end. */
 		ot_store_meet(found->order_id);
+		found = find_payment(gateway, payment_ref);
 		locked.order = ot_store_lock_order(found->order_id);
 	}
 	locked.payment = ot_store_lock_payment(gateway, payment_ref);
-	if (locked.payment == NULL)
-		ot_no_such_payment(gateway, payment_ref);
+	/* An orphan that REPEATABLE READ left beside its order can still be given another one. */
 	if (strcmp(locked.payment->order_id, found->order_id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -72,11 +72,13 @@ assigned_before(const Payment *payment, const Order *order)
 PayAnswer
 ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id)
 {
+	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
 	Order	   *order;
-	Payment    *payment;
 
-	if (ot_store_find_payment(gateway, payment_ref) == NULL)
+	if (payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
+	if (strcmp(payment->order_id, order_id) != 0)
+		ot_store_meet(payment->order_id);	/* others may be about to apply it there, or to give it back */
 	order = ot_store_lock_order(order_id);
 	if (order == NULL)
 		ot_no_such_order(order_id);

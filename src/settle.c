@@ -18,7 +18,8 @@
  *  2. A closed order keeps nothing: what it was paid is owed back, given back, or held.
  *  3. Each call writes the order row once, so that its CHECKs see the end of the transition and nothing in between.
  *  4. A payment is written together with what became of it; nothing that a gateway told us is dropped.
- *  5. Locks: order, then payments, then refunds. Who finds no order to lock meets the others at its order_id.
+ *  5. Locks: order, then payments, then refunds. Who finds no order to lock meets the others at its order_id, and only
+ *     then locks any row.
  */
 #include "postgres.h"
 
