@@ -7,18 +7,22 @@
 
 #include "postgres.h"
 
-#include "storage/proc.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 150000
 #error "order_timeout needs PostgreSQL 15 or later"
 #endif
 
-/* 17 knows infinite intervals, and a timeout for the whole transaction. */
+/* 17 knows infinite intervals. */
 #if PG_VERSION_NUM >= 170000
 #define OT_INTERVAL_NOT_FINITE(i) INTERVAL_NOT_FINITE(i)
 #else
 #define OT_INTERVAL_NOT_FINITE(i) (false)
+#endif
+
+/* 18 has a keyword of its own for what was an attribute. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 #endif

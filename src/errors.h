@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "compat.h"
+
 #define OT_NO_SUCH_ORDER         MAKE_SQLSTATE('O', 'T', '0', '0', '1')
 #define OT_ORDER_DIFFERS         MAKE_SQLSTATE('O', 'T', '0', '0', '2')
 #define OT_PAYMENT_DIFFERS       MAKE_SQLSTATE('O', 'T', '0', '0', '3')
@@ -17,7 +19,7 @@
 #define OT_NO_SUCH_POLICY        MAKE_SQLSTATE('O', 'T', '0', '0', '8')
 #define OT_NO_SUCH_PAYMENT       MAKE_SQLSTATE('O', 'T', '0', '0', '9')
 
-extern void ot_no_such_order(const char *order_id) pg_attribute_noreturn();
-extern void ot_no_such_payment(const char *gateway, const char *payment_ref) pg_attribute_noreturn();
+pg_noreturn extern void ot_no_such_order(const char *order_id);
+pg_noreturn extern void ot_no_such_payment(const char *gateway, const char *payment_ref);
 
 #endif

@@ -40,6 +40,8 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 		locked.order = ot_store_lock_order(found->order_id);
 	}
 	locked.payment = ot_store_lock_payment(gateway, payment_ref);
+	if (locked.payment == NULL)
+		ot_no_such_payment(gateway, payment_ref);
 	/* An orphan that REPEATABLE READ left beside its order can still be given another one. */
 	if (strcmp(locked.payment->order_id, found->order_id) != 0)
 		ereport(ERROR,

@@ -290,6 +290,20 @@ ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
 	write_refund(refund, "refund.lease_lapsed", now);
 }
 
+static bool
+is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
+{
+	return refund->state == REFUND_SUBMITTED && now - refund->submitted_at >= policy->refund_settle_within;
+}
+
+void
+ot_refund_stop_waiting(Refund *refund, TimestampTz now)
+{
+	refund->last_error = "the gateway took it and has not said the end within refund_settle_within";
+	become_needs_attention(refund, now);
+	write_refund(refund, "refund.needs_attention", now);
+}
+
 static ClaimedRefund *
 hand_out(Refund *refund, const Payment *payment, const char *worker, TimestampTz leased_until, TimestampTz now)
 {
@@ -326,6 +340,8 @@ claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
 	}
 	if (refund->state == REFUND_PROCESSING)
 		ot_refund_take_back(refund, policy, now);
+	else if (is_overlong(refund, policy, now))
+		ot_refund_stop_waiting(refund, now);
 	if (refund->state == REFUND_NEEDS_ATTENTION)
 		return NULL;
 	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
@@ -501,14 +517,14 @@ note_report(Refund *refund, const RefundReport *report, const Refund *bearer)
 		refund->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
 }
 
+/* The gateway has it, or had it when it was last asked. */
 static void
 become_submitted(Refund *refund, const Policy *policy, TimestampTz now)
 {
 	if (refund->submitted_at == OT_NO_TIME)
 		refund->submitted_at = now;
-	if (now - refund->submitted_at < policy->refund_settle_within)
-		become_due(refund, REFUND_SUBMITTED, ot_next_query(policy, refund->submitted_at, now));
-	else
+	become_due(refund, REFUND_SUBMITTED, ot_next_query(policy, refund->submitted_at, now));
+	if (is_overlong(refund, policy, now))
 		become_needs_attention(refund, now);
 }
 
@@ -530,8 +546,10 @@ become_reported(Refund *refund, RefundResult result, const Policy *policy, Times
 			become_submitted(refund, policy, now);
 			break;
 		case RESULT_DEFERRED:
-			become_due(refund, refund->submitted_at == OT_NO_TIME ? REFUND_PENDING : REFUND_SUBMITTED,
-					   ot_next_attempt(policy, refund->attempts, now));
+			if (refund->submitted_at != OT_NO_TIME)
+				become_submitted(refund, policy, now);
+			else
+				become_due(refund, REFUND_PENDING, ot_next_attempt(policy, refund->attempts, now));
 			break;
 		case RESULT_REJECTED:
 			refund->attempts++;

@@ -52,6 +52,9 @@ extern RefundAnswer ot_refund_reverse(const char *refund_ref, const char *reason
 extern RefundAnswer ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
 									 int64 amount, RefundReason reason);
 
+/* The gateway took it and never said the end. */
+extern void ot_refund_stop_waiting(Refund *refund, TimestampTz now);
+
 /* A lapsed lease counts as an attempt that ended unknown. */
 extern void ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now);
 

@@ -304,13 +304,23 @@ take(Order *order, Payment *payment, TimestampTz now)
 	return take_closed(order, payment, policy, now);
 }
 
+/* What moved the order is told as the order's event, with the payment that did it; one shape for each type. */
 static void
 payment_event(const Order *order, const Payment *payment, const char *outcome, TimestampTz now)
 {
-	bool		moved_order = strcmp(outcome, "paid") == 0 || strcmp(outcome, "reopened") == 0;
+	StringInfo	payload;
 
-	ot_event(order ? order->order_id : payment->order_id, psprintf("%s.%s", moved_order ? "order" : "payment", outcome),
-			 ot_payment_payload(payment), now);
+	if (strcmp(outcome, "paid") != 0 && strcmp(outcome, "reopened") != 0)
+	{
+		ot_event(payment->order_id, psprintf("payment.%s", outcome), ot_payment_payload(payment), now);
+		return;
+	}
+	payload = order_payload(order);
+	ot_payload_text(payload, "gateway", payment->gateway);
+	ot_payload_text(payload, "payment_ref", payment->payment_ref);
+	ot_payload_int(payload, "payment_amount", payment->funds.paid);
+	ot_payload_text(payload, "late_reason", payment->late_reason);
+	ot_event(order->order_id, psprintf("order.%s", outcome), payload, now);
 }
 
 PayAnswer
@@ -545,7 +555,7 @@ accept_held(Order *order, Payment *chosen, TimestampTz now)
 	order->settled_at = now;
 	order->close_reason = NULL;
 	ot_store_update_order(order);
-	ot_event(order->order_id, "order.reopened", order_payload(order), now);
+	payment_event(order, chosen, "reopened", now);
 	return "accepted";
 }
 

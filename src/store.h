@@ -17,6 +17,8 @@
 
 /* Whether the extension's tables are there (it may be dropped while sweep waits). */
 extern bool ot_store_exists(void);
+/* The same, and if they are, nobody drops them before the transaction ends. */
+extern bool ot_store_hold(void);
 
 /* A procedure that commits between its steps. After a commit no snapshot and no lock is held. */
 extern void ot_store_begin_procedure(void);
@@ -69,6 +71,8 @@ extern List *ot_store_find_requested(const char *order_id, const char *request_k
 /* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
+/* Submitted longer ago than their policy allows; without the locked ones. */
+extern List *ot_store_lock_overlong_refunds(TimestampTz now, int limit);
 extern void ot_store_insert_refund(const Refund *refund);
 extern void ot_store_update_refund(const Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);

@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
@@ -48,6 +51,18 @@ ot_store_exists(void)
 {
 	AcceptInvalidationMessages();
 	return ot_owner_exists();
+}
+
+/* DROP EXTENSION locks the extension before its tables, table after table: so does whoever works with all of them. */
+bool
+ot_store_hold(void)
+{
+	Oid			extension = get_extension_oid("order_timeout", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("order_timeout", true) == extension && ot_store_exists();
 }
 
 void

@@ -169,6 +169,21 @@ ot_store_lock_lapsed_refunds(TimestampTz now, int limit)
 	return ot_run_list(&lock, &args, read_refund);
 }
 
+List *
+ot_store_lock_overlong_refunds(TimestampTz now, int limit)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+		"LEFT JOIN order_timeout.orders o ON o.order_id" EQ "r.order_id "
+		"JOIN order_timeout.policies p ON p.policy" EQ "COALESCE(o.policy, 'default') "
+		"WHERE r.settled_at IS NULL AND r.state" EQ "'submitted' "
+	"AND (r.submitted_at" PLUS "p.refund_settle_within)" LE "$1 LIMIT $2 FOR NO KEY UPDATE OF r SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&lock, &args, read_refund);
+}
+
 /* The columns that both statements write, in the order of their parameters. */
 static void
 refund_args(Args *args, const Refund *refund)

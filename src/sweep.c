@@ -24,10 +24,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "compat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -276,6 +276,16 @@ typedef struct Leases
 } Leases;
 
 static void
+stop_waiting(void *work_state)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_overlong_refunds(now, *(int *) work_state))
+		ot_refund_stop_waiting(lfirst(cell), now);
+}
+
+static void
 take_leases_back(void *work_state)
 {
 	Leases	   *leases = work_state;
@@ -300,6 +310,15 @@ take_leases_back_alone(Sweep *sweep)
 
 	if (attempt(sweep, take_leases_back, &leases, &failure))
 		sweep->run.leases_returned += leases.returned;
+}
+
+/* Looks at every open refund, so not every second. */
+static void
+stop_waiting_for_gateways(Sweep *sweep)
+{
+	Failure		failure;
+
+	(void) attempt(sweep, stop_waiting, &sweep->batch_size, &failure);
 }
 
 typedef struct Orphan
@@ -354,6 +373,7 @@ ot_sweep_once(int max_orders)
 	settle_orphans(&sweep);
 	close_batch(&sweep, true);
 	take_leases_back_alone(&sweep);
+	stop_waiting_for_gateways(&sweep);
 	return sweep.run;
 }
 
@@ -402,6 +422,14 @@ write_run(SweepRun *run)
 	ot_store_update_sweep(run);
 }
 
+/* False if the extension was dropped meanwhile; the loop says so and ends. */
+static bool
+next_step(void)
+{
+	ot_store_commit();
+	return ot_store_hold();
+}
+
 /* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due. */
 static TimestampTz
 full_pass(Sweep *sweep)
@@ -410,15 +438,32 @@ full_pass(Sweep *sweep)
 	int64		took;
 
 	close_batch(sweep, true);
-	ot_store_commit();
+	if (!next_step())
+		return started;
 	settle_orphans(sweep);
-	ot_store_commit();
+	if (!next_step())
+		return started;
 	take_leases_back_alone(sweep);
 	ot_store_clear_set_aside();
 	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
 		write_run(&sweep->run);
 	took = GetCurrentTimestamp() - started;
 	return started + Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE);
+}
+
+/* What only needs a look now and then is done at the end of a run, after all that is due. */
+static void
+end_run(Sweep *sweep)
+{
+	if (!ot_store_hold())
+	{
+		ereport(WARNING, (errmsg("sweep ends: extension \"order_timeout\" was dropped")));
+		return;
+	}
+	stop_waiting_for_gateways(sweep);
+	sweep->run.ended_at = GetCurrentTimestamp();
+	write_run(&sweep->run);
+	ot_store_commit();
 }
 
 void
@@ -441,16 +486,13 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContext previous = MemoryContextSwitchTo(step_context);
 
 		CHECK_FOR_INTERRUPTS();
-		if (!ot_store_exists())
-		{
-			ereport(WARNING, (errmsg("sweep ends: extension \"order_timeout\" was dropped")));
+		if (!ot_store_hold())
 			break;
-		}
 		if (GetCurrentTimestamp() >= pass_due)
 			pass_due = full_pass(&sweep);
 		else
 			close_batch(&sweep, false);
-		if (!sweep.more)
+		if (!sweep.more && ot_store_exists())
 			look = next_look(&sweep, poll_interval);
 		ot_store_commit();
 		MemoryContextSwitchTo(previous);
@@ -458,11 +500,6 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		if (!sweep.more)
 			wait_until(Min(look, sweep.end));
 	}
-	if (ot_store_exists())
-	{
-		sweep.run.ended_at = GetCurrentTimestamp();
-		write_run(&sweep.run);
-		ot_store_commit();
-	}
+	end_run(&sweep);
 	ot_store_end_procedure();
 }
