@@ -350,12 +350,16 @@ claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
 List *
 ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
 {
+	TimestampTz asked_at = GetCurrentTimestamp();
 	List	   *claimed = NIL;
 	List	   *due;
 
-	/* What turned out to need attention is no reason to send a worker away with less than it asked for. */
+	/*
+	 * What turned out to need attention is no reason to send a worker away with less than it asked for. Due is what was
+	 * due when it asked: a lease of a moment must not make it due for the same call again.
+	 */
 	while (list_length(claimed) < max_refunds &&
-		   (due = ot_store_lock_due_refunds(GetCurrentTimestamp(), gateway, max_refunds - list_length(claimed))) != NIL)
+		   (due = ot_store_lock_due_refunds(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		ListCell   *cell;
