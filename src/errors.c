@@ -23,3 +23,13 @@ ot_no_such_payment(const char *gateway, const char *payment_ref)
 			 errdetail("Gateway \"%s\" has no payment \"%s\" here.", gateway, payment_ref),
 			 errhint("Check both, or record the payment first: order_timeout.record_payment().")));
 }
+
+void
+ot_row_not_written(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a row of extension \"order_timeout\" was not written"),
+			 errdetail("A trigger on its tables suppressed it, or the row is not there any more."),
+			 errhint("Triggers on the tables of order_timeout may raise an error, but must not return NULL.")));
+}

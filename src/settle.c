@@ -367,7 +367,9 @@ told_for_two_orders(const Payment *told)
 {
 	Payment    *known = ot_store_find_payment(told->gateway, told->payment_ref);
 
-	if (known != NULL && !is_same_payment(told, known))
+	if (known == NULL)
+		ot_row_not_written();
+	if (!is_same_payment(told, known))
 		known_already(told, known);
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -498,7 +500,11 @@ ot_order_create(const OrderTerms *terms)
 	now = GetCurrentTimestamp();
 	order = make_order(terms, policy, now);
 	if (!ot_store_insert_order(order))
-		no_such_policy(terms->policy);
+	{
+		if (ot_store_find_policy(terms->policy) == NULL)
+			no_such_policy(terms->policy);
+		ot_row_not_written();
+	}
 	ot_event(order->order_id, "order.created", order_payload(order), now);
 	if (order->state == ORDER_PAID)
 		ot_event(order->order_id, "order.paid", order_payload(order), now);

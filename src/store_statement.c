@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "errors.h"
 #include "rows.h"
 #include "store.h"
 #include "store_statement.h"
@@ -312,11 +313,7 @@ void
 ot_run_write(Statement *statement, Args *args)
 {
 	if (ot_run(statement, args) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("a row of extension \"order_timeout\" was not written"),
-				 errdetail("A trigger on its tables suppressed it, or the row is not there any more."),
-				 errhint("Triggers on the tables of order_timeout may raise an error, but must not return NULL.")));
+		ot_row_not_written();
 }
 
 List *

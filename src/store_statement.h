@@ -80,7 +80,7 @@ typedef void *(*RowReader) (Columns *columns);
 /* Runs it; returns how many rows it touched. */
 extern uint64 ot_run(Statement *statement, Args *args);
 
-/* Runs a write of one row. A trigger that suppresses it would leave the rows in disagreement, so that is an error. */
+/* Runs a write of one row; it is an error if it touches none. */
 extern void ot_run_write(Statement *statement, Args *args);
 
 /* Runs it and reads its rows in the caller's memory context: all of them, or the first one or NULL. */

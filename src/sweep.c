@@ -215,7 +215,7 @@ close_one_by_one(Sweep *sweep, List *orders)
 		CHECK_FOR_INTERRUPTS();
 		if (attempt(sweep, close_one, &batch, &failure))
 			count_closed(&sweep->run, &batch);
-		else
+		else if (ot_store_lock_order_if_free(batch.order_id) != NULL)	/* another sweep may be about to */
 			set_aside(sweep, batch.order_id, &failure);
 	}
 }

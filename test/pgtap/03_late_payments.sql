@@ -18,6 +18,11 @@ SELECT t.create_order('c', 100);
 SELECT is(t.cancel('c'), 'cancelled cancelled', 'an order is cancelled');
 SELECT is(t.pay('c', 'c1', 100), 'late cancelled late 100', 'a payment then is late as well');
 
+SELECT t.create_order('part', 100), t.pay('part', 'part-1', 60), t.expire('part');
+SELECT is((SELECT (r.outcome, r.state, r.refund_ref = t.ref('part-1'), r.refund_amount)::text
+             FROM order_timeout.record_payment('part', 'bank', 'part-1', 60, 'CNY') AS r), '(duplicate,expired,t,60)',
+          'a part payment told again after its order expired: the repeat carries its refund');
+
 -- on_late = reopen
 SELECT t.create_order('o', 100, 'reopen'), t.pay('o', 'o1', 60);
 SELECT is(t.expire('o'), 'expired expired', 'an order with a part payment expires');

@@ -120,5 +120,13 @@ SELECT order_timeout.refund_orphan('orph', 'orph');
 SELECT is((SELECT (order_id, payment_ref, amount, payment_amount, action)::text FROM order_timeout.claim_refunds('w', gateway => 'orph')),
           '("no order",orph,7,7,submit)', 'a refund of an orphan');
 SELECT t.sound();
+
+-- A refund whose payment somebody deleted
+SELECT t.create_order('torn', 1), t.expire('torn'), t.pay('torn', 'torn-1', 1, gateway => 'torn'), t.pay('torn', 'torn-2', 2, gateway => 'torn'),
+       t.pay('torn', 'torn-3', 3, gateway => 'torn');
+DELETE FROM order_timeout.payments WHERE payment_ref = 'torn-1';
+SELECT is((SELECT string_agg(payment_ref, ' ' ORDER BY payment_ref) FROM order_timeout.claim_refunds('w', 2, gateway => 'torn')), 'torn-2 torn-3',
+          'a refund without its payment keeps nobody from the others');
+SELECT is((SELECT kind FROM order_timeout.attention WHERE payment_ref = 'torn-1'), 'needs_attention', 'a person must look at it');
 SELECT finish();
 ROLLBACK;

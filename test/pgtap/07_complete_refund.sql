@@ -169,6 +169,32 @@ SELECT is(t.contradicts(:'ref', 'rv', NULL), 'conflict, (conflict), 1 in attenti
 SELECT is(t.complete(:'ref', result), 'ignored reversed', result || ' after reversed')
   FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected']) AS result;
 
+-- The gateway took it under one number and returned it under another
+SELECT t.refund_in('processing', 'two numbers') AS ref \gset
+SELECT is(t.complete(:'ref', 'submitted', t.token(:'ref'), 'DX'), 'recorded submitted', 'taken under DX');
+SELECT is(t.complete(:'ref', 'succeeded', NULL, 'DY'), 'conflict succeeded', 'returned under DY: perhaps twice');
+SELECT is((SELECT (state, gateway_refund_ref)::text FROM order_timeout.refunds WHERE refund_ref = :'ref'), '(succeeded,DX)',
+          'it has succeeded, and nothing is overwritten');
+SELECT is((SELECT count(*) FROM order_timeout.attention WHERE kind = 'conflict' AND refund_ref = :'ref'), 1::bigint, 'a person is told');
+SELECT is(t.sums('two numbers'), 'expired 100 = 100 + 0 + 0 + 0', 'the money is counted once');
+SELECT is(t.unchanged_by(format('SELECT outcome FROM order_timeout.complete_refund(%L, ''succeeded'', NULL, ''DY'')', :'ref')),
+          '(conflict)', 'told again');
+
+-- A key that was declared dead, whose number the gateway then confirms; and one that succeeded before the bank sent it back
+SELECT t.refund_in('processing', 'not dead') AS ref \gset
+SELECT t.complete(:'ref', 'submitted', t.token(:'ref'), 'GX'), t.complete(:'ref', 'rejected');
+SELECT order_timeout.reverse_refund(:'ref', 'the key is dead');
+SELECT is(t.contradicts(:'ref', 'GX', NULL), 'conflict, (conflict), 1 in attention, 1 event',
+          'reversed, and returned under its own number after all: no repeat');
+SELECT is((SELECT outcome FROM order_timeout.record_refund('not dead', 'not dead', 'GX', 100)), 'conflict',
+          'nor does record_refund take it for one');
+SELECT is(t.sums('not dead'), 'expired 100 = 0 + 100 + 0 + 0', 'it is owed anew, and nothing is counted');
+SELECT t.refund_in('processing', 'came back') AS ref \gset
+SELECT t.complete(:'ref', 'succeeded', NULL, 'GB');
+SELECT order_timeout.reverse_refund(:'ref', 'sent back by the bank');
+SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.complete_refund(%L, ''succeeded'', NULL, ''GB'')', :'ref')),
+          '(duplicate,reversed)', 'what succeeded before the bank sent it back is a repeat');
+
 -- Two refunds, one number of the gateway's
 SELECT t.create_order('one number', 1), t.expire('one number'), t.pay('one number', 'on1', 10), t.pay('one number', 'on2', 10);
 SELECT t.complete(t.ref('on1'), 'succeeded', gateway_refund_ref => 'shared');

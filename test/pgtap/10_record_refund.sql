@@ -121,6 +121,39 @@ SELECT is((SELECT outcome FROM order_timeout.record_refund('sent back', 'sent ba
 SELECT is(t.sums('sent back'), 'expired 100 = 30 + 70 + 0 + 0', 'the rest is owed');
 SELECT is_empty($$SELECT * FROM order_timeout.claim_refunds('w', gateway => 'sent back')$$, 'and still waits for a person');
 
+-- A conflict that recorded nothing stays one, though there would be money now
+SELECT t.create_order('again', 100, 'hold'), t.expire('again'), t.pay('again', 'again', 100);
+SELECT order_timeout.resolve_held('bank', 'again', 'refund');
+SELECT refund_ref AS ref, lease_token AS token FROM order_timeout.claim_refunds('w', 1000) WHERE order_id = 'again' \gset
+SELECT is(t.record('again', 'again-1', 100), 'conflict', 'a worker has the refund');
+SELECT order_timeout.complete_refund(:'ref', 'rejected', :'token'), order_timeout.reverse_refund(:'ref', 'the key is dead');
+SELECT is(t.unchanged_by($$SELECT * FROM order_timeout.record_refund('bank', 'again', 'again-1', 100)$$), '(conflict,)',
+          'told again when a new refund waits: still a conflict');
+SELECT is(t.sums('again'), 'expired 100 = 0 + 100 + 0 + 0', 'and nothing is counted');
+
+-- A webhook tells our own refund as somebody else's before the worker does
+SELECT t.create_order('early', 100), t.pay('early', 'early', 100, gateway => 'early');
+SELECT order_timeout.request_refund('early', 'k', 30);
+SELECT refund_ref AS ref, lease_token AS token FROM order_timeout.claim_refunds('w', gateway => 'early') \gset
+SELECT is((SELECT outcome FROM order_timeout.record_refund('early', 'early', 'MX', 30)), 'recorded', 'taken for a refund without us');
+SELECT is(t.sums('early'), 'paid 100 = 30 + 30 + 0 + 40', 'so far it looks like two');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.complete_refund(:'ref', 'succeeded', :'token', 'MX')), 'recorded succeeded',
+          'the worker says that it was this one');
+SELECT is(t.sums('early'), 'paid 100 = 30 + 0 + 0 + 70', 'it is counted once');
+SELECT is((SELECT (state, replaced_by = :'ref', gateway_refund_ref)::text FROM order_timeout.refunds WHERE order_id = 'early' AND reason = 'external'),
+          '(reversed,t,)', 'the other row has given way');
+SELECT is(t.unchanged_by($$SELECT outcome FROM order_timeout.record_refund('early', 'early', 'MX', 30)$$), '(duplicate)', 'the webhook again');
+SELECT is(t.unchanged_by(format('SELECT outcome FROM order_timeout.complete_refund(%L, ''succeeded'', NULL, ''MX'')', :'ref')), '(duplicate)',
+          'the worker again');
+SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE order_id = 'early'$$, 'and nobody needs to look');
+SELECT t.refund_in('processing', 'early late') AS ref \gset
+SELECT is((SELECT outcome FROM order_timeout.record_refund('early late', 'early late', 'MY', 100)), 'conflict', 'of a late payment: nothing to take it from');
+SELECT is((SELECT kind FROM order_timeout.attention WHERE order_id = 'early late'), 'conflict', 'a person is told');
+SELECT is((SELECT c.outcome FROM order_timeout.refunds AS r, order_timeout.complete_refund(r.refund_ref, 'succeeded', r.lease_token, 'MY') AS c
+            WHERE r.refund_ref = :'ref'), 'recorded', 'until the worker says that it was this one');
+SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE order_id = 'early late'$$, 'then it is settled');
+SELECT is(t.sums('early late'), 'expired 100 = 100 + 0 + 0 + 0', 'and counted');
+
 SELECT throws_ok($$SELECT order_timeout.record_refund('bank', 'no such', 'x-9', 1)$$, 'OT009', NULL, 'no such payment');
 SELECT throws_ok($$SELECT order_timeout.record_refund('no such', 'fits', 'x-9', 1)$$, 'OT009', NULL, 'not at this gateway');
 SELECT t.sound();

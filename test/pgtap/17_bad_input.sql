@@ -98,6 +98,7 @@ SELECT throws_ok('SELECT * FROM order_timeout.' || call, '22023', NULL, call) FR
     $$record_refund('bank', 'paid-1', 'x', 1, '')$$,
     $$resolve_held('bank', 'held-1', 'keep')$$, $$resolve_held('bank', 'held-1', '')$$, $$resolve_held('bank', 'held-1', 'ACCEPT')$$,
     $$grant_access('pg_monitor', 'king')$$, $$grant_access('pg_monitor', '')$$, $$revoke_access('pg_monitor', 'king')$$]) AS call;
+SELECT throws_ok($$SELECT order_timeout.grant_access('public', 'reader')$$, '42704', NULL, 'grant_access to public, which is no role');
 SELECT throws_ok($$SELECT order_timeout.grant_access('no such role', 'reader')$$, '42704', NULL, 'grant_access to an unknown role');
 SELECT throws_ok($$SELECT order_timeout.revoke_access('no such role', 'reader')$$, '42704', NULL, 'revoke_access from an unknown role');
 SELECT throws_ok($$SELECT order_timeout.schedule_sweeper()$$, '55000', NULL, 'schedule_sweeper without pg_cron');

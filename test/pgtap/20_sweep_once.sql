@@ -107,6 +107,17 @@ SELECT is(t.sums('bad1'), 'expired 60 = 0 + 60 + 0 + 0', 'as if nothing had been
 SELECT is(t.pay('bad2', 'bad2-2', 40), 'paid paid applied', 'or paid, having never been closed');
 SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE kind = 'set_aside'$$, 'nobody needs to look any more');
 SELECT is((SELECT orders_set_aside FROM order_timeout.health), 0::bigint, 'and none is counted');
+
+-- or given more time: then it is an order like any other, and closed at its new deadline
+SET LOCAL test.bad = 'bad3';
+SELECT t.create_order('bad3', 100), t.pass_deadline('bad3');
+SELECT is(t.sweep(), '0 expired, 1 failed, 0 leases', 'another is set aside');
+SELECT is((SELECT outcome FROM order_timeout.extend_order('bad3', clock_timestamp() + interval '300 ms')), 'extended', 'and extended');
+SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE kind = 'set_aside'$$, 'nobody needs to look');
+SET LOCAL test.bad = '';
+SELECT is(t.sweep(), '0 expired, 0 failed, 0 leases', 'it is not due');
+SELECT pg_sleep(0.35);
+SELECT is(t.sweep(), '1 expired, 0 failed, 0 leases', 'closed at its new deadline, without the wait of one set aside');
 DROP TRIGGER refuse ON order_timeout.orders;
 SELECT t.sound();
 

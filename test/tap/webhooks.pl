@@ -182,7 +182,7 @@ sub work {
 			}
 			my ($sqlstate, $message) = ($mine->state, $@);
 			$mine->do('ROLLBACK');
-			if ($sqlstate eq '40001' || $sqlstate eq '40P01') {
+			if ($sqlstate eq '40P01' || $sqlstate eq '40001' && $level ne 'READ COMMITTED') {
 				$mind{retried}{$sqlstate}++;
 				next;
 			}

@@ -1,0 +1,35 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The extension, called as an application calls it. As a peer it is the control.
+
+order_timeout_title='order_timeout'
+
+order_timeout_pay() {
+	clients "$(pay_each)" <<-'SQL'
+		SELECT * FROM order_timeout.record_payment(:id, 'stripe', :id, 1999, 'EUR');
+	SQL
+}
+
+order_timeout_create() {
+	clients "$(create_each)" <<-'SQL'
+		SELECT * FROM order_timeout.create_order(:id, 1999, 'EUR');
+	SQL
+}
+
+order_timeout_inside() {
+	statement "$count" <<-'SQL'
+		SELECT count(r.outcome) FROM order_timeout.orders x,
+			LATERAL order_timeout.record_payment(x.order_id, 'stripe', x.order_id, x.amount, x.currency) r
+		WHERE x.order_id BETWEEN :'first' AND :'last';
+	SQL
+}
+
+# The sweeper works until its time is up; a window a little longer than the work
+# saves waiting, and does not count.
+order_timeout_sweep() {
+	until_closed "CALL order_timeout.sweep('$sweep_window seconds')"
+}
+
+order_timeout_refund() {
+	workers "SELECT array_agg(refund_ref) AS refs, array_agg(lease_token) AS tokens FROM order_timeout.claim_refunds('worker', 10)" \
+		"SELECT * FROM order_timeout.complete_refund((:refs::text[])[@], 'succeeded', (:tokens::text[])[@])"
+}

@@ -1,0 +1,102 @@
+-- A user's triggers on our tables: what they raise reaches the caller, or sets the order aside, whatever its SQLSTATE;
+-- a write that they suppress is an error and not half a booking.
+BEGIN;
+\ir include/helpers.psql
+SELECT no_plan();
+
+-- Errors that look like the server's or a race's, and are the trigger's: one order has them, the others are closed.
+CREATE FUNCTION t.raise() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'not %', NEW.order_id USING ERRCODE = replace(NEW.order_id, 'bad ', '');
+END
+$$;
+CREATE TRIGGER raise BEFORE UPDATE ON order_timeout.orders
+    FOR EACH ROW WHEN (NEW.state = 'expired' AND NEW.order_id LIKE 'bad %') EXECUTE FUNCTION t.raise();
+CREATE FUNCTION t.sweep_past(sqlstate text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM t.create_order(o, 100), t.pay(o, o, 60), t.pass_deadline(o)
+       FROM unnest(ARRAY['before ' || sqlstate, 'bad ' || sqlstate, 'behind ' || sqlstate]) AS o;
+    RETURN (SELECT format('%s expired, %s failed', r.expired, r.failed) FROM order_timeout.sweep_once() AS r);
+EXCEPTION WHEN OTHERS THEN
+    RETURN 'sweep_once failed: ' || SQLERRM;
+END
+$$;
+CREATE TEMPORARY TABLE states AS
+SELECT unnest(ARRAY['53300', '55P03', '40001', '40P01', '25006', 'P0001']) AS sqlstate;
+SELECT is(t.sweep_past(sqlstate), '2 expired, 1 failed', sqlstate || ': the others are closed') FROM states;
+SELECT is((SELECT why FROM order_timeout.attention AS a WHERE a.order_id = 'bad ' || sqlstate AND kind = 'set_aside'),
+          format('%s: not bad %s', sqlstate, sqlstate), sqlstate || ': it is set aside with the reason') FROM states;
+SELECT is(t.sums('bad ' || sqlstate), 'pending 60 = 0 + 0 + 0 + 60', sqlstate || ': as it was') FROM states;
+SELECT throws_ok(format('SELECT order_timeout.expire_order(%L)', 'bad ' || sqlstate), sqlstate, NULL,
+                 sqlstate || ': who closes it by hand is told') FROM states;
+DROP TRIGGER raise ON order_timeout.orders;
+SELECT t.sound();
+
+-- A BEFORE trigger that returns NULL
+SELECT t.create_order('open', 100), t.pay('open', 'open-1', 10), t.create_order('paid', 100), t.pay('paid', 'paid-1', 100);
+SELECT t.create_order('due', 100), t.pay('due', 'due-1', 10), t.pass_deadline('due');
+SELECT t.create_order('held', 100), t.expire('held');
+SELECT t.refund_in('processing', 'busy') AS busy \gset
+SELECT t.refund_in('needs_attention', 'stuck') AS stuck \gset
+UPDATE order_timeout.policies SET on_late = 'hold' WHERE policy = 'default';
+SELECT t.pay('held', 'held-1', 100), t.pay('none', 'orph-1', 10), t.pay('none', 'orph-2', 10);
+CREATE FUNCTION t.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+
+-- What a call comes to while writes of one kind to a table are suppressed
+CREATE FUNCTION t.suppressed(kind text, tab text, call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    before text := t.everything();
+    ended text := 'succeeded';
+BEGIN
+    EXECUTE format('CREATE TRIGGER nothing BEFORE %s ON order_timeout.%I FOR EACH ROW EXECUTE FUNCTION t.nothing()', kind, tab);
+    BEGIN
+        EXECUTE 'SELECT * FROM order_timeout.' || call;
+    EXCEPTION WHEN OTHERS THEN
+        ended := SQLSTATE;
+    END;
+    EXECUTE format('DROP TRIGGER nothing ON order_timeout.%I', tab);
+    RETURN ended || CASE t.everything() WHEN before THEN '' ELSE ' and rows changed' END;
+END
+$$;
+SELECT is(t.suppressed('UPDATE', tab, call), '27000', format('no changes in %s: %s', tab, regexp_replace(call, 'rf_\w+', 'R', 'g'))) FROM (VALUES
+    ('orders', $$record_payment('open', 'bank', 'open-2', 10, 'CNY')$$),
+    ('orders', $$record_payment('open', 'bank', 'open-2', 90, 'CNY')$$),
+    ('orders', $$record_payment('paid', 'bank', 'paid-2', 10, 'CNY')$$),
+    ('orders', $$cancel_order('open')$$),
+    ('orders', $$expire_order('due')$$),
+    ('orders', $$extend_order('open', '2999-01-01 00:00+00')$$),
+    ('orders', $$request_refund('paid', 'k', 10)$$),
+    ('orders', format('complete_refund(%L, ''succeeded'')', :'busy')),
+    ('orders', format('settle_refund(%L, ''in cash'')', :'stuck')),
+    ('orders', $$record_refund('bank', 'paid-1', 'ext-1', 10)$$),
+    ('orders', $$resolve_held('bank', 'held-1', 'refund')$$),
+    ('orders', $$assign_orphan('bank', 'orph-1', 'open')$$),
+    ('payments', $$cancel_order('open')$$),
+    ('payments', $$expire_order('due')$$),
+    ('payments', $$request_refund('paid', 'k', 10)$$),
+    ('payments', format('complete_refund(%L, ''succeeded'')', :'busy')),
+    ('payments', $$record_refund('bank', 'paid-1', 'ext-1', 10)$$),
+    ('payments', $$resolve_held('bank', 'held-1', 'accept')$$),
+    ('payments', $$refund_orphan('bank', 'orph-2')$$),
+    ('payments', $$assign_orphan('bank', 'orph-1', 'open')$$),
+    ('payments', $$create_order('none', 100, 'CNY')$$),
+    ('refunds', format('complete_refund(%L, ''succeeded'')', :'busy')),
+    ('refunds', format('complete_refund(%L, ''failed'', (SELECT lease_token FROM order_timeout.refunds WHERE refund_ref = %L))',
+                       :'busy', :'busy')),
+    ('refunds', format('retry_refund(%L)', :'stuck')),
+    ('refunds', format('settle_refund(%L, ''in cash'')', :'stuck')),
+    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck'))
+) AS x (tab, call);
+
+-- The same for rows that would be new
+SELECT is(t.suppressed('INSERT', tab, call), '27000', format('no new rows in %s: %s', tab, regexp_replace(call, 'rf_\w+', 'R', 'g'))) FROM (VALUES
+    ('refunds', $$record_payment('paid', 'bank', 'paid-2', 10, 'CNY')$$),
+    ('refunds', $$cancel_order('open')$$),
+    ('refunds', $$request_refund('paid', 'k', 10)$$),
+    ('refunds', $$record_refund('bank', 'paid-1', 'ext-1', 10)$$),
+    ('refunds', $$refund_orphan('bank', 'orph-2')$$),
+    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck'))
+) AS x (tab, call);
+SELECT t.sound('after all that was suppressed');
+SELECT finish();
+ROLLBACK;
