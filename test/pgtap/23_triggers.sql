@@ -90,6 +90,9 @@ SELECT is(t.suppressed('UPDATE', tab, call), '27000', format('no changes in %s: 
 
 -- The same for rows that would be new
 SELECT is(t.suppressed('INSERT', tab, call), '27000', format('no new rows in %s: %s', tab, regexp_replace(call, 'rf_\w+', 'R', 'g'))) FROM (VALUES
+    ('orders', $$create_order('new', 10, 'EUR')$$),
+    ('payments', $$record_payment('open', 'bank', 'open-2', 10, 'EUR')$$),
+    ('events', $$create_order('new', 10, 'EUR')$$),
     ('refunds', $$record_payment('paid', 'bank', 'paid-2', 10, 'CNY')$$),
     ('refunds', $$cancel_order('open')$$),
     ('refunds', $$request_refund('paid', 'k', 10)$$),
