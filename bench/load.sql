@@ -3,9 +3,9 @@
 \set ON_ERROR_STOP on
 CREATE SCHEMA bench;
 
-CREATE FUNCTION bench.created_event(order_id text, expires_at timestamptz) RETURNS jsonb
+CREATE FUNCTION bench.order_event(state text, paid bigint, expires_at timestamptz) RETURNS jsonb
 LANGUAGE sql IMMUTABLE AS $$
-	SELECT jsonb_build_object('state', 'pending', 'amount', 1999, 'currency', 'EUR', 'paid', 0, 'refund_pending', 0,
+	SELECT jsonb_build_object('state', state, 'amount', 1999, 'currency', 'EUR', 'paid', paid, 'refund_pending', 0,
 		'expires_at', expires_at)
 $$;
 
@@ -31,9 +31,9 @@ BEGIN
 	INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
 	SELECT o.order_id, e.type, e.payload, e.at
 	FROM order_timeout.orders o, LATERAL (VALUES
-		('order.created', bench.created_event(o.order_id, o.expires_at), o.created_at),
-		('order.paid', jsonb_build_object('gateway', 'stripe', 'payment_ref', o.order_id, 'amount', o.amount,
-			'currency', o.currency, 'disposition', 'applied'), o.settled_at)) AS e (type, payload, at);
+		('order.created', bench.order_event('pending', 0, o.expires_at), o.created_at),
+		('order.paid', bench.order_event('paid', 1999, o.expires_at)
+			|| jsonb_build_object('gateway', 'stripe', 'payment_ref', o.order_id, 'payment_amount', 1999), o.settled_at)) AS e (type, payload, at);
 END $$;
 
 -- Refunds of late payments, due now; nothing else is in that table.

@@ -2,7 +2,7 @@
  * store.h
  *    The only way to the tables. No rule stands below this line: a store reads, locks and writes rows, nothing else.
  *
- * Every function acts as the extension's owner around its own statement only, and takes a snapshot of its own, so
+ * Every function has the rights of the extension's owner for its own statement only (triggers run as the caller), and takes a snapshot of its own, so
  * that at READ COMMITTED what is read after a lock is what the lock's last holder committed. At the levels above,
  * a row that changed meanwhile raises 40001, which passes through.
  *
@@ -14,6 +14,9 @@
 #include "nodes/pg_list.h"
 #include "rows.h"
 #include "utils/tuplestore.h"
+
+/* Once, when the library is loaded. */
+extern void ot_store_init(void);
 
 /* Whether the extension's tables are there (it may be dropped while sweep waits). */
 extern bool ot_store_exists(void);

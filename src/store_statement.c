@@ -3,9 +3,13 @@
  *    Runs the SQL store's statements: the one place that talks to SPI, and the one place that acts as the
  *    extension's owner.
  *
- * The role is switched around a single statement and switched back before control leaves this file. An error inside
- * the statement needs no handler here: aborting the (sub)transaction restores the role that it began with, and it
- * never begins as the owner, since nothing in here commits.
+ * A statement is planned and its rights are checked as the owner. It is carried out as the caller: then nothing is
+ * checked any more, and what runs besides the statement (triggers that somebody put on our tables) runs with the rights
+ * of who called. The executor's own steps are where the one ends and the other begins, so its hooks switch the role.
+ *
+ * The role is back before control leaves this file. An error inside the statement needs no handler for that: aborting
+ * the (sub)transaction restores the role that it began with, and it never begins as the owner, since nothing in here
+ * commits.
  */
 #include "postgres.h"
 
@@ -16,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/array.h"
@@ -27,6 +32,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "rows.h"
 #include "store.h"
@@ -84,6 +90,68 @@ static void
 become_caller(Role caller)
 {
 	SetUserIdAndSecContext(caller.user, caller.security_context);
+}
+
+/* The role to carry the present statement out with; NULL while none of ours is about to be. */
+static Role *carried_out_for = NULL;
+
+static ExecutorRun_hook_type previous_run = NULL;
+static ExecutorFinish_hook_type previous_finish = NULL;
+
+/* Triggers may not change the role, or ours would be lost when it is switched back. */
+static Role
+step_down(void)
+{
+	Role		owner;
+
+	GetUserIdAndSecContext(&owner.user, &owner.security_context);
+	SetUserIdAndSecContext(carried_out_for->user, carried_out_for->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	return owner;
+}
+
+static void
+run_as_caller(QueryDesc *query, ScanDirection direction, uint64 count OT_EXECUTE_ONCE_PARAMETER)
+{
+	Role	   *role = carried_out_for;
+	Role		owner;
+
+	if (role != NULL)
+		owner = step_down();
+	carried_out_for = NULL;		/* what triggers run is not ours */
+	if (previous_run)
+		previous_run(query, direction, count OT_EXECUTE_ONCE);
+	else
+		standard_ExecutorRun(query, direction, count OT_EXECUTE_ONCE);
+	carried_out_for = role;
+	if (role != NULL)
+		become_caller(owner);
+}
+
+static void
+finish_as_caller(QueryDesc *query)
+{
+	Role	   *role = carried_out_for;
+	Role		owner;
+
+	if (role != NULL)
+		owner = step_down();
+	carried_out_for = NULL;
+	if (previous_finish)
+		previous_finish(query);
+	else
+		standard_ExecutorFinish(query);
+	carried_out_for = role;
+	if (role != NULL)
+		become_caller(owner);
+}
+
+void
+ot_store_init(void)
+{
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = run_as_caller;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = finish_as_caller;
 }
 
 /*
@@ -277,22 +345,35 @@ prepare(Statement *statement, Args *args)
 	statement->plan = plan;
 }
 
+static int
+run_plan(Statement *statement, Args *args)
+{
+	if (statement->snapshot == SNAPSHOT_LATEST)
+		return SPI_execute_snapshot(statement->plan, args->values, args->nulls,
+									GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
+	return SPI_execute_plan(statement->plan, args->values, args->nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
+}
+
 /* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
 static void
 execute(Statement *statement, Args *args)
 {
 	Role		caller;
-	int			result;
+	volatile int result = 0;
 
 	SPI_connect();
 	caller = become_owner();
 	prepare(statement, args);
-	if (statement->snapshot == SNAPSHOT_LATEST)
-		result = SPI_execute_snapshot(statement->plan, args->values, args->nulls,
-									  GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
-	else
-		result = SPI_execute_plan(statement->plan, args->values, args->nulls,
-								  statement->snapshot == SNAPSHOT_OF_CALLER, 0);
+	carried_out_for = &caller;
+	PG_TRY();
+	{
+		result = run_plan(statement, args);
+	}
+	PG_FINALLY();
+	{
+		carried_out_for = NULL;
+	}
+	PG_END_TRY();
 	become_caller(caller);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));

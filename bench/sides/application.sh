@@ -8,11 +8,11 @@ application_title='application, one transaction'
 application_pay() {
 	clients "$(pay_each)" <<-'SQL'
 		BEGIN;
-		SELECT state = 'pending' AND currency = 'EUR' AND amount = paid + 1999 AS settles FROM order_timeout.orders WHERE order_id = :id FOR UPDATE \gset
+		SELECT state = 'pending' AND currency = 'EUR' AND amount = paid + 1999 AS settles, expires_at FROM order_timeout.orders WHERE order_id = :id FOR UPDATE \gset
 		\if :settles
 		INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, received_at, disposition) VALUES ('stripe', :id, :id, 1999, 'EUR', clock_timestamp(), 'applied');
 		UPDATE order_timeout.orders SET state = 'paid', paid = paid + 1999, settled_at = clock_timestamp() WHERE order_id = :id;
-		INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) VALUES (:id, 'order.paid', jsonb_build_object('gateway', 'stripe', 'payment_ref', :id::text, 'amount', 1999, 'currency', 'EUR', 'disposition', 'applied'), clock_timestamp());
+		INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) VALUES (:id, 'order.paid', jsonb_build_object('state', 'paid', 'amount', 1999, 'currency', 'EUR', 'paid', 1999, 'refund_pending', 0, 'expires_at', :expires_at::timestamptz, 'gateway', 'stripe', 'payment_ref', :id::text, 'payment_amount', 1999), clock_timestamp());
 		\endif
 		COMMIT;
 	SQL

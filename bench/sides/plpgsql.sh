@@ -35,6 +35,8 @@ plpgsql_setup() {
 			owed bigint := 0;
 			reason text;
 			late_reason text;
+			paid bigint;
+			refund_pending bigint;
 		BEGIN
 			SELECT x.state, x.amount, x.currency, x.paid - x.refunded - x.refund_pending - x.held AS kept, x.expires_at, x.settled_at
 			INTO o FROM order_timeout.orders x WHERE x.order_id = p_order_id FOR NO KEY UPDATE;
@@ -95,7 +97,8 @@ plpgsql_setup() {
 				UPDATE order_timeout.orders x
 				SET state = record_payment.state, paid = x.paid + p_amount, refund_pending = x.refund_pending + owed,
 					settled_at = CASE WHEN outcome = 'paid' THEN p_now ELSE x.settled_at END
-				WHERE x.order_id = p_order_id;
+				WHERE x.order_id = p_order_id
+				RETURNING x.paid, x.refund_pending INTO paid, refund_pending;
 			END IF;
 			IF owed > 0 THEN
 				refund_ref := plain.owe(p_gateway, p_payment_ref, p_order_id, owed, p_currency, coalesce(reason, outcome), p_now);
@@ -103,11 +106,13 @@ plpgsql_setup() {
 			END IF;
 			INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
 			VALUES (p_order_id, CASE WHEN outcome = 'paid' THEN 'order.paid' ELSE 'payment.' || outcome END,
-				CASE WHEN late_reason IS NULL
-				THEN jsonb_build_object('gateway', p_gateway, 'payment_ref', p_payment_ref, 'amount', p_amount,
-					'currency', p_currency, 'disposition', disposition)
-				ELSE jsonb_build_object('gateway', p_gateway, 'payment_ref', p_payment_ref, 'amount', p_amount,
-					'currency', p_currency, 'disposition', disposition, 'late_reason', late_reason) END, p_now);
+				CASE WHEN outcome = 'paid'
+				THEN jsonb_build_object('state', state, 'amount', o.amount, 'currency', o.currency, 'paid', paid,
+					'refund_pending', refund_pending, 'expires_at', o.expires_at, 'gateway', p_gateway,
+					'payment_ref', p_payment_ref, 'payment_amount', p_amount)
+				ELSE jsonb_strip_nulls(jsonb_build_object('gateway', p_gateway, 'payment_ref', p_payment_ref,
+					'amount', p_amount, 'currency', p_currency, 'disposition', disposition, 'late_reason', late_reason))
+				END, p_now);
 		END $$;
 
 		CREATE FUNCTION plain.create_order(p_order_id text, p_amount bigint, p_currency text, p_expires_in interval DEFAULT NULL,
@@ -145,6 +150,11 @@ plpgsql_setup() {
 			INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
 			VALUES (p_order_id, 'order.created', jsonb_build_object('state', state, 'amount', p_amount, 'currency', p_currency,
 				'paid', 0, 'refund_pending', 0, 'expires_at', expires_at), p_now);
+			IF p_amount = 0 THEN
+				INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
+				VALUES (p_order_id, 'order.paid', jsonb_build_object('state', state, 'amount', p_amount, 'currency', p_currency,
+					'paid', 0, 'refund_pending', 0, 'expires_at', expires_at), p_now);
+			END IF;
 			FOR orphan IN
 				WITH gone AS (DELETE FROM order_timeout.payments x
 					WHERE x.order_id = p_order_id AND x.disposition = 'orphan' AND x.refund_pending + x.refunded = 0 RETURNING *)

@@ -124,6 +124,16 @@ SELECT is(t.why_late('wh before'), 'notified_late', 'a held one has its reason t
 SELECT t.create_order('in time', 100);
 SELECT t.pay('in time', 'in time', 100, paid_at => clock_timestamp() + interval '1 day');
 SELECT is(t.why_late('in time'), NULL, 'one in time is not late, whatever the gateway''s clock says');
+-- What a late payment makes of the order's times
+SELECT t.create_order('t', 100, 'reopen'), t.expire('t');
+SELECT settled_at AS closed FROM order_timeout.orders WHERE order_id = 't' \gset
+SELECT is((SELECT close_reason FROM order_timeout.orders WHERE order_id = 't'), 'deadline', 'expired by its deadline');
+SELECT is(t.pay('t', 't-1', 1, paid_at => :'closed'), 'late expired late 1', 'a payment made at the very moment of closing');
+SELECT is(t.why_late('t-1'), 'paid_late', 'is not before it');
+SELECT t.pay('t', 't-2', 100);
+SELECT ok((SELECT settled_at > :'closed'::timestamptz AND close_reason IS NULL FROM order_timeout.orders WHERE order_id = 't'),
+          'reopened: settled then, and no longer closed for a reason');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

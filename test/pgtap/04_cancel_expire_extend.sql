@@ -74,6 +74,13 @@ SELECT is((SELECT (outcome, state)::text FROM order_timeout.extend_order('c', cl
           '(already_closed,cancelled)', 'a cancelled order');
 SELECT throws_ok($$SELECT order_timeout.extend_order('unheard of', clock_timestamp() + interval '1 year')$$, 'OT001', NULL,
                  'extend an unknown order');
+-- An expired order that is cancelled was closed when it expired
+SELECT t.create_order('times', 100), t.expire('times');
+SELECT settled_at AS closed FROM order_timeout.orders WHERE order_id = 'times' \gset
+SELECT order_timeout.cancel_order('times', 'sold out');
+SELECT is((SELECT (settled_at = :'closed', close_reason)::text FROM order_timeout.orders WHERE order_id = 'times'), '(t,"sold out")',
+          'settled_at stays, the reason is the new one');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

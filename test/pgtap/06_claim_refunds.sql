@@ -23,7 +23,7 @@ SELECT t.create_order('l', 100, 'lease'), t.pay('l', 'l1', 101);
 SELECT ok((SELECT leased_until BETWEEN clock_timestamp() + interval '41 min' AND clock_timestamp() + interval '42 min'
              FROM order_timeout.claim_refunds('w')), 'the policy''s refund_lease');
 SELECT t.create_order('l2', 100, 'lease'), t.pay('l2', 'l2', 101);
-SELECT ok((SELECT leased_until BETWEEN clock_timestamp() + interval '9 s' AND clock_timestamp() + interval '10 s'
+SELECT ok((SELECT leased_until BETWEEN clock_timestamp() + interval '5 s' AND clock_timestamp() + interval '10 s'
              FROM order_timeout.claim_refunds('w', lease => '10 s')), 'or the lease asked for');
 
 -- How many, and the oldest first
@@ -128,5 +128,21 @@ DELETE FROM order_timeout.payments WHERE payment_ref = 'torn-1';
 SELECT is((SELECT string_agg(payment_ref, ' ' ORDER BY payment_ref) FROM order_timeout.claim_refunds('w', 2, gateway => 'torn')), 'torn-2 torn-3',
           'a refund without its payment keeps nobody from the others');
 SELECT is((SELECT kind FROM order_timeout.attention WHERE payment_ref = 'torn-1'), 'needs_attention', 'a person must look at it');
+-- What is over is over: no lease is left on a refund that is not leased
+SELECT t.refund_in('failed', 'over');
+SELECT is((SELECT (lease_token, leased_until, worker)::text FROM order_timeout.refunds WHERE gateway = 'over'), '(,,)', 'no lease is left');
+SELECT t.refund_in('processing', 'lapsed');
+SELECT t.lapse_leases(), order_timeout.sweep_once();
+SELECT is((SELECT (lease_token, leased_until, worker, last_error IS NOT NULL)::text FROM order_timeout.refunds WHERE gateway = 'lapsed'),
+          '(,,,t)', 'nor when it lapsed, which is the last error');
+
+-- A lapsed lease that was the last attempt takes nobody's place
+SELECT t.create_order('places', 1, 'once'), t.expire('places'), t.pay('places', 'places-1', 1, gateway => 'places');
+SELECT is((SELECT payment_ref FROM order_timeout.claim_refunds('w', 1, gateway => 'places')), 'places-1', 'one is handed out');
+SELECT t.lapse_leases();
+SELECT t.pay('places', 'places-2', 2, gateway => 'places'), t.pay('places', 'places-3', 3, gateway => 'places');
+SELECT is((SELECT string_agg(payment_ref, ' ' ORDER BY payment_ref) FROM order_timeout.claim_refunds('w', 2, gateway => 'places')),
+          'places-2 places-3', 'it lapses; who asks for two gets two others');
+
 SELECT finish();
 ROLLBACK;

@@ -218,6 +218,37 @@ SELECT is((SELECT (refunded, refund_pending)::text FROM order_timeout.payments W
 
 SELECT throws_ok($$SELECT order_timeout.complete_refund('no-such-refund', 'succeeded')$$, 'OT006', NULL, 'no such refund');
 SELECT throws_ok($$SELECT order_timeout.complete_refund('no-such-refund', 'failed')$$, 'OT006', NULL, 'no such refund');
+-- What a refund's row says
+SELECT t.refund_in('processing', 'row') AS ref \gset
+SELECT is((SELECT (returned_at, by_hand, submitted_at, handed_out_at > now())::text FROM order_timeout.refunds WHERE refund_ref = :'ref'),
+          '(,f,,t)', 'handed out');
+SELECT t.complete(:'ref', 'submitted', t.token(:'ref'));
+SELECT ok((SELECT submitted_at > handed_out_at FROM order_timeout.refunds WHERE refund_ref = :'ref'), 'submitted_at');
+SELECT t.all_due();
+SELECT is(t.attempt('deferred', 'row'), 'query 1 recorded submitted', 'deferred: the gateway has it still');
+SELECT t.all_due();
+SELECT is(t.attempt('failed', 'row'), 'query 1 recorded failed', 'failed');
+SELECT is((SELECT submitted_at FROM order_timeout.refunds WHERE refund_ref = :'ref'), NULL, 'the gateway has it no more');
+SELECT t.all_due();
+SELECT is(t.attempt('rejected', 'row'), 'query 2 recorded needs_attention', 'rejected');
+SELECT is((SELECT (attempts, attention_at > now())::text FROM order_timeout.refunds WHERE refund_ref = :'ref'), '(2,t)', 'is an attempt that ended');
+SELECT order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'row-1');
+SELECT is((SELECT (last_error, attention_at, returned_at = settled_at)::text FROM order_timeout.refunds WHERE refund_ref = :'ref'), '(,,t)',
+          'succeeded: nothing is wrong any more');
+SELECT t.refund_in('processing', 'error') AS ref \gset
+SELECT order_timeout.complete_refund(:'ref', 'failed', t.token(:'ref'), error => repeat('é', 1500));
+SELECT is((SELECT last_error FROM order_timeout.refunds WHERE refund_ref = :'ref'), repeat('é', 1000),
+          'an error is cut after 2000 bytes, between letters');
+SELECT t.refund_in('processing', 'more amount') AS ref \gset
+SELECT t.complete(:'ref', 'succeeded', refunded_amount => 150);
+SELECT is((SELECT (amount, since > now())::text FROM order_timeout.attention WHERE refund_ref = :'ref'), '(50,t)',
+          'a conflict tells the part that nothing is recorded for');
+
+-- A number that comes later keeps the same money from being recorded again
+SELECT t.refund_in('processing', 'later') AS ref \gset
+SELECT t.complete(:'ref', 'succeeded'), t.complete(:'ref', 'succeeded', gateway_refund_ref => 'later-1');
+SELECT is((SELECT outcome FROM order_timeout.record_refund('later', 'later', 'later-1', 100)), 'duplicate', 'told by a webhook as well');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

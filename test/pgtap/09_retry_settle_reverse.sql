@@ -89,6 +89,13 @@ SELECT is((SELECT (refunded, refund_pending)::text FROM order_timeout.payments W
 SELECT throws_ok($$SELECT order_timeout.retry_refund('no-such')$$, 'OT006', NULL, 'retry: no such refund');
 SELECT throws_ok($$SELECT order_timeout.settle_refund('no-such', 'x')$$, 'OT006', NULL, 'settle: no such refund');
 SELECT throws_ok($$SELECT order_timeout.reverse_refund('no-such', 'x')$$, 'OT006', NULL, 'reverse: no such refund');
+-- What a reversal says
+SELECT t.refund_in('needs_attention', 'says') AS ref \gset
+SELECT new_refund_ref AS new, state AS state FROM order_timeout.reverse_refund(:'ref', 'key expired') \gset
+SELECT is(:'state'::text, 'reversed', 'the answer''s state is the old one''s');
+SELECT is((SELECT note FROM order_timeout.refunds WHERE refund_ref = :'new'), 'key expired', 'the reason is the new one''s note');
+SELECT is((SELECT replaced_by FROM order_timeout.refunds WHERE refund_ref = :'ref'), :'new'::text, 'the old one names it');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

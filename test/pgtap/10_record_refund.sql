@@ -140,14 +140,15 @@ SELECT is(t.sums('early'), 'paid 100 = 30 + 30 + 0 + 40', 'so far it looks like 
 SELECT is((SELECT outcome || ' ' || state FROM order_timeout.complete_refund(:'ref', 'succeeded', :'token', 'MX')), 'recorded succeeded',
           'the worker says that it was this one');
 SELECT is(t.sums('early'), 'paid 100 = 30 + 0 + 0 + 70', 'it is counted once');
-SELECT is((SELECT (state, replaced_by = :'ref', gateway_refund_ref)::text FROM order_timeout.refunds WHERE order_id = 'early' AND reason = 'external'),
-          '(reversed,t,)', 'the other row has given way');
+SELECT is((SELECT (state, replaced_by = :'ref', gateway_refund_ref)::text FROM order_timeout.refunds
+            WHERE order_id = 'early' AND reason = 'external'), '(reversed,t,)', 'the other row has given way');
 SELECT is(t.unchanged_by($$SELECT outcome FROM order_timeout.record_refund('early', 'early', 'MX', 30)$$), '(duplicate)', 'the webhook again');
 SELECT is(t.unchanged_by(format('SELECT outcome FROM order_timeout.complete_refund(%L, ''succeeded'', NULL, ''MX'')', :'ref')), '(duplicate)',
           'the worker again');
 SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE order_id = 'early'$$, 'and nobody needs to look');
 SELECT t.refund_in('processing', 'early late') AS ref \gset
-SELECT is((SELECT outcome FROM order_timeout.record_refund('early late', 'early late', 'MY', 100)), 'conflict', 'of a late payment: nothing to take it from');
+SELECT is((SELECT outcome FROM order_timeout.record_refund('early late', 'early late', 'MY', 100)), 'conflict',
+          'of a late payment: nothing to take it from');
 SELECT is((SELECT kind FROM order_timeout.attention WHERE order_id = 'early late'), 'conflict', 'a person is told');
 SELECT is((SELECT c.outcome FROM order_timeout.refunds AS r, order_timeout.complete_refund(r.refund_ref, 'succeeded', r.lease_token, 'MY') AS c
             WHERE r.refund_ref = :'ref'), 'recorded', 'until the worker says that it was this one');
@@ -156,6 +157,16 @@ SELECT is(t.sums('early late'), 'expired 100 = 100 + 0 + 0 + 0', 'and counted');
 
 SELECT throws_ok($$SELECT order_timeout.record_refund('bank', 'no such', 'x-9', 1)$$, 'OT009', NULL, 'no such payment');
 SELECT throws_ok($$SELECT order_timeout.record_refund('no such', 'fits', 'x-9', 1)$$, 'OT009', NULL, 'not at this gateway');
+-- What is replaced names what stands for it
+SELECT t.owe('names', 100);
+SELECT t.ref('names-1') AS ref \gset
+SELECT refund_ref AS recorded FROM order_timeout.record_refund('bank', 'names-1', 'names-1', 30) \gset
+SELECT is((SELECT replaced_by FROM order_timeout.refunds WHERE refund_ref = :'ref'), :'recorded'::text, 'the recorded one stands for it');
+SELECT is((SELECT (outcome, new_refund_ref = :'recorded')::text FROM order_timeout.reverse_refund(:'ref', 'x')), '(already_reversed,t)',
+          'and reverse_refund says so');
+SELECT is((SELECT (amount, note LIKE '%' || :'ref' || '%')::text FROM order_timeout.refunds WHERE order_id = 'names' AND state = 'pending'),
+          '(70,t)', 'the rest names what it is the rest of');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

@@ -95,6 +95,16 @@ SELECT is(t.sums('meanwhile2'), 'paid 200 = 0 + 100 + 0 + 100', 'which comes to 
 SELECT throws_ok($$SELECT order_timeout.resolve_held('bank', 'mw-2', 'accept')$$, 'OT005', NULL, 'a payment that was never held');
 SELECT throws_ok($$SELECT order_timeout.resolve_held('bank', 'no such', 'accept')$$, 'OT009', NULL, 'no such payment');
 SELECT throws_ok($$SELECT order_timeout.resolve_held('alipay', 'mw-2', 'accept')$$, 'OT009', NULL, 'not at this gateway');
+-- What the rows say
+UPDATE order_timeout.policies SET on_late = 'hold' WHERE policy = 'hold';
+SELECT t.hold('says', 120), t.hold('back', 120);
+SELECT settled_at AS closed FROM order_timeout.orders WHERE order_id = 'says' \gset
+SELECT t.resolve('says-1', 'accept'), t.resolve('back-1', 'refund');
+SELECT is((SELECT string_agg(disposition || ' ' || (held_at > now()), ', ' ORDER BY payment_ref DESC) FROM order_timeout.payments
+            WHERE payment_ref IN ('says-1', 'back-1')), 'applied true, late true', 'disposition, and held_at, which stays');
+SELECT ok((SELECT settled_at > :'closed'::timestamptz AND close_reason IS NULL FROM order_timeout.orders WHERE order_id = 'says'),
+          'the order was settled when it was accepted');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

@@ -88,6 +88,8 @@ SELECT throws_ok($$SELECT order_timeout.refund_orphan('bank', 'no such')$$, 'OT0
 SELECT throws_ok($$SELECT order_timeout.refund_orphan('alipay', 'left')$$, 'OT009', NULL, 'not at this gateway');
 SELECT throws_ok($$SELECT order_timeout.refund_orphan('bank', 'a1')$$, 'OT005', NULL, 'refund a payment that has its order');
 SELECT is((SELECT disposition FROM order_timeout.payments WHERE payment_ref = 'left'), 'orphan', 'an orphan stays one until someone decides');
+SELECT is((SELECT (order_id, told_order_id)::text FROM order_timeout.payments WHERE payment_ref = 'a1'), '(a,A)',
+          'an assigned one keeps what the gateway told');
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

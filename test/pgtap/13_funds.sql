@@ -33,7 +33,7 @@ BEGIN
     EXECUTE tamper;
     GET DIAGNOSTICS touched = ROW_COUNT;
     SELECT concat_ws(' ', CASE WHEN touched = 0 THEN 'touched no row' END,
-                     string_agg(DISTINCT concat_ws('/', v.order_id, v.payment_ref, v.refund_ref), ' '))
+                     string_agg(DISTINCT concat_ws('/', v.kind, v.order_id, v.gateway, v.payment_ref, v.refund_ref), ' '))
       INTO found FROM order_timeout.funds_violations() AS v;
     RAISE EXCEPTION USING ERRCODE = 'P9999';
 EXCEPTION WHEN SQLSTATE 'P9999' THEN
@@ -76,11 +76,15 @@ SELECT t.is_found($$UPDATE order_timeout.payments SET disposition = 'applied' WH
 SELECT t.is_found($$DELETE FROM order_timeout.payments WHERE payment_ref = 'open-1'$$, 'open');
 SELECT t.is_found($$DELETE FROM order_timeout.payments WHERE payment_ref = 'paid-eur'$$, 'paid-eur');
 SELECT t.is_found($$DELETE FROM order_timeout.payments WHERE payment_ref = 'orphan-2'$$, 'orphan-2');
-SELECT t.is_found($$UPDATE order_timeout.payments SET order_id = 'open' WHERE payment_ref = 'orphan-1'$$, 'open/orphan-1');
+SELECT t.is_found($$UPDATE order_timeout.payments SET order_id = 'open' WHERE payment_ref = 'orphan-1'$$, 'open/bank/orphan-1');
 SELECT t.is_found($$INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, received_at, disposition)
-                    VALUES ('bank', 'stray', 'paid', 1, 'CNY', now(), 'orphan')$$, 'paid/stray');
+                    VALUES ('bank', 'stray', 'paid', 1, 'CNY', now(), 'orphan')$$, 'paid/bank/stray');
 SELECT t.is_found($$INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, received_at, disposition)
                     VALUES ('bank', 'free', 'paid', 1, 'CNY', now(), 'applied')$$, 'paid');
+
+SELECT t.is_found($$INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, received_at, disposition)
+                    SELECT 'bank', ref, 'open', 9223372036854775807, 'CNY', now(), 'applied' FROM unnest(ARRAY['much', 'more']) AS ref$$,
+                  'overflow/open');
 
 -- Refunds
 SELECT t.is_found($$UPDATE order_timeout.refunds SET amount = amount - 1 WHERE payment_ref = 'shut-2'$$, 'shut');
@@ -125,6 +129,28 @@ SELECT matches(t.without_checks(tamper), who, tamper || ' (no CHECKs)') FROM (VA
     ($$UPDATE order_timeout.payments SET refund_pending = amount + 1 WHERE payment_ref = 'paid-eur'$$, 'paid-eur'),
     ($$UPDATE order_timeout.payments SET amount = 10 WHERE payment_ref = 'paid-eur'$$, 'paid-eur')
 ) AS x (tamper, who);
+
+-- One thing wrong at a time, and what it is called
+SELECT is(t.found_after(tamper), called, tamper || ': what it is called') FROM (VALUES
+    ($$UPDATE order_timeout.orders SET paid = paid - 1 WHERE order_id = 'paid'$$, 'order_sums/paid'),
+    ($$UPDATE order_timeout.orders SET refunded = refunded + 1 WHERE order_id = 'paid'$$, 'order_sums/paid'),
+    ($$UPDATE order_timeout.orders SET refund_pending = refund_pending + 1 WHERE order_id = 'paid'$$, 'order_sums/paid'),
+    ($$UPDATE order_timeout.orders SET held = held + 1 WHERE order_id = 'paid'$$, 'order_sums/paid'),
+    ($$UPDATE order_timeout.orders SET amount = 1000 WHERE order_id = 'shut'$$, ''),
+    ($$UPDATE order_timeout.refunds SET currency = 'EUR' WHERE payment_ref = 'paid-1' AND reason = 'surplus'$$,
+     'refund_currency/paid/bank/paid-1/' || (SELECT refund_ref FROM order_timeout.refunds WHERE payment_ref = 'paid-1' AND reason = 'surplus')),
+    ($$UPDATE order_timeout.refunds SET order_id = 'open' WHERE payment_ref = 'paid-eur'$$, 'refund_order/paid/bank/paid-eur/' || t.ref('paid-eur')),
+    ($$INSERT INTO order_timeout.payments (gateway, payment_ref, order_id, amount, currency, received_at, disposition)
+       VALUES ('bank', 'stray', 'paid', 1, 'CNY', now(), 'orphan')$$, 'orphan_beside_order/paid/bank/stray'),
+    ($$UPDATE order_timeout.payments SET order_id = 'none' WHERE payment_ref = 'paid-eur'$$,
+     format('payment_without_order/none/bank/paid-eur refund_order/none/bank/paid-eur/%s', t.ref('paid-eur'))),
+    ($$UPDATE order_timeout.payments SET refunded = refunded + 1 WHERE payment_ref = 'open-1'$$, 'payment_sums/open/bank/open-1'),
+    ($$UPDATE order_timeout.orders SET state = 'cancelled', amount = 1 WHERE order_id = 'held'$$, ''),
+    ($$INSERT INTO order_timeout.refunds (refund_ref, order_id, gateway, payment_ref, amount, asked, currency, reason, state,
+                                          next_attempt_at, created_at)
+       VALUES ('made-up', 'open', 'bank', 'no such', 5, 5, 'CNY', 'requested', 'pending', now(), now())$$,
+     'refund_without_payment/open/bank/no such/made-up')
+) AS x (tamper, called);
 
 -- balanced tells it of one order
 CREATE FUNCTION t.balanced_after(tamper text, order_id text) RETURNS boolean LANGUAGE plpgsql AS $$

@@ -86,12 +86,17 @@ SELECT throws_ok('SELECT * FROM order_timeout.' || call, '22023', NULL, call) FR
     $$extend_order('open', 'infinity')$$, $$extend_order('open', '-infinity')$$, $$extend_order('open', '294276-12-31 23:59:59+00')$$,
     $$record_payment('open', 'bank', 'new', 100, 'CNY', 'infinity')$$, $$record_payment('open', 'bank', 'new', 100, 'CNY', '-infinity')$$,
     $$record_payment('open', 'bank', 'new', 100, 'CNY', '294276-12-31 23:59:59+00')$$,
+    $$create_order('new', 100, 'CNY', expires_at => '10000-01-01 00:00+00')$$, $$create_order('new', 100, 'CNY', '1001 years')$$,
+    $$create_order('new', 100, 'CNY', '1 month -30 days')$$, $$extend_order('open', '10000-01-01 00:00+00')$$,
+    $$record_payment('open', 'bank', 'new', 100, 'CNY', '1969-12-31 23:59:59+00')$$,
+    $$record_payment('open', 'bank', 'new', 100, 'CNY', '10000-01-01 00:00+00')$$, $$claim_refunds('w', lease => '366 days')$$,
     $$claim_refunds('w', lease => '0')$$, $$claim_refunds('w', lease => '-1 s')$$, $$claim_refunds('w', lease => '100000 years')$$,
     $$claim_refunds('w', lease => '170000000 years')$$]) AS call;
 
 -- Numbers and words
 SELECT throws_ok('SELECT * FROM order_timeout.' || call, '22023', NULL, call) FROM unnest(ARRAY[
-    $$claim_refunds('w', 0)$$, $$claim_refunds('w', -1)$$, $$sweep_once(0)$$, $$sweep_once(-1)$$,
+    $$claim_refunds('w', 0)$$, $$claim_refunds('w', -1)$$, $$claim_refunds('w', 10001)$$, $$sweep_once(0)$$, $$sweep_once(-1)$$,
+    $$sweep_once(100001)$$,
     format('complete_refund(%L, %L)', :'busy', 'done'), format('complete_refund(%L, %L)', :'busy', 'Succeeded'),
     format('complete_refund(%L, %L)', :'busy', ''), format('complete_refund(%L, %L)', :'busy', 'processing'),
     $$record_refund('bank', 'paid-1', 'x', 1, 'requested')$$, $$record_refund('bank', 'paid-1', 'x', 1, 'whatever')$$,
@@ -112,7 +117,9 @@ SELECT lives_ok('SELECT * FROM order_timeout.' || call, call) FROM unnest(ARRAY[
     $$create_order(repeat('é', 127) || 'x', 9223372036854775807, 'CNY')$$, $$create_order('new 1', 100, 'CNY', '1 us')$$,
     $$create_order('new 2', 0, 'CNY', '100 years')$$, $$record_payment(repeat('x', 255), repeat('y', 255), repeat('z', 255), 1, 'CNY')$$,
     $$record_payment('open', 'bank', 'old', 1, 'CNY', '1970-01-01 00:00+00')$$, $$claim_refunds(repeat('w', 255), 1, '1 s')$$,
-    $$claim_refunds('w', NULL, NULL, NULL)$$, $$sweep_once(NULL)$$, $$record_refund('bank', 'paid-1', repeat('x', 255), 1, NULL)$$,
+    $$claim_refunds('w', NULL, NULL, NULL)$$, $$sweep_once(NULL)$$,
+    $$claim_refunds('w', 10000, '365 days')$$, $$sweep_once(100000)$$, $$create_order('new 3', 100, 'CNY', '1000 years')$$,
+    $$create_order('new 4', 100, 'CNY', expires_at => '9999-12-31 23:59:59+00')$$, $$record_refund('bank', 'paid-1', repeat('x', 255), 1, NULL)$$,
     $$request_refund('paid', repeat('k', 255), NULL, NULL, NULL)$$, $$create_order('it''s "quoted" \ & <b>;--', 100, 'CNY')$$,
     $$cancel_order('it''s "quoted" \ & <b>;--', E'a reason of\ntwo lines')$$]) AS call;
 SELECT t.sound();

@@ -154,6 +154,27 @@ SELECT is(t.refunds('stray late'), 'stray 4 60 late pending', 'to a closed one')
 SELECT is(t.refunds('stray eur'), 'stray 5 60 wrong_currency pending', 'to one in another currency');
 SELECT t.sound('the sweeper healed it');
 
+-- How long an order is set aside: 10 seconds, doubling to an hour
+SELECT t.create_order('waits', 1), t.pass_deadline('waits');
+CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.orders FOR EACH ROW EXECUTE FUNCTION t.refuse();
+SET LOCAL test.bad = 'waits';
+CREATE FUNCTION t.wait_after_sweep() RETURNS numeric LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE order_timeout.set_aside SET retry_at = clock_timestamp() - interval '1 ms';
+    PERFORM order_timeout.sweep_once();
+    RETURN (SELECT round(extract(epoch FROM retry_at - clock_timestamp()) / 10) * 10 FROM order_timeout.set_aside);
+END
+$$;
+SELECT is(ARRAY(SELECT t.wait_after_sweep() FROM generate_series(1, 11)),
+          ARRAY[10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]::numeric[], 'the waits double to an hour');
+SELECT is((SELECT (failures, sqlstate, error, since < retry_at - interval '1 hour')::text FROM order_timeout.set_aside),
+          '(11,P0042,"no, not waits",t)',
+          'one row, since the first failure');
+SET LOCAL test.bad = '';
+SELECT t.cancel('waits'), order_timeout.sweep_once();
+SELECT is_empty($$SELECT * FROM order_timeout.set_aside$$, 'the row goes when its order is closed');
+SELECT t.sound();
+
 -- The procedure commits, so it does not run here
 SELECT throws_ok('CALL order_timeout.sweep()', '2D000', NULL, 'sweep in a transaction block');
 SELECT finish();

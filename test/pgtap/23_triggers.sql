@@ -101,5 +101,35 @@ SELECT is(t.suppressed('INSERT', tab, call), '27000', format('no new rows in %s:
     ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck'))
 ) AS x (tab, call);
 SELECT t.sound('after all that was suppressed');
+
+-- What belongs to the user runs as the caller: triggers too, of every kind.
+CREATE TABLE t.ran (who name, session name, what text);
+CREATE FUNCTION t.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO t.ran VALUES (current_user, session_user, format('%s %s %s', tg_when, tg_op, tg_table_name));
+    RETURN NEW;
+END
+$$;
+SELECT format('CREATE TRIGGER note_%1$s %1$s INSERT OR UPDATE ON order_timeout.%2$s FOR EACH ROW EXECUTE FUNCTION t.note()', w, tab)
+  FROM unnest(ARRAY['before', 'after']) AS w, unnest(ARRAY['orders', 'payments', 'refunds', 'events']) AS tab \gexec
+CREATE ROLE order_timeout_test_caller;
+SELECT order_timeout.grant_access('order_timeout_test_caller', 'application');
+GRANT USAGE ON SCHEMA t TO order_timeout_test_caller;
+GRANT INSERT ON t.ran TO order_timeout_test_caller;
+SET ROLE order_timeout_test_caller;
+SELECT order_timeout.create_order('called', 100, 'EUR');
+SELECT order_timeout.record_payment('called', 'bank', 'called-1', 150, 'EUR');
+RESET ROLE;
+SELECT set_eq('SELECT DISTINCT who FROM t.ran', ARRAY['order_timeout_test_caller'::name], 'triggers run as who called');
+SELECT set_eq('SELECT DISTINCT what FROM t.ran',
+              ARRAY['BEFORE INSERT orders', 'AFTER INSERT orders', 'BEFORE UPDATE orders', 'AFTER UPDATE orders',
+                    'BEFORE INSERT payments', 'AFTER INSERT payments', 'BEFORE INSERT refunds', 'AFTER INSERT refunds',
+                    'BEFORE INSERT events', 'AFTER INSERT events'], 'all of them ran');
+
+-- A trigger cannot change the role that the call goes on with.
+CREATE FUNCTION t.become() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SET ROLE order_timeout_test_caller; RETURN NEW; END $$;
+CREATE TRIGGER become BEFORE INSERT ON order_timeout.events FOR EACH ROW EXECUTE FUNCTION t.become();
+SELECT throws_ok($$SELECT order_timeout.create_order('becoming', 1, 'EUR')$$, '42501', NULL, 'no SET ROLE in a trigger');
+SELECT is(current_user, session_user, 'and the role is as it was');
 SELECT finish();
 ROLLBACK;
