@@ -127,7 +127,8 @@ SELECT is(t.happens(format('SELECT order_timeout.settle_refund(%L, %L)', t.ref('
           'and is settled by hand');
 SELECT is(t.happens($$SELECT order_timeout.request_refund('r', 'k', 40)$$), 'refund.created', 'a refund is asked for');
 SELECT is(t.happens($$SELECT order_timeout.record_refund('bank', 'r-1', 'ext', 50)$$),
-          'refund.created refund.recorded refund.reversed refund.reversed', 'one made elsewhere takes the place of two; what is left of them is a new one');
+          'refund.created refund.recorded refund.reversed refund.reversed',
+          'one made elsewhere takes the place of two; what is left of them is a new one');
 SELECT is(t.happens($$SELECT order_timeout.complete_refund(t.ref('x submitted', 'x submitted'), 'succeeded', refunded_amount => 30)$$),
           'refund.created refund.succeeded', 'less was returned');
 SELECT is(t.happens($$SELECT order_timeout.complete_refund(t.ref('x unknown', 'x unknown'), 'succeeded', refunded_amount => 130)$$),
