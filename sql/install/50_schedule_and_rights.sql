@@ -111,8 +111,11 @@ COMMENT ON FUNCTION access_grants(text) IS
 'The privileges that grant_access and revoke_access give and take for an access.';
 
 -- GRANT takes "public" for everybody, and nothing here is everybody's.
-CREATE FUNCTION require_role(role_name text) RETURNS void
+CREATE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
+    privilege text;
 BEGIN
     IF role_name IS NULL THEN
         RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
@@ -120,21 +123,18 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role_name) THEN
         RAISE EXCEPTION 'role "%" does not exist', role_name USING ERRCODE = 'undefined_object';
     END IF;
+    FOREACH privilege IN ARRAY privileges LOOP
+        EXECUTE format(statement, privilege, role_name);
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION require_role(text) IS
-'Raises 42704 if there is no such role; used by grant_access and revoke_access.';
+COMMENT ON FUNCTION change_access(text, text, text) IS
+'Runs statement, a format for a privilege and a role, for each privilege of an access; 42704 if there is no such role. Used by grant_access and revoke_access.';
 
 CREATE FUNCTION grant_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
-    privilege text;
 BEGIN
-    PERFORM order_timeout.require_role(role_name);
-    FOREACH privilege IN ARRAY privileges LOOP
-        EXECUTE format('GRANT %s TO %I', privilege, role_name);
-    END LOOP;
+    PERFORM order_timeout.change_access('GRANT %s TO %I', role_name, access);
     outcome := 'granted';
 END
 $$;
@@ -143,14 +143,8 @@ COMMENT ON FUNCTION grant_access(text, text) IS
 
 CREATE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
-    privilege text;
 BEGIN
-    PERFORM order_timeout.require_role(role_name);
-    FOREACH privilege IN ARRAY privileges LOOP
-        EXECUTE format('REVOKE %s FROM %I', privilege, role_name);
-    END LOOP;
+    PERFORM order_timeout.change_access('REVOKE %s FROM %I', role_name, access);
     outcome := 'revoked';
 END
 $$;
