@@ -113,6 +113,8 @@ SELECT t.refund_in('processing', 'less') AS ref \gset
 SELECT is(t.complete(:'ref', 'succeeded', t.token(:'ref'), 'less-1', 60), 'recorded succeeded', '60 of 100 came back');
 SELECT is(t.refunds('less'), 'less 60 late succeeded, less 40 late pending', 'the rest is a refund of its own');
 SELECT is(t.sums('less'), 'expired 100 = 60 + 40 + 0 + 0', 'and owed');
+SELECT ok((SELECT note LIKE '%' || :'ref' || '%' FROM order_timeout.refunds WHERE order_id = 'less' AND state = 'pending'),
+          'and names what it is the rest of');
 SELECT is(t.unchanged_by(format('SELECT outcome FROM order_timeout.complete_refund(%L, %L, NULL, %L, NULL, 60)',
                                 :'ref', 'succeeded', 'less-1')), '(duplicate)', 'told again');
 SELECT is(t.attempt('succeeded', 'less'), 'submit 1 recorded succeeded', 'the rest is submitted under a key of its own');
@@ -229,6 +231,7 @@ SELECT is(t.attempt('deferred', 'row'), 'query 1 recorded submitted', 'deferred:
 SELECT t.all_due();
 SELECT is(t.attempt('failed', 'row'), 'query 1 recorded failed', 'failed');
 SELECT is((SELECT submitted_at FROM order_timeout.refunds WHERE refund_ref = :'ref'), NULL, 'the gateway has it no more');
+UPDATE order_timeout.refunds SET last_error = 'no funds' WHERE refund_ref = :'ref';
 SELECT t.all_due();
 SELECT is(t.attempt('rejected', 'row'), 'query 2 recorded needs_attention', 'rejected');
 SELECT is((SELECT (attempts, attention_at > now())::text FROM order_timeout.refunds WHERE refund_ref = :'ref'), '(2,t)', 'is an attempt that ended');

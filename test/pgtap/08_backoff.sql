@@ -118,6 +118,20 @@ SELECT t.owe_by('exact', 'def');
 SELECT is(ARRAY(SELECT t.minutes_after(r, 'def') FROM unnest('{failed,failed,failed,deferred,deferred}'::text[]) AS r), ARRAY[1, 2, 4, 4, 4],
           'deferred waits like the attempt before');
 
+-- Too long submitted: found by a claim, and by a report that comes too late
+SELECT t.refund_in('submitted', 'old claim') AS ref \gset
+UPDATE order_timeout.refunds SET submitted_at = submitted_at - interval '15 days' WHERE refund_ref = :'ref';
+SELECT t.all_due();
+SELECT is(t.attempt('submitted', 'old claim'), 'nothing', 'it is not handed out');
+SELECT is((SELECT kind || ': ' || (why LIKE '%refund_settle_within%') FROM order_timeout.attention WHERE refund_ref = :'ref'),
+          'needs_attention: true', 'and says why');
+SELECT t.refund_in('submitted', 'old report') AS ref \gset
+SELECT t.all_due();
+SELECT lease_token AS token FROM order_timeout.claim_refunds('w', gateway => 'old report') \gset
+UPDATE order_timeout.refunds SET submitted_at = submitted_at - interval '15 days' WHERE refund_ref = :'ref';
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.complete_refund(:'ref', 'submitted', :'token')), 'recorded needs_attention',
+          'still submitted, and too long');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

@@ -167,6 +167,28 @@ SELECT is((SELECT (outcome, new_refund_ref = :'recorded')::text FROM order_timeo
 SELECT is((SELECT (amount, note LIKE '%' || :'ref' || '%')::text FROM order_timeout.refunds WHERE order_id = 'names' AND state = 'pending'),
           '(70,t)', 'the rest names what it is the rest of');
 
+-- What took other money than kept money, or another amount, does not give way: then it is not told apart, and a person looks
+CREATE FUNCTION t.claimed(name text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM t.create_order(name, 100), t.pay(name, name, 100, gateway => name);
+    PERFORM FROM order_timeout.request_refund(name, 'k1', 30);
+    RETURN (SELECT c.refund_ref FROM order_timeout.claim_refunds('w', gateway => name) AS c);
+END
+$$;
+SELECT t.claimed('charged') AS ref \gset
+SELECT order_timeout.record_refund('charged', 'charged', 'CX', 30, 'chargeback');
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'CX')), 'conflict', 'a chargeback');
+SELECT is(t.sums('charged'), 'paid 100 = 30 + 30 + 0 + 40', 'stays one');
+SELECT t.claimed('unequal') AS ref \gset
+SELECT order_timeout.record_refund('unequal', 'unequal', 'UX', 20);
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'UX')), 'conflict', 'another amount');
+SELECT is(t.sums('unequal'), 'paid 100 = 20 + 30 + 0 + 50', 'stays what it is');
+SELECT t.claimed('replaced') AS ref \gset
+SELECT order_timeout.request_refund('replaced', 'k2', 30), order_timeout.record_refund('replaced', 'replaced', 'RX', 30);
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'RX')), 'conflict',
+          'one that took the place of another refund');
+SELECT is(t.sums('replaced'), 'paid 100 = 30 + 30 + 0 + 40', 'keeps it');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

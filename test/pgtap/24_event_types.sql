@@ -84,7 +84,8 @@ SELECT is(t.happens($$SELECT t.owe('w', 100)$$), 'order.created order.expired pa
 SELECT is(t.told('refund.created') - 'refund_ref' - 'next_attempt_at',
           '{"gateway": "bank", "payment_ref": "w-1", "amount": 100, "currency": "CNY", "reason": "late", "state": "pending", "attempts": 0}',
           'what it says');
-SELECT is(t.told('refund.created') ->> 'refund_ref', t.ref('w-1'), 'and which it is');
+SELECT is((t.told('refund.created') ->> 'refund_ref', (t.told('refund.created') ->> 'next_attempt_at')::timestamptz <= clock_timestamp())::text,
+          format('(%s,t)', t.ref('w-1')), 'which it is, and that it is due');
 UPDATE order_timeout.refunds SET next_attempt_at = clock_timestamp() + interval '1 day' WHERE payment_ref <> 'w-1';
 SELECT is(t.happens($$SELECT * FROM order_timeout.claim_refunds('worker')$$), 'refund.claimed', 'is handed out');
 SELECT is(t.told('refund.claimed') ->> 'worker', 'worker', 'and to whom');
@@ -145,6 +146,7 @@ CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.orders FOR EACH ROW WHEN (N
     EXECUTE FUNCTION t.refuse();
 SELECT is(t.happens($$SELECT t.create_order('bad', 1), t.pass_deadline('bad'), order_timeout.sweep_once()$$),
           'order.created order.set_aside', 'an order that can''t be closed');
+SELECT ok((t.told('order.set_aside') ->> 'retry_at')::timestamptz > clock_timestamp(), 'is tried again later');
 SELECT is(t.told('order.set_aside') - 'retry_at', '{"sqlstate": "P0042", "error": "no", "failures": 1}', 'and why');
 DROP TRIGGER refuse ON order_timeout.orders;
 SELECT t.sound();
