@@ -215,9 +215,10 @@ ot_store_set_aside(const SetAside *order)
 void
 ot_store_clear_set_aside(void)
 {
-	static Statement delete = {"DELETE FROM order_timeout.set_aside s WHERE NOT EXISTS "
+	static Statement delete = {"WITH gone AS (SELECT s.order_id FROM order_timeout.set_aside s WHERE NOT EXISTS "
 		"(SELECT FROM order_timeout.orders o WHERE o.order_id" EQ "s.order_id AND o.settled_at IS NULL "
-	"AND o.expires_at" LE "s.since)"};
+		"AND o.expires_at" LE "s.since) FOR UPDATE SKIP LOCKED) "
+	"DELETE FROM order_timeout.set_aside s USING gone WHERE s.order_id" EQ "gone.order_id"};
 	Args		args = {0};
 
 	ot_run(&delete, &args);
