@@ -137,6 +137,11 @@ SELECT is(t.happens($$SELECT order_timeout.complete_refund(t.ref('x unknown', 'x
 SELECT is((t.told('refund.conflict') ->> 'amount')::bigint, 30::bigint, 'by so much');
 
 -- The sweeper
+SELECT is(t.happens($$SELECT t.create_order('due 1', 1), t.pass_deadline('due 1'), t.create_order('due 2', 1), t.pass_deadline('due 2')$$),
+          'order.created order.created', 'two orders fall due');
+SELECT is(t.happens('SELECT order_timeout.sweep_once()'), 'order.expired order.expired', 'and are closed by the sweeper');
+SELECT is((SELECT string_agg(aggregateid || ' ' || (payload ->> 'state'), ', ' ORDER BY aggregateid) FROM order_timeout.events
+            WHERE type = 'order.expired' AND aggregateid LIKE 'due %'), 'due 1 expired, due 2 expired', 'each has its event');
 CREATE FUNCTION t.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'no' USING ERRCODE = 'P0042';
