@@ -101,9 +101,14 @@ ot_packages() {
 	((${#missing[@]} == 0)) || ot_install "${missing[@]}"
 }
 
+# Whether a server of the packages runs, whoever started it.
+ot_server_runs() {
+	grep -sqzxE '/usr/lib/postgresql/[0-9]+/bin/(postgres|postmaster)' /proc/[0-9]*/cmdline
+}
+
 ot_install() {
-	local confdir=/etc/postgresql-common/createcluster.d made='' status=0
-	local conf=$confdir/order-timeout-no-cluster.conf
+	local policy=/usr/sbin/policy-rc.d confdir=/etc/postgresql-common/createcluster.d
+	local conf=$confdir/order-timeout-no-cluster.conf made=() path status=0
 
 	((EUID == 0)) || command -v sudo >/dev/null ||
 		ot_die "packages are missing; as root: apt-get install $*"
@@ -111,18 +116,25 @@ ot_install() {
 	ot_apt update
 
 	# An upgrade would restart the server, and somebody may be using it.
-	if apt-get -s install --no-install-recommends "$@" | grep -q "^Inst postgresql-[0-9]* \["; then
-		ot_die "installing these would upgrade a PostgreSQL server that is already here;" \
+	if ot_server_runs && apt-get -s install --no-install-recommends "$@" | grep -q '^Inst postgresql-[0-9]* \['; then
+		ot_die "installing these would upgrade and restart a PostgreSQL server that runs here;" \
 			"do it yourself when it suits: apt-get install $*"
 	fi
 
-	# A server package creates and starts a cluster unless this says no.
-	[[ -d $confdir ]] || made=1
+	# A server package creates a cluster unless this says no, and starts those
+	# that are there but stopped, unless the policy for services says no.
+	[[ -d $confdir ]] || made+=("$confdir")
 	ot_as_root mkdir -p "$confdir"
 	echo 'create_main_cluster = false' | ot_as_root tee "$conf" >/dev/null
+	if [[ ! -e $policy ]]; then
+		made+=("$policy")
+		printf '#!/bin/sh\nexit 101\n' | ot_as_root install -m 755 /dev/stdin "$policy"
+	fi
 	ot_apt install --no-install-recommends "$@" || status=$?
 	ot_as_root rm -f "$conf"
-	[[ -z $made ]] || ot_as_root rmdir --ignore-fail-on-non-empty "$confdir"
+	for path in "${made[@]}"; do
+		if [[ -d $path ]]; then ot_as_root rmdir --ignore-fail-on-non-empty "$path"; else ot_as_root rm -f "$path"; fi
+	done
 	((status == 0)) || ot_die "apt-get could not install: $*"
 }
 
