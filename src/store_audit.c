@@ -21,16 +21,6 @@ typedef struct Audit
 	void	   *state;
 } Audit;
 
-/* Columns of a row that an outer join did not find are null. */
-static int64
-int8_or_zero(Columns *columns)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(columns->tuple, columns->desc, ++columns->next, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
 static int
 word_or_first(Columns *columns, const char *const *words, bool *found)
 {
@@ -49,23 +39,23 @@ visit_audit_row(Columns *columns, void *state)
 
 	row.order_id = ot_column_text(columns);
 	row.state = word_or_first(columns, ot_order_states, &row.has_order);
-	row.amount = int8_or_zero(columns);
+	row.amount = ot_column_int8_or_zero(columns);
 	row.currency = ot_column_text(columns);
-	row.funds.paid = int8_or_zero(columns);
-	row.funds.refunded = int8_or_zero(columns);
-	row.funds.refund_pending = int8_or_zero(columns);
-	row.funds.held = int8_or_zero(columns);
+	row.funds.paid = ot_column_int8_or_zero(columns);
+	row.funds.refunded = ot_column_int8_or_zero(columns);
+	row.funds.refund_pending = ot_column_int8_or_zero(columns);
+	row.funds.held = ot_column_int8_or_zero(columns);
 	row.gateway = ot_column_text(columns);
 	row.payment_ref = ot_column_text(columns);
 	row.payment_currency = ot_column_text(columns);
 	row.disposition = word_or_first(columns, ot_dispositions, &found);
-	row.payment_funds.paid = int8_or_zero(columns);
-	row.payment_funds.refunded = int8_or_zero(columns);
-	row.payment_funds.refund_pending = int8_or_zero(columns);
-	row.payment_funds.held = int8_or_zero(columns);
+	row.payment_funds.paid = ot_column_int8_or_zero(columns);
+	row.payment_funds.refunded = ot_column_int8_or_zero(columns);
+	row.payment_funds.refund_pending = ot_column_int8_or_zero(columns);
+	row.payment_funds.held = ot_column_int8_or_zero(columns);
 	row.refund_ref = ot_column_text(columns);
 	row.refund_order_id = ot_column_text(columns);
-	row.refund_amount = int8_or_zero(columns);
+	row.refund_amount = ot_column_int8_or_zero(columns);
 	row.refund_currency = ot_column_text(columns);
 	row.refund_state = word_or_first(columns, ot_refund_states, &found);
 	audit->visit(&row, audit->state);

@@ -62,7 +62,7 @@ ot_store_add_events(List *events)
 static void
 put_tuple(Columns *columns, void *state)
 {
-	tuplestore_puttuple((Tuplestorestate *) state, columns->tuple);
+	tuplestore_putvalues((Tuplestorestate *) state, columns->desc, columns->values, columns->nulls);
 }
 
 void

@@ -13,8 +13,8 @@
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
-#include "rules.h"
 #include "store.h"
+#include "store_row.h"
 #include "store_statement.h"
 
 #define ORDER_COLUMNS \
@@ -24,27 +24,6 @@
 /* Set aside orders wait for their own time. A subplan and not a join, so that the deadline's index gives the order. */
 #define NOT_SET_ASIDE(now) \
 	"NOT (o.order_id" EQ "ANY (SELECT s.order_id FROM order_timeout.set_aside s WHERE s.retry_at" GT now "))"
-
-static void *
-read_order(Columns *columns)
-{
-	Order	   *order = palloc0(sizeof(Order));
-
-	order->order_id = ot_column_text(columns);
-	order->policy = ot_column_text(columns);
-	order->state = ot_column_word(columns, ot_order_states);
-	order->amount = ot_column_int8(columns);
-	order->currency = ot_column_text(columns);
-	order->funds.paid = ot_column_int8(columns);
-	order->funds.refunded = ot_column_int8(columns);
-	order->funds.refund_pending = ot_column_int8(columns);
-	order->funds.held = ot_column_int8(columns);
-	order->expires_at = ot_column_time(columns);
-	order->created_at = ot_column_time(columns);
-	order->settled_at = ot_column_time(columns);
-	order->close_reason = ot_column_text(columns);
-	return order;
-}
 
 bool
 ot_store_exists(void)
@@ -77,7 +56,7 @@ order_by_id(Statement *statement, const char *order_id)
 	Args		args = {0};
 
 	ot_arg_text(&args, order_id);
-	return ot_run_one(statement, &args, read_order);
+	return ot_run_one(statement, &args, ot_read_order);
 }
 
 Order *
@@ -116,20 +95,14 @@ ot_store_insert_order(const Order *order)
 {
 #define INSERT_ORDER(policy_lock) \
 	"WITH p AS MATERIALIZED (SELECT p.policy FROM order_timeout.policies p WHERE p.policy" EQ "$2" policy_lock ") " \
-	"INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at, settled_at, metadata) " \
-	"SELECT $1, p.policy, $3, $4, $5, $6, $7, $8, $9 FROM p ON CONFLICT (order_id) DO NOTHING"
+	"INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, paid, refunded, refund_pending, held, " \
+	"expires_at, created_at, settled_at, close_reason, metadata) " \
+	"SELECT $1, p.policy, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM p ON CONFLICT (order_id) DO NOTHING"
 	static Statement insert = {INSERT_ORDER("")};
 	static Statement insert_in_old_snapshot = {INSERT_ORDER(" FOR KEY SHARE")};
 	Args		args = {0};
 
-	ot_arg_text(&args, order->order_id);
-	ot_arg_text(&args, order->policy);
-	ot_arg_text(&args, ot_order_states[order->state]);
-	ot_arg_int8(&args, order->amount);
-	ot_arg_text(&args, order->currency);
-	ot_arg_time(&args, order->expires_at);
-	ot_arg_time(&args, order->created_at);
-	ot_arg_time(&args, order->settled_at);
+	ot_order_args(&args, order);
 	ot_arg_jsonb(&args, order->metadata);
 	return ot_run(IsolationUsesXactSnapshot() ? &insert_in_old_snapshot : &insert, &args) == 1;
 }
@@ -137,19 +110,11 @@ ot_store_insert_order(const Order *order)
 void
 ot_store_update_order(const Order *order)
 {
-	static Statement update = {"UPDATE order_timeout.orders o SET state = $2, paid = $3, refunded = $4, refund_pending = $5, "
-		"held = $6, expires_at = $7, settled_at = $8, close_reason = $9 WHERE o.order_id" EQ "$1"};
+	static Statement update = {"UPDATE order_timeout.orders o SET state = $3, paid = $6, refunded = $7, refund_pending = $8, "
+		"held = $9, expires_at = $10, settled_at = $12, close_reason = $13 WHERE o.order_id" EQ "$1"};
 	Args		args = {0};
 
-	ot_arg_text(&args, order->order_id);
-	ot_arg_text(&args, ot_order_states[order->state]);
-	ot_arg_int8(&args, order->funds.paid);
-	ot_arg_int8(&args, order->funds.refunded);
-	ot_arg_int8(&args, order->funds.refund_pending);
-	ot_arg_int8(&args, order->funds.held);
-	ot_arg_time(&args, order->expires_at);
-	ot_arg_time(&args, order->settled_at);
-	ot_arg_text(&args, order->close_reason);
+	ot_order_args(&args, order);
 	ot_run_write(&update, &args);
 }
 
@@ -206,7 +171,7 @@ ot_store_lock_due(TimestampTz from, TimestampTz now, int limit)
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&lock, &args, read_order);
+	return ot_run_list(&lock, &args, ot_read_order);
 }
 
 static void *
@@ -234,33 +199,6 @@ ot_store_next_deadline(TimestampTz from, TimestampTz now)
 
 /* Policies. */
 
-static int64
-column_usecs(Columns *columns)
-{
-	Interval   *interval = ot_column_interval(columns);
-
-	return interval == NULL ? 0 : ot_interval_usecs(interval);
-}
-
-static void *
-read_policy(Columns *columns)
-{
-	Policy	   *policy = palloc0(sizeof(Policy));
-
-	policy->policy = ot_column_text(columns);
-	policy->pay_within = ot_column_interval(columns);
-	policy->late_rule = ot_column_word(columns, ot_late_rules);
-	policy->on_late = ot_column_word(columns, ot_on_lates);
-	policy->refund_max_attempts = ot_column_int4(columns);
-	policy->refund_jitter = ot_column_float8(columns);
-	policy->refund_backoff = column_usecs(columns);
-	policy->refund_backoff_max = column_usecs(columns);
-	policy->refund_lease = column_usecs(columns);
-	policy->refund_settle_within = column_usecs(columns);
-	policy->orphan_after = column_usecs(columns);
-	return policy;
-}
-
 #define POLICY_COLUMNS \
 	"p.policy, p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_jitter, p.refund_backoff, " \
 	"p.refund_backoff_max, p.refund_lease, p.refund_settle_within, p.orphan_after"
@@ -272,7 +210,7 @@ ot_store_find_policy(const char *policy)
 	Args		args = {0};
 
 	ot_arg_text(&args, policy);
-	return ot_run_one(&find, &args, read_policy);
+	return ot_run_one(&find, &args, ot_read_policy);
 }
 
 Policy *
@@ -284,7 +222,7 @@ ot_store_find_policy_of(const char *order_id)
 	Policy	   *policy;
 
 	ot_arg_text(&args, order_id);
-	policy = ot_run_one(&find, &args, read_policy);
+	policy = ot_run_one(&find, &args, ot_read_policy);
 	if (policy == NULL)
 		elog(ERROR, "the policy of order \"%s\" is not there", order_id);
 	return policy;

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "store.h"
+#include "store_row.h"
 #include "store_statement.h"
 
 #define PAYMENT_COLUMNS \
@@ -14,28 +15,6 @@
 /* An orphan whose money is still here, neither given back nor owed back. */
 #define FREE_ORPHAN "p.disposition" EQ "'orphan' AND p.amount" GT "(p.refunded" PLUS "p.refund_pending)"
 
-static void *
-read_payment(Columns *columns)
-{
-	Payment    *payment = palloc0(sizeof(Payment));
-
-	payment->gateway = ot_column_text(columns);
-	payment->payment_ref = ot_column_text(columns);
-	payment->order_id = ot_column_text(columns);
-	payment->funds.paid = ot_column_int8(columns);
-	payment->currency = ot_column_text(columns);
-	payment->paid_at = ot_column_time(columns);
-	payment->received_at = ot_column_time(columns);
-	payment->disposition = ot_column_word(columns, ot_dispositions);
-	payment->late_reason = ot_column_text(columns);
-	payment->funds.refunded = ot_column_int8(columns);
-	payment->funds.refund_pending = ot_column_int8(columns);
-	payment->funds.held = ot_column_int8(columns);
-	payment->held_at = ot_column_time(columns);
-	payment->told_order_id = ot_column_text(columns);
-	return payment;
-}
-
 static Payment *
 payment_by_ref(Statement *statement, const char *gateway, const char *payment_ref)
 {
@@ -43,7 +22,7 @@ payment_by_ref(Statement *statement, const char *gateway, const char *payment_re
 
 	ot_arg_text(&args, gateway);
 	ot_arg_text(&args, payment_ref);
-	return ot_run_one(statement, &args, read_payment);
+	return ot_run_one(statement, &args, ot_read_payment);
 }
 
 Payment *
@@ -81,7 +60,7 @@ ot_store_lock_payments(const char *order_id)
 	Args		args = {0};
 
 	ot_arg_text(&args, order_id);
-	return ot_run_list(&lock, &args, read_payment);
+	return ot_run_list(&lock, &args, ot_read_payment);
 }
 
 bool
@@ -93,20 +72,7 @@ ot_store_insert_payment(const Payment *payment)
 	"ON CONFLICT (gateway, payment_ref) DO NOTHING"};
 	Args		args = {0};
 
-	ot_arg_text(&args, payment->gateway);
-	ot_arg_text(&args, payment->payment_ref);
-	ot_arg_text(&args, payment->order_id);
-	ot_arg_int8(&args, payment->funds.paid);
-	ot_arg_text(&args, payment->currency);
-	ot_arg_time(&args, payment->paid_at);
-	ot_arg_time(&args, payment->received_at);
-	ot_arg_text(&args, ot_dispositions[payment->disposition]);
-	ot_arg_text(&args, payment->late_reason);
-	ot_arg_int8(&args, payment->funds.refunded);
-	ot_arg_int8(&args, payment->funds.refund_pending);
-	ot_arg_int8(&args, payment->funds.held);
-	ot_arg_time(&args, payment->held_at);
-	ot_arg_text(&args, payment->told_order_id);
+	ot_payment_args(&args, payment);
 	ot_arg_jsonb(&args, payment->details);
 	return ot_run(&insert, &args) == 1;
 }
@@ -114,21 +80,12 @@ ot_store_insert_payment(const Payment *payment)
 void
 ot_store_update_payment(const Payment *payment)
 {
-	static Statement update = {"UPDATE order_timeout.payments p SET order_id = $3, disposition = $4, late_reason = $5, "
-		"refunded = $6, refund_pending = $7, held = $8, held_at = $9, told_order_id = $10 "
+	static Statement update = {"UPDATE order_timeout.payments p SET order_id = $3, disposition = $8, late_reason = $9, "
+		"refunded = $10, refund_pending = $11, held = $12, held_at = $13, told_order_id = $14 "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2"};
 	Args		args = {0};
 
-	ot_arg_text(&args, payment->gateway);
-	ot_arg_text(&args, payment->payment_ref);
-	ot_arg_text(&args, payment->order_id);
-	ot_arg_text(&args, ot_dispositions[payment->disposition]);
-	ot_arg_text(&args, payment->late_reason);
-	ot_arg_int8(&args, payment->funds.refunded);
-	ot_arg_int8(&args, payment->funds.refund_pending);
-	ot_arg_int8(&args, payment->funds.held);
-	ot_arg_time(&args, payment->held_at);
-	ot_arg_text(&args, payment->told_order_id);
+	ot_payment_args(&args, payment);
 	ot_run_write(&update, &args);
 }
 
@@ -141,7 +98,7 @@ ot_store_stray_orphans(int limit)
 	Args		args = {0};
 
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&find, &args, read_payment);
+	return ot_run_list(&find, &args, ot_read_payment);
 }
 
 List *
@@ -153,5 +110,5 @@ ot_store_old_orphans(TimestampTz before, int limit)
 
 	ot_arg_time(&args, before);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&find, &args, read_payment);
+	return ot_run_list(&find, &args, ot_read_payment);
 }

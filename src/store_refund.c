@@ -7,6 +7,7 @@
 #include "access/xact.h"
 
 #include "store.h"
+#include "store_row.h"
 #include "store_statement.h"
 
 #define REFUND_COLUMNS \
@@ -16,47 +17,13 @@
 
 #define OLDEST_FIRST " ORDER BY r.created_at, r.refund_ref"
 
-static void *
-read_refund(Columns *columns)
-{
-	Refund	   *refund = palloc0(sizeof(Refund));
-
-	refund->refund_ref = ot_column_text(columns);
-	refund->order_id = ot_column_text(columns);
-	refund->gateway = ot_column_text(columns);
-	refund->payment_ref = ot_column_text(columns);
-	refund->amount = ot_column_int8(columns);
-	refund->currency = ot_column_text(columns);
-	refund->reason = ot_column_word(columns, ot_refund_reasons);
-	refund->note = ot_column_text(columns);
-	refund->state = ot_column_word(columns, ot_refund_states);
-	refund->attempts = ot_column_int4(columns);
-	refund->next_attempt_at = ot_column_time(columns);
-	refund->leased_until = ot_column_time(columns);
-	refund->lease_token = ot_column_text(columns);
-	refund->worker = ot_column_text(columns);
-	refund->gateway_refund_ref = ot_column_text(columns);
-	refund->last_error = ot_column_text(columns);
-	refund->request_key = ot_column_text(columns);
-	refund->asked = ot_column_int8(columns);
-	refund->handed_out_at = ot_column_time(columns);
-	refund->submitted_at = ot_column_time(columns);
-	refund->returned_at = ot_column_time(columns);
-	refund->replaced_by = ot_column_text(columns);
-	refund->by_hand = ot_column_bool(columns);
-	refund->attention_at = ot_column_time(columns);
-	refund->created_at = ot_column_time(columns);
-	refund->settled_at = ot_column_time(columns);
-	return refund;
-}
-
 static Refund *
 refund_by_ref(Statement *statement, const char *refund_ref)
 {
 	Args		args = {0};
 
 	ot_arg_text(&args, refund_ref);
-	return ot_run_one(statement, &args, read_refund);
+	return ot_run_one(statement, &args, ot_read_refund);
 }
 
 Refund *
@@ -90,7 +57,7 @@ ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref
 	ot_arg_text(&args, gateway);
 	ot_arg_text(&args, gateway_refund_ref);
 	ot_meet(psprintf("%s %s", gateway, gateway_refund_ref));
-	refund = ot_run_one(&find, &args, read_refund);
+	refund = ot_run_one(&find, &args, ot_read_refund);
 
 	/* The unique index would say so too, but with an error that tells nobody to try again. */
 	if (refund == NULL && IsolationUsesXactSnapshot() && ot_run(&find_latest, &args) > 0)
@@ -107,7 +74,7 @@ refunds_of(Statement *statement, const Payment *payment)
 
 	ot_arg_text(&args, payment->gateway);
 	ot_arg_text(&args, payment->payment_ref);
-	return ot_run_list(statement, &args, read_refund);
+	return ot_run_list(statement, &args, ot_read_refund);
 }
 
 List *
@@ -139,7 +106,7 @@ ot_store_find_requested(const char *order_id, const char *request_key)
 
 	ot_arg_text(&args, order_id);
 	ot_arg_text(&args, request_key);
-	return ot_run_list(&find, &args, read_refund);
+	return ot_run_list(&find, &args, ot_read_refund);
 }
 
 List *
@@ -153,7 +120,7 @@ ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, gateway);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&lock, &args, read_refund);
+	return ot_run_list(&lock, &args, ot_read_refund);
 }
 
 List *
@@ -166,7 +133,7 @@ ot_store_lock_lapsed_refunds(TimestampTz now, int limit)
 
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&lock, &args, read_refund);
+	return ot_run_list(&lock, &args, ot_read_refund);
 }
 
 List *
@@ -181,65 +148,33 @@ ot_store_lock_overlong_refunds(TimestampTz now, int limit)
 
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&lock, &args, read_refund);
-}
-
-/* The columns that both statements write, in the order of their parameters. */
-static void
-refund_args(Args *args, const Refund *refund)
-{
-	ot_arg_text(args, refund->refund_ref);
-	ot_arg_int8(args, refund->amount);
-	ot_arg_text(args, refund->note);
-	ot_arg_text(args, ot_refund_states[refund->state]);
-	ot_arg_int4(args, refund->attempts);
-	ot_arg_time(args, refund->next_attempt_at);
-	ot_arg_time(args, refund->leased_until);
-	ot_arg_text(args, refund->lease_token);
-	ot_arg_text(args, refund->worker);
-	ot_arg_text(args, refund->gateway_refund_ref);
-	ot_arg_text(args, refund->last_error);
-	ot_arg_time(args, refund->handed_out_at);
-	ot_arg_time(args, refund->submitted_at);
-	ot_arg_text(args, refund->replaced_by);
-	ot_arg_bool(args, refund->by_hand);
-	ot_arg_time(args, refund->attention_at);
-	ot_arg_time(args, refund->settled_at);
-	ot_arg_time(args, refund->returned_at);
+	return ot_run_list(&lock, &args, ot_read_refund);
 }
 
 void
 ot_store_insert_refund(const Refund *refund)
 {
-	static Statement insert = {"INSERT INTO order_timeout.refunds (refund_ref, amount, note, state, attempts, next_attempt_at, "
-		"leased_until, lease_token, worker, gateway_refund_ref, last_error, handed_out_at, submitted_at, replaced_by, by_hand, "
-		"attention_at, settled_at, returned_at, order_id, gateway, payment_ref, currency, reason, request_key, created_at, asked) "
-		"SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $2"};
+	static Statement insert = {"INSERT INTO order_timeout.refunds (refund_ref, order_id, gateway, payment_ref, amount, currency, "
+		"reason, note, state, attempts, next_attempt_at, leased_until, lease_token, worker, gateway_refund_ref, last_error, "
+		"request_key, asked, handed_out_at, submitted_at, returned_at, replaced_by, by_hand, attention_at, created_at, settled_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, "
+	"$25, $26)"};
 	Args		args = {0};
 
-	Assert(refund->asked == refund->amount);
-	refund_args(&args, refund);
-	ot_arg_text(&args, refund->order_id);
-	ot_arg_text(&args, refund->gateway);
-	ot_arg_text(&args, refund->payment_ref);
-	ot_arg_text(&args, refund->currency);
-	ot_arg_text(&args, ot_refund_reasons[refund->reason]);
-	ot_arg_text(&args, refund->request_key);
-	ot_arg_time(&args, refund->created_at);
+	ot_refund_args(&args, refund);
 	ot_run_write(&insert, &args);
 }
 
 void
 ot_store_update_refund(const Refund *refund)
 {
-	static Statement update = {"UPDATE order_timeout.refunds r SET amount = $2, note = $3, state = $4, attempts = $5, "
-		"next_attempt_at = $6, leased_until = $7, lease_token = $8, worker = $9, gateway_refund_ref = $10, last_error = $11, "
-		"handed_out_at = $12, submitted_at = $13, replaced_by = $14, by_hand = $15, attention_at = $16, settled_at = $17, "
-		"returned_at = $18 "
-	"WHERE r.refund_ref" EQ "$1"};
+	static Statement update = {"UPDATE order_timeout.refunds r SET amount = $5, note = $8, state = $9, attempts = $10, "
+		"next_attempt_at = $11, leased_until = $12, lease_token = $13, worker = $14, gateway_refund_ref = $15, last_error = $16, "
+		"handed_out_at = $19, submitted_at = $20, returned_at = $21, replaced_by = $22, by_hand = $23, attention_at = $24, "
+	"settled_at = $26 WHERE r.refund_ref" EQ "$1"};
 	Args		args = {0};
 
-	refund_args(&args, refund);
+	ot_refund_args(&args, refund);
 	ot_run_write(&update, &args);
 }
 

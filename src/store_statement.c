@@ -17,27 +17,23 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "errors.h"
 #include "rows.h"
 #include "store.h"
 #include "store_statement.h"
-#include "words.h"
 
 #define FETCH_AT_ONCE 1000
 #define MEETING_SEED UINT64CONST(0x6f726465725f7469)	/* keeps our advisory locks apart from others' */
@@ -166,169 +162,6 @@ ot_meet(const char *name)
 	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum((int64) key));
 }
 
-/* Arguments. */
-
-static void
-add_arg(Args *args, Oid type, Datum value, bool isnull)
-{
-	Assert(args->count < OT_MAX_ARGS);
-	args->types[args->count] = type;
-	args->values[args->count] = value;
-	args->nulls[args->count] = isnull ? 'n' : ' ';
-	args->count++;
-}
-
-void
-ot_arg_text(Args *args, const char *value)
-{
-	add_arg(args, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
-}
-
-void
-ot_arg_int8(Args *args, int64 value)
-{
-	add_arg(args, INT8OID, Int64GetDatum(value), false);
-}
-
-void
-ot_arg_int4(Args *args, int32 value)
-{
-	add_arg(args, INT4OID, Int32GetDatum(value), false);
-}
-
-void
-ot_arg_float8(Args *args, double value)
-{
-	add_arg(args, FLOAT8OID, Float8GetDatum(value), false);
-}
-
-void
-ot_arg_bool(Args *args, bool value)
-{
-	add_arg(args, BOOLOID, BoolGetDatum(value), false);
-}
-
-void
-ot_arg_time(Args *args, TimestampTz value)
-{
-	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == OT_NO_TIME);
-}
-
-void
-ot_arg_lower_bound(Args *args, TimestampTz value)
-{
-	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), false);
-}
-
-void
-ot_arg_jsonb(Args *args, const Jsonb *value)
-{
-	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);
-}
-
-void
-ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
-{
-	int16		length;
-	bool		by_value;
-	char		alignment;
-	int			lower_bound = 1;
-	ArrayType  *array;
-
-	get_typlenbyvalalign(element, &length, &by_value, &alignment);
-	array = construct_md_array(values, nulls, 1, &count, &lower_bound, element, length, by_value, alignment);
-	add_arg(args, get_array_type(element), PointerGetDatum(array), false);
-}
-
-/* Columns. */
-
-static Datum
-next_column(Columns *columns, bool *isnull)
-{
-	return SPI_getbinval(columns->tuple, columns->desc, ++columns->next, isnull);
-}
-
-static Datum
-next_column_not_null(Columns *columns)
-{
-	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
-
-	if (isnull)
-		elog(ERROR, "column %d is unexpectedly null", columns->next);
-	return value;
-}
-
-char *
-ot_column_text(Columns *columns)
-{
-	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-int64
-ot_column_int8(Columns *columns)
-{
-	return DatumGetInt64(next_column_not_null(columns));
-}
-
-int32
-ot_column_int4(Columns *columns)
-{
-	return DatumGetInt32(next_column_not_null(columns));
-}
-
-double
-ot_column_float8(Columns *columns)
-{
-	return DatumGetFloat8(next_column_not_null(columns));
-}
-
-bool
-ot_column_bool(Columns *columns)
-{
-	return DatumGetBool(next_column_not_null(columns));
-}
-
-TimestampTz
-ot_column_time(Columns *columns)
-{
-	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
-
-	return isnull ? OT_NO_TIME : DatumGetTimestampTz(value);
-}
-
-Interval *
-ot_column_interval(Columns *columns)
-{
-	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
-	Interval   *copy;
-
-	if (isnull)
-		return NULL;
-	copy = palloc(sizeof(Interval));
-	memcpy(copy, DatumGetIntervalP(value), sizeof(Interval));
-	return copy;
-}
-
-int
-ot_column_word(Columns *columns, const char *const *words)
-{
-	char	   *word = ot_column_text(columns);
-	int			index;
-
-	if (word == NULL)
-		return -1;
-	index = ot_word_find(words, word);
-	if (index < 0)
-		elog(ERROR, "unexpected word \"%s\" in column %d", word, columns->next);
-	return index;
-}
-
 /* Statements. */
 
 static void
@@ -345,13 +178,24 @@ prepare(Statement *statement, Args *args)
 	statement->plan = plan;
 }
 
+/* SPI marks a NULL with a letter. */
+static void
+mark_nulls(const Args *args, char *marks)
+{
+	for (int i = 0; i < args->count; i++)
+		marks[i] = args->nulls[i] ? 'n' : ' ';
+}
+
 static int
 run_plan(Statement *statement, Args *args)
 {
+	char		nulls[OT_MAX_ARGS];
+
+	mark_nulls(args, nulls);
 	if (statement->snapshot == SNAPSHOT_LATEST)
-		return SPI_execute_snapshot(statement->plan, args->values, args->nulls,
+		return SPI_execute_snapshot(statement->plan, args->values, nulls,
 									GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
-	return SPI_execute_plan(statement->plan, args->values, args->nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
+	return SPI_execute_plan(statement->plan, args->values, nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
 }
 
 /* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
@@ -397,18 +241,34 @@ ot_run_write(Statement *statement, Args *args)
 		ot_row_not_written();
 }
 
+/* Makes the columns of row i of the result readable; a row of the same shape as the last one reuses its arrays. */
+static void
+read_columns(Columns *columns, uint64 i)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+
+	if (columns->values == NULL)
+	{
+		columns->values = palloc(desc->natts * sizeof(Datum));
+		columns->nulls = palloc(desc->natts * sizeof(bool));
+	}
+	heap_deform_tuple(SPI_tuptable->vals[i], desc, columns->values, columns->nulls);
+	columns->next = 0;
+	columns->desc = desc;
+}
+
 List *
 ot_run_list(Statement *statement, Args *args, RowReader read)
 {
 	MemoryContext caller_context = CurrentMemoryContext;
+	Columns		columns = {0};
 	List	   *rows = NIL;
 
 	execute(statement, args);
 	MemoryContextSwitchTo(caller_context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Columns		columns = {SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
-
+		read_columns(&columns, i);
 		rows = lappend(rows, read(&columns));
 	}
 	SPI_finish();
@@ -425,8 +285,9 @@ ot_run_one(Statement *statement, Args *args, RowReader read)
 	MemoryContextSwitchTo(caller_context);
 	if (SPI_processed > 0)
 	{
-		Columns		columns = {SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 0};
+		Columns		columns = {0};
 
+		read_columns(&columns, 0);
 		row = read(&columns);
 	}
 	SPI_finish();
@@ -438,9 +299,10 @@ visit_rows(RowVisitor visit, void *state, MemoryContext row_context)
 {
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Columns		columns = {SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
 		MemoryContext previous = MemoryContextSwitchTo(row_context);
+		Columns		columns = {0};
 
+		read_columns(&columns, i);
 		visit(&columns, state);
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(row_context);
@@ -451,13 +313,15 @@ void
 ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 {
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout row", ALLOCSET_DEFAULT_SIZES);
+	char		nulls[OT_MAX_ARGS];
 	Portal		portal;
 	Role		caller;
 
 	SPI_connect();
 	caller = become_owner();
 	prepare(statement, args);
-	portal = SPI_cursor_open(NULL, statement->plan, args->values, args->nulls,
+	mark_nulls(args, nulls);
+	portal = SPI_cursor_open(NULL, statement->plan, args->values, nulls,
 							 statement->snapshot == SNAPSHOT_OF_CALLER);
 	for (;;)
 	{

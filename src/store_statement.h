@@ -1,16 +1,15 @@
 /*
  * store_statement.h
- *    Private to the SQL store: a statement, its arguments, and its rows.
+ *    Private to the SQL store: a statement, and what runs it.
  */
 #ifndef OT_STORE_STATEMENT_H
 #define OT_STORE_STATEMENT_H
 
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
+#include "store_values.h"
 
 /* SQL text is parsed under the caller's search_path: every name and operator is qualified. */
 #define EQ " OPERATOR(pg_catalog.=) "
@@ -34,46 +33,6 @@ typedef struct Statement
 	StatementSnapshot snapshot;
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
-
-#define OT_MAX_ARGS 28
-
-typedef struct Args
-{
-	int			count;
-	Oid			types[OT_MAX_ARGS];
-	Datum		values[OT_MAX_ARGS];
-	char		nulls[OT_MAX_ARGS];
-} Args;
-
-extern void ot_arg_text(Args *args, const char *value);
-extern void ot_arg_int8(Args *args, int64 value);
-extern void ot_arg_int4(Args *args, int32 value);
-extern void ot_arg_float8(Args *args, double value);
-extern void ot_arg_bool(Args *args, bool value);
-extern void ot_arg_time(Args *args, TimestampTz value);
-/* A time to compare with, where OT_NO_TIME stands for the beginning of time. */
-extern void ot_arg_lower_bound(Args *args, TimestampTz value);
-extern void ot_arg_jsonb(Args *args, const Jsonb *value);
-/* An array; values and nulls as for construct_md_array, nulls may be NULL. */
-extern void ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count);
-
-/* The columns of one row, read from left to right. */
-typedef struct Columns
-{
-	HeapTuple	tuple;
-	TupleDesc	desc;
-	int			next;
-} Columns;
-
-extern char *ot_column_text(Columns *columns);
-extern int64 ot_column_int8(Columns *columns);
-extern int32 ot_column_int4(Columns *columns);
-extern double ot_column_float8(Columns *columns);
-extern bool ot_column_bool(Columns *columns);
-extern TimestampTz ot_column_time(Columns *columns);
-extern Interval *ot_column_interval(Columns *columns);
-/* The index of a word that a CHECK has already confined to the list; -1 for NULL. */
-extern int	ot_column_word(Columns *columns, const char *const *words);
 
 typedef void *(*RowReader) (Columns *columns);
 

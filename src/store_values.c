@@ -1,0 +1,189 @@
+/*
+ * store_values.c
+ *    Values on their way to a row and from one, the same for both stores.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "rows.h"
+#include "store_values.h"
+#include "words.h"
+
+/* Arguments. */
+
+static void
+add_arg(Args *args, Oid type, Datum value, bool isnull)
+{
+	Assert(args->count < OT_MAX_ARGS);
+	args->types[args->count] = type;
+	args->values[args->count] = value;
+	args->nulls[args->count] = isnull;
+	args->count++;
+}
+
+void
+ot_arg_text(Args *args, const char *value)
+{
+	add_arg(args, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+ot_arg_int8(Args *args, int64 value)
+{
+	add_arg(args, INT8OID, Int64GetDatum(value), false);
+}
+
+void
+ot_arg_int4(Args *args, int32 value)
+{
+	add_arg(args, INT4OID, Int32GetDatum(value), false);
+}
+
+void
+ot_arg_float8(Args *args, double value)
+{
+	add_arg(args, FLOAT8OID, Float8GetDatum(value), false);
+}
+
+void
+ot_arg_bool(Args *args, bool value)
+{
+	add_arg(args, BOOLOID, BoolGetDatum(value), false);
+}
+
+void
+ot_arg_time(Args *args, TimestampTz value)
+{
+	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == OT_NO_TIME);
+}
+
+void
+ot_arg_lower_bound(Args *args, TimestampTz value)
+{
+	add_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(value), false);
+}
+
+void
+ot_arg_jsonb(Args *args, const Jsonb *value)
+{
+	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);
+}
+
+void
+ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
+{
+	int16		length;
+	bool		by_value;
+	char		alignment;
+	int			lower_bound = 1;
+	ArrayType  *array;
+
+	get_typlenbyvalalign(element, &length, &by_value, &alignment);
+	array = construct_md_array(values, nulls, 1, &count, &lower_bound, element, length, by_value, alignment);
+	add_arg(args, get_array_type(element), PointerGetDatum(array), false);
+}
+
+/* Columns. */
+
+static Datum
+next_column(Columns *columns, bool *isnull)
+{
+	*isnull = columns->nulls[columns->next];
+	return columns->values[columns->next++];
+}
+
+static Datum
+next_column_not_null(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	if (isnull)
+		elog(ERROR, "column %d is unexpectedly null", columns->next);
+	return value;
+}
+
+char *
+ot_column_text(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+int64
+ot_column_int8(Columns *columns)
+{
+	return DatumGetInt64(next_column_not_null(columns));
+}
+
+/* Columns of a row that an outer join did not find are null. */
+int64
+ot_column_int8_or_zero(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+int32
+ot_column_int4(Columns *columns)
+{
+	return DatumGetInt32(next_column_not_null(columns));
+}
+
+double
+ot_column_float8(Columns *columns)
+{
+	return DatumGetFloat8(next_column_not_null(columns));
+}
+
+bool
+ot_column_bool(Columns *columns)
+{
+	return DatumGetBool(next_column_not_null(columns));
+}
+
+TimestampTz
+ot_column_time(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+
+	return isnull ? OT_NO_TIME : DatumGetTimestampTz(value);
+}
+
+Interval *
+ot_column_interval(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, &isnull);
+	Interval   *copy;
+
+	if (isnull)
+		return NULL;
+	copy = palloc(sizeof(Interval));
+	memcpy(copy, DatumGetIntervalP(value), sizeof(Interval));
+	return copy;
+}
+
+int
+ot_column_word(Columns *columns, const char *const *words)
+{
+	char	   *word = ot_column_text(columns);
+	int			index;
+
+	if (word == NULL)
+		return -1;
+	index = ot_word_find(words, word);
+	if (index < 0)
+		elog(ERROR, "unexpected word \"%s\" in column %d", word, columns->next);
+	return index;
+}
