@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "access/tableam.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 150000
@@ -32,6 +33,33 @@
 #else
 #define OT_EXECUTE_ONCE_PARAMETER
 #define OT_EXECUTE_ONCE
+#endif
+
+/* From 16 on some kinds of index may be the only ones that an update touches. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes UpdatedIndexes;
+#define ot_needs_index_entries(indexes) ((indexes) != TU_None)
+#define ot_only_summarizing(indexes) ((indexes) == TU_Summarizing)
+#define ot_insert_index_entries ExecInsertIndexTuples
+#else
+typedef bool UpdatedIndexes;
+#define ot_needs_index_entries(indexes) (indexes)
+#define ot_only_summarizing(indexes) (false)
+#define ot_insert_index_entries(result, slot, estate, update, no_error, conflict, arbiters, only_summarizing) \
+	ExecInsertIndexTuples(result, slot, estate, update, no_error, conflict, arbiters)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define ot_identity_sequence(relation, column) getIdentitySequence(relation, column, false)
+#else
+#define ot_identity_sequence(relation, column) getIdentitySequence(RelationGetRelid(relation), column, false)
+#endif
+
+/* 18 counts an index scan's searches for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define ot_index_beginscan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, NULL, keys, 0)
+#else
+#define ot_index_beginscan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, keys, 0)
 #endif
 
 #endif

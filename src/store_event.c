@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "store.h"
+#include "store_fast_rows.h"
 #include "store_statement.h"
 
 void
@@ -19,6 +20,11 @@ ot_store_add_event(const Event *event)
 	"VALUES ($1, $2, $3::pg_catalog.jsonb, $4)"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_EVENTS))
+	{
+		ot_fast_add_events(list_make1((void *) event));
+		return;
+	}
 	ot_arg_text(&args, event->order_id);
 	ot_arg_text(&args, event->type);
 	ot_arg_text(&args, event->payload);
@@ -42,6 +48,11 @@ ot_store_add_events(List *events)
 	Datum	   *values[COLUMNS];
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_EVENTS))
+	{
+		ot_fast_add_events(events);
+		return;
+	}
 	for (int i = 0; i < COLUMNS; i++)
 		values[i] = palloc(count * sizeof(Datum));
 	for (int i = 0; i < count; i++)

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "store.h"
+#include "store_fast_rows.h"
 #include "store_row.h"
 #include "store_statement.h"
 
@@ -64,6 +65,8 @@ ot_store_find_order(const char *order_id)
 {
 	static Statement find = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1"};
 
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_find_order(order_id);
 	return order_by_id(&find, order_id);
 }
 
@@ -73,6 +76,8 @@ ot_store_lock_order(const char *order_id)
 	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1 "
 	"FOR NO KEY UPDATE"};
 
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_lock_order(order_id, LockWaitBlock);
 	return order_by_id(&lock, order_id);
 }
 
@@ -82,6 +87,8 @@ ot_store_lock_order_if_free(const char *order_id)
 	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o WHERE o.order_id" EQ "$1 "
 	"FOR NO KEY UPDATE SKIP LOCKED"};
 
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_lock_order(order_id, LockWaitSkip);
 	return order_by_id(&lock, order_id);
 }
 
@@ -102,6 +109,8 @@ ot_store_insert_order(const Order *order)
 	static Statement insert_in_old_snapshot = {INSERT_ORDER(" FOR KEY SHARE")};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_ORDERS) && ot_fast_serves(FAST_POLICIES))
+		return ot_fast_insert_order(order);
 	ot_order_args(&args, order);
 	ot_arg_jsonb(&args, order->metadata);
 	return ot_run(IsolationUsesXactSnapshot() ? &insert_in_old_snapshot : &insert, &args) == 1;
@@ -114,6 +123,11 @@ ot_store_update_order(const Order *order)
 		"held = $9, expires_at = $10, settled_at = $12, close_reason = $13 WHERE o.order_id" EQ "$1"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_ORDERS))
+	{
+		ot_fast_update_order(order);
+		return;
+	}
 	ot_order_args(&args, order);
 	ot_run_write(&update, &args);
 }
@@ -200,8 +214,8 @@ ot_store_next_deadline(TimestampTz from, TimestampTz now)
 /* Policies. */
 
 #define POLICY_COLUMNS \
-	"p.policy, p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_jitter, p.refund_backoff, " \
-	"p.refund_backoff_max, p.refund_lease, p.refund_settle_within, p.orphan_after"
+	"p.policy, p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max, " \
+	"p.refund_jitter, p.refund_lease, p.refund_settle_within, p.orphan_after"
 
 Policy *
 ot_store_find_policy(const char *policy)
@@ -209,6 +223,8 @@ ot_store_find_policy(const char *policy)
 	static Statement find = {"SELECT " POLICY_COLUMNS " FROM order_timeout.policies p WHERE p.policy" EQ "$1"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_POLICIES))
+		return ot_fast_find_policy(policy);
 	ot_arg_text(&args, policy);
 	return ot_run_one(&find, &args, ot_read_policy);
 }

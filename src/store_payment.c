@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "store.h"
+#include "store_fast_rows.h"
 #include "store_row.h"
 #include "store_statement.h"
 
@@ -31,6 +32,8 @@ ot_store_find_payment(const char *gateway, const char *payment_ref)
 	static Statement find = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2"};
 
+	if (ot_fast_serves(FAST_PAYMENTS))
+		return ot_fast_find_payment(gateway, payment_ref);
 	return payment_by_ref(&find, gateway, payment_ref);
 }
 
@@ -40,6 +43,8 @@ ot_store_lock_payment(const char *gateway, const char *payment_ref)
 	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE"};
 
+	if (ot_fast_serves(FAST_PAYMENTS))
+		return ot_fast_lock_payment(gateway, payment_ref, LockWaitBlock);
 	return payment_by_ref(&lock, gateway, payment_ref);
 }
 
@@ -49,6 +54,8 @@ ot_store_lock_payment_if_free(const char *gateway, const char *payment_ref)
 	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE SKIP LOCKED"};
 
+	if (ot_fast_serves(FAST_PAYMENTS))
+		return ot_fast_lock_payment(gateway, payment_ref, LockWaitSkip);
 	return payment_by_ref(&lock, gateway, payment_ref);
 }
 
@@ -72,6 +79,8 @@ ot_store_insert_payment(const Payment *payment)
 	"ON CONFLICT (gateway, payment_ref) DO NOTHING"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_PAYMENTS) && ot_fast_insert_payment(payment))
+		return true;
 	ot_payment_args(&args, payment);
 	ot_arg_jsonb(&args, payment->details);
 	return ot_run(&insert, &args) == 1;
@@ -85,6 +94,11 @@ ot_store_update_payment(const Payment *payment)
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_PAYMENTS))
+	{
+		ot_fast_update_payment(payment);
+		return;
+	}
 	ot_payment_args(&args, payment);
 	ot_run_write(&update, &args);
 }

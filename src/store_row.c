@@ -103,9 +103,9 @@ ot_read_policy(Columns *columns)
 	policy->late_rule = ot_column_word(columns, ot_late_rules);
 	policy->on_late = ot_column_word(columns, ot_on_lates);
 	policy->refund_max_attempts = ot_column_int4(columns);
-	policy->refund_jitter = ot_column_float8(columns);
 	policy->refund_backoff = column_usecs(columns);
 	policy->refund_backoff_max = column_usecs(columns);
+	policy->refund_jitter = ot_column_float8(columns);
 	policy->refund_lease = column_usecs(columns);
 	policy->refund_settle_within = column_usecs(columns);
 	policy->orphan_after = column_usecs(columns);

@@ -14,7 +14,6 @@
 extern void *ot_read_order(Columns *columns);
 extern void *ot_read_payment(Columns *columns);
 extern void *ot_read_refund(Columns *columns);
-/* Its columns in the order of POLICY_COLUMNS in store_order.c. */
 extern void *ot_read_policy(Columns *columns);
 
 extern void ot_order_args(Args *args, const Order *order);

@@ -33,6 +33,7 @@
 #include "errors.h"
 #include "rows.h"
 #include "store.h"
+#include "store_fast.h"
 #include "store_statement.h"
 
 #define FETCH_AT_ONCE 1000
@@ -148,6 +149,7 @@ ot_store_init(void)
 	ExecutorRun_hook = run_as_caller;
 	previous_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = finish_as_caller;
+	ot_fast_init();
 }
 
 /*

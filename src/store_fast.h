@@ -1,0 +1,87 @@
+/*
+ * store_fast.h
+ *    Private to the fast store: a table of ours, opened without SQL.
+ */
+#ifndef OT_STORE_FAST_H
+#define OT_STORE_FAST_H
+
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "nodes/lockoptions.h"
+#include "nodes/pg_list.h"
+#include "store_values.h"
+
+typedef enum FastTableName
+{
+	FAST_POLICIES,
+	FAST_ORDERS,
+	FAST_PAYMENTS,
+	FAST_REFUNDS,
+	FAST_EVENTS,
+	FAST_TABLES
+} FastTableName;
+
+/* The indexes that the fast store reads, by their columns; a table's own begin with 0. */
+typedef enum FastIndex
+{
+	POLICIES_KEY = 0,
+	ORDERS_KEY = 0,
+	ORDERS_DUE,
+	PAYMENTS_KEY = 0,
+	PAYMENTS_ORDER,
+	REFUNDS_KEY = 0,
+	REFUNDS_OPEN,
+	REFUNDS_PAYMENT,
+	REFUNDS_GATEWAY_REFUND,
+	FAST_INDEXES
+} FastIndex;
+
+typedef struct FastTable FastTable;
+
+/* A condition on a column of an index, counted from 1, as an operator of btree. */
+typedef struct FastKey
+{
+	int			column;
+	StrategyNumber strategy;
+	RegProcedure function;
+	Datum		value;
+} FastKey;
+
+extern void ot_fast_init(void);
+
+/*
+ * Whether the fast store can serve that table now. If it can, the table is locked against changes of its shape until
+ * the transaction ends, so the answer still holds for what follows.
+ */
+extern bool ot_fast_serves(FastTableName name);
+
+/* What one operation does lies between these two. Its memory is gone after it, whatever read returns is the caller's. */
+extern FastTable *ot_fast_begin(FastTableName name);
+extern void ot_fast_end(FastTable *table);
+
+/* Makes the rows of an index's range come one after the other, in the index's order; ot_fast_end ends that too. */
+extern void ot_fast_look(FastTable *table, FastIndex index, const FastKey *keys, int count);
+extern bool ot_fast_next(FastTable *table);
+
+/* Locks the present row in its latest version. False if it is gone, or somebody else has it and wait_policy does not wait. */
+extern bool ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy);
+
+/* The present row. */
+typedef void *(*FastReader) (Columns *columns);
+extern Datum ot_fast_column(FastTable *table, int column, bool *isnull);
+extern void *ot_fast_read(FastTable *table, FastReader read);
+
+/* Writes. Columns beyond the arguments stay as they are, or are NULL in a new row. */
+extern void ot_fast_insert(FastTable *table, const Args *args);
+/* False, and nothing is written, when a row with its key is there, or may be in a moment. */
+extern bool ot_fast_insert_new(FastTable *table, const Args *args);
+extern void ot_fast_insert_many(FastTable *table, List *rows_of_args);
+extern void ot_fast_update(FastTable *table, const Args *args);
+/* False, and nothing is written, when the present row is not the latest, or somebody else has it. */
+extern bool ot_fast_update_if_free(FastTable *table, const Args *args);
+
+/* The next number of the table's identity column. */
+extern int64 ot_fast_next_identity(FastTable *table);
+
+#endif
