@@ -7,7 +7,6 @@
 
 #include "postgres.h"
 
-#include "access/tableam.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 150000
@@ -37,12 +36,12 @@
 
 /* From 16 on some kinds of index may be the only ones that an update touches. */
 #if PG_VERSION_NUM >= 160000
-typedef TU_UpdateIndexes UpdatedIndexes;
+#define UpdatedIndexes TU_UpdateIndexes
 #define ot_needs_index_entries(indexes) ((indexes) != TU_None)
 #define ot_only_summarizing(indexes) ((indexes) == TU_Summarizing)
 #define ot_insert_index_entries ExecInsertIndexTuples
 #else
-typedef bool UpdatedIndexes;
+#define UpdatedIndexes bool
 #define ot_needs_index_entries(indexes) (indexes)
 #define ot_only_summarizing(indexes) (false)
 #define ot_insert_index_entries(result, slot, estate, update, no_error, conflict, arbiters, only_summarizing) \

@@ -17,7 +17,7 @@ ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gat
 				 const char *problem, TimestampTz now)
 {
 	Conflict	conflict = {0};
-	StringInfo	payload;
+	Payload    *payload;
 
 	conflict.order_id = payment->order_id;
 	conflict.gateway = payment->gateway;
@@ -45,7 +45,7 @@ ot_conflict_resolve(int64 conflict_id, const char *note)
 {
 	Conflict   *conflict = ot_store_lock_conflict(conflict_id);
 	TimestampTz now = GetCurrentTimestamp();
-	StringInfo	payload;
+	Payload    *payload;
 
 	if (conflict == NULL)
 		ereport(ERROR,

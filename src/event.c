@@ -8,79 +8,100 @@
 #include "catalog/pg_type.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "event.h"
 #include "store.h"
 
-StringInfo
+struct Payload
+{
+	JsonbParseState *members;
+};
+
+Payload *
 ot_payload(void)
 {
-	return makeStringInfo();
+	Payload    *payload = palloc0(sizeof(Payload));
+
+	pushJsonbValue(&payload->members, WJB_BEGIN_OBJECT, NULL);
+	return payload;
 }
 
 static void
-member(StringInfo payload, const char *name)
+set_text(JsonbValue *to, const char *text)
 {
-	appendStringInfoString(payload, payload->len == 0 ? "{" : ", ");
-	escape_json(payload, name);
-	appendStringInfoString(payload, ": ");
+	to->type = jbvString;
+	to->val.string.val = unconstify(char *, text);
+	to->val.string.len = strlen(text);
+}
+
+static void
+member(Payload *payload, const char *name, JsonbValue *value)
+{
+	JsonbValue	key;
+
+	set_text(&key, name);
+	pushJsonbValue(&payload->members, WJB_KEY, &key);
+	pushJsonbValue(&payload->members, WJB_VALUE, value);
 }
 
 void
-ot_payload_text(StringInfo payload, const char *name, const char *value)
+ot_payload_text(Payload *payload, const char *name, const char *text)
 {
-	if (value == NULL)
+	JsonbValue	value;
+
+	if (text == NULL)
 		return;
-	member(payload, name);
-	escape_json(payload, value);
+	set_text(&value, text);
+	member(payload, name, &value);
 }
 
 void
-ot_payload_int(StringInfo payload, const char *name, int64 value)
+ot_payload_int(Payload *payload, const char *name, int64 number)
 {
-	member(payload, name);
-	appendStringInfo(payload, INT64_FORMAT, value);
+	JsonbValue	value = {.type = jbvNumeric};
+
+	value.val.numeric = int64_to_numeric(number);
+	member(payload, name, &value);
 }
 
 void
-ot_payload_time(StringInfo payload, const char *name, TimestampTz value)
+ot_payload_time(Payload *payload, const char *name, TimestampTz time)
 {
-	char		buffer[MAXDATELEN + 1];
+	char	   *text;
 
-	if (value == OT_NO_TIME)
+	if (time == OT_NO_TIME)
 		return;
-	ot_payload_text(payload, name, JsonEncodeDateTime(buffer, TimestampTzGetDatum(value), TIMESTAMPTZOID, NULL));
+	text = palloc(MAXDATELEN + 1);
+	JsonEncodeDateTime(text, TimestampTzGetDatum(time), TIMESTAMPTZOID, NULL);
+	ot_payload_text(payload, name, text);
 }
 
 Event *
-ot_event_make(const char *order_id, const char *type, StringInfo payload, TimestampTz now)
+ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now)
 {
 	Event	   *event = palloc(sizeof(Event));
 
+	if (payload == NULL)
+		payload = ot_payload();
 	event->order_id = order_id;
 	event->type = type;
+	event->payload = JsonbValueToJsonb(pushJsonbValue(&payload->members, WJB_END_OBJECT, NULL));
 	event->created_at = now;
-	if (payload == NULL || payload->len == 0)
-		event->payload = "{}";
-	else
-	{
-		appendStringInfoChar(payload, '}');
-		event->payload = payload->data;
-	}
 	return event;
 }
 
 void
-ot_event(const char *order_id, const char *type, StringInfo payload, TimestampTz now)
+ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now)
 {
 	ot_store_add_event(ot_event_make(order_id, type, payload, now));
 }
 
-StringInfo
+Payload *
 ot_payment_payload(const Payment *payment)
 {
-	StringInfo	payload = ot_payload();
+	Payload    *payload = ot_payload();
 
 	ot_payload_text(payload, "gateway", payment->gateway);
 	ot_payload_text(payload, "payment_ref", payment->payment_ref);
@@ -91,10 +112,10 @@ ot_payment_payload(const Payment *payment)
 	return payload;
 }
 
-StringInfo
+Payload *
 ot_refund_payload(const Refund *refund)
 {
-	StringInfo	payload = ot_payload();
+	Payload    *payload = ot_payload();
 
 	ot_payload_text(payload, "refund_ref", refund->refund_ref);
 	ot_payload_text(payload, "gateway", refund->gateway);

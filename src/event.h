@@ -5,22 +5,23 @@
 #ifndef OT_EVENT_H
 #define OT_EVENT_H
 
-#include "lib/stringinfo.h"
 #include "rows.h"
 
-/* A payload: ot_payload(), then its members. NULL and OT_NO_TIME members are left out. */
-extern StringInfo ot_payload(void);
-extern void ot_payload_text(StringInfo payload, const char *name, const char *value);
-extern void ot_payload_int(StringInfo payload, const char *name, int64 value);
-extern void ot_payload_time(StringInfo payload, const char *name, TimestampTz value);
+typedef struct Payload Payload;
 
-extern Event *ot_event_make(const char *order_id, const char *type, StringInfo payload, TimestampTz now);
+/* A payload: ot_payload(), then its members. NULL and OT_NO_TIME members are left out. */
+extern Payload *ot_payload(void);
+extern void ot_payload_text(Payload *payload, const char *name, const char *value);
+extern void ot_payload_int(Payload *payload, const char *name, int64 value);
+extern void ot_payload_time(Payload *payload, const char *name, TimestampTz value);
+
+extern Event *ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
 /* Writes it at once; the payload may be NULL. */
-extern void ot_event(const char *order_id, const char *type, StringInfo payload, TimestampTz now);
+extern void ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
 /* Events about a payment or a refund carry the same members everywhere. */
-extern StringInfo ot_payment_payload(const Payment *payment);
-extern StringInfo ot_refund_payload(const Refund *refund);
+extern Payload *ot_payment_payload(const Payment *payment);
+extern Payload *ot_refund_payload(const Refund *refund);
 
 #endif

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 #include "words.h"
@@ -42,8 +43,17 @@ typedef struct Policy
 	int64		orphan_after;	/* 0: keep orphans */
 } Policy;
 
+/* Which version of a row was read; rules don't look at it. Zeros: not known. */
+typedef struct RowVersion
+{
+	ItemPointerData tid;
+	TransactionId xmin;
+	bool		locked;			/* by us: it stays the latest until we write */
+} RowVersion;
+
 typedef struct Order
 {
+	RowVersion	version;
 	char	   *order_id;
 	char	   *policy;
 	OrderState	state;
@@ -59,6 +69,7 @@ typedef struct Order
 
 typedef struct Payment
 {
+	RowVersion	version;
 	char	   *gateway;
 	char	   *payment_ref;
 	char	   *order_id;
@@ -75,6 +86,7 @@ typedef struct Payment
 
 typedef struct Refund
 {
+	RowVersion	version;
 	char	   *refund_ref;
 	char	   *order_id;
 	char	   *gateway;
@@ -107,7 +119,7 @@ typedef struct Event
 {
 	const char *order_id;
 	const char *type;
-	const char *payload;		/* JSON text */
+	Jsonb	   *payload;
 	TimestampTz created_at;
 } Event;
 

@@ -66,10 +66,10 @@ lock_order(const char *order_id)
 	return order;
 }
 
-static StringInfo
+static Payload *
 order_payload(const Order *order)
 {
-	StringInfo	payload = ot_payload();
+	Payload    *payload = ot_payload();
 
 	ot_payload_text(payload, "state", ot_order_states[order->state]);
 	ot_payload_int(payload, "amount", order->amount);
@@ -120,23 +120,44 @@ expire_in_memory(Order *order, TimestampTz now)
 	close_order(order, ORDER_EXPIRED, "deadline", now);
 }
 
-void
-ot_orders_expire(List *orders, TimestampTz now)
+/*
+ * An order with payments is locked before they are. NULL when somebody else is at work on it, or was after it had been
+ * found: now would lie before what he did.
+ */
+static Order *
+take_for_expiry(Order *found, TimestampTz now)
 {
+	Order	   *order = found;
+
+	if (ot_kept(&found->funds) > 0)
+		order = ot_store_lock_order_if_free(found->order_id);
+	return order != NULL && ot_is_due(order, now) && order->funds.paid == found->funds.paid ? order : NULL;
+}
+
+List *
+ot_orders_expire(List *due, TimestampTz now)
+{
+	List	   *orders = NIL;
 	List	   *events = NIL;
 	ListCell   *cell;
 
-	if (orders == NIL)
-		return;
-	foreach(cell, orders)
+	foreach(cell, due)
 	{
-		Order	   *order = lfirst(cell);
+		Order	   *order = take_for_expiry(lfirst(cell), now);
 
+		if (order == NULL)
+			continue;
 		expire_in_memory(order, now);
-		events = lappend(events, closed_event(order, now));
+		orders = lappend(orders, order);
 	}
-	ot_store_update_orders(orders);
-	ot_store_add_events(events);
+	if (orders == NIL)
+		return NIL;
+	orders = ot_store_update_due(orders);
+	foreach(cell, orders)
+		events = lappend(events, closed_event(lfirst(cell), now));
+	if (events != NIL)
+		ot_store_add_events(events);
+	return orders;
 }
 
 OrderAnswer
@@ -308,7 +329,7 @@ take(Order *order, Payment *payment, TimestampTz now)
 static void
 payment_event(const Order *order, const Payment *payment, const char *outcome, TimestampTz now)
 {
-	StringInfo	payload;
+	Payload    *payload;
 
 	if (strcmp(outcome, "paid") != 0 && strcmp(outcome, "reopened") != 0)
 	{

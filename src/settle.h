@@ -40,8 +40,8 @@ extern OrderAnswer ot_order_cancel(const char *order_id, const char *reason);
 extern OrderAnswer ot_order_expire(const char *order_id);
 extern OrderAnswer ot_order_extend(const char *order_id, TimestampTz expires_at);
 
-/* Closes due orders that the caller has locked, with one statement for all of them. */
-extern void ot_orders_expire(List *orders, TimestampTz now);
+/* Closes orders that were found due by then, all together; answers with those that nobody else took first. */
+extern List *ot_orders_expire(List *due, TimestampTz now);
 
 extern PayAnswer ot_payment_record(Payment *told);
 extern OrderAnswer ot_payment_resolve_held(const char *gateway, const char *payment_ref, Decision decision);

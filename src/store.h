@@ -41,9 +41,13 @@ extern Order *ot_store_lock_order_if_free(const char *order_id);
 /* False when the order is there already, or its policy is gone. */
 extern bool ot_store_insert_order(const Order *order);
 extern void ot_store_update_order(const Order *order);
-extern void ot_store_update_orders(List *orders);
-/* Orders due at now with a deadline of from or later, oldest first, without the locked and the set aside ones. */
-extern List *ot_store_lock_due(TimestampTz from, TimestampTz now, int limit);
+/*
+ * Orders due at now with a deadline of from or later, oldest first, without those that somebody else has locked and the
+ * set aside ones. They need not be locked: ot_store_update_due writes those that are locked, and of the others those that
+ * are still as they were found; it answers with what it wrote.
+ */
+extern List *ot_store_find_due(TimestampTz from, TimestampTz now, int limit);
+extern List *ot_store_update_due(List *orders);
 /* The first deadline of a pending order at or after from that is not set aside, or OT_NO_TIME. */
 extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 

@@ -17,17 +17,17 @@ void
 ot_store_add_event(const Event *event)
 {
 	static Statement insert = {"INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) "
-	"VALUES ($1, $2, $3::pg_catalog.jsonb, $4)"};
+	"VALUES ($1, $2, $3, $4)"};
 	Args		args = {0};
 
 	if (ot_fast_serves(FAST_EVENTS))
 	{
-		ot_fast_add_events(list_make1((void *) event));
+		ot_fast_add_event(event);
 		return;
 	}
 	ot_arg_text(&args, event->order_id);
 	ot_arg_text(&args, event->type);
-	ot_arg_text(&args, event->payload);
+	ot_arg_jsonb(&args, event->payload);
 	ot_arg_time(&args, event->created_at);
 	ot_run_write(&insert, &args);
 }
@@ -36,14 +36,14 @@ void
 ot_store_add_events(List *events)
 {
 	static Statement insert = {"INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) "
-		"SELECT n.order_id, n.type, n.payload::pg_catalog.jsonb, n.created_at "
+		"SELECT n.order_id, n.type, n.payload, n.created_at "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) "
 	"AS n (order_id, type, payload, created_at)"};
 	enum
 	{
 		ID, TYPE, PAYLOAD, CREATED_AT, COLUMNS
 	};
-	static const Oid types[COLUMNS] = {TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	static const Oid types[COLUMNS] = {TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID};
 	int			count = list_length(events);
 	Datum	   *values[COLUMNS];
 	Args		args = {0};
@@ -61,7 +61,7 @@ ot_store_add_events(List *events)
 
 		values[ID][i] = CStringGetTextDatum(event->order_id);
 		values[TYPE][i] = CStringGetTextDatum(event->type);
-		values[PAYLOAD][i] = CStringGetTextDatum(event->payload);
+		values[PAYLOAD][i] = JsonbPGetDatum(event->payload);
 		values[CREATED_AT][i] = TimestampTzGetDatum(event->created_at);
 	}
 	for (int i = 0; i < COLUMNS; i++)

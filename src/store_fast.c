@@ -50,6 +50,9 @@
 #define MAX_COLUMNS 28
 #define MAX_KEYS 4
 
+/* Memory that a reset does not give back to the system: getting it anew each time would cost more than its use. */
+#define KEPT_MEMORY 0, 256 * 1024, ALLOCSET_DEFAULT_MAXSIZE
+
 typedef struct ColumnSpec
 {
 	const char *name;
@@ -109,6 +112,7 @@ struct FastTable
 	Oid			relid;
 	const char *obstacle;		/* why it cannot be served, or NULL; what follows is there only then */
 	EState	   *estate;			/* its memory holds all of this */
+	MemoryContext row_context;	/* of one operation */
 	ResultRelInfo *result;
 	Oid		   *index_oids;		/* of all indexes, as result has them */
 	Oid			lookups[FAST_INDEXES];	/* of those in spec */
@@ -123,6 +127,8 @@ struct FastTable
 	MemoryContext caller_context;
 	Relation	relation;
 	Relation	looked_in;
+	bool		locked;			/* the present row */
+	bool		indexes_open;
 	IndexScanDesc scan;
 };
 
@@ -362,6 +368,7 @@ build(FastTable *table)
 		table->estate = CreateExecutorState();
 		MemoryContextSwitchTo(table->estate->es_query_cxt);
 		(void) GetPerTupleExprContext(table->estate);
+		table->row_context = AllocSetContextCreate(table->estate->es_query_cxt, "order_timeout rows", KEPT_MEMORY);
 		table->busy = true;		/* an error in here leaves it half built */
 		table->obstacle = build_state(table, relation);
 		table->busy = false;
@@ -438,11 +445,10 @@ ot_fast_begin(FastTableName name)
 	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
 	table->busy = true;
 	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);
-	table->looked_in = NULL;
 	table->scan = NULL;
-	table->wrote = false;
+	table->indexes_open = table->wrote = false;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	table->caller_context = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
+	table->caller_context = MemoryContextSwitchTo(table->row_context);
 	return table;
 }
 
@@ -457,14 +463,25 @@ end_look(FastTable *table)
 	table->scan = NULL;
 }
 
+static void
+close_indexes(FastTable *table)
+{
+	if (table->indexes_open)
+		for (int i = 0; i < table->result->ri_NumIndices; i++)
+			index_close(table->result->ri_IndexRelationDescs[i], NoLock);
+	table->indexes_open = false;
+}
+
 void
 ot_fast_end(FastTable *table)
 {
+	close_indexes(table);
 	end_look(table);
 	ExecClearTuple(table->present);
 	ExecClearTuple(table->written);
 	MemoryContextSwitchTo(table->caller_context);
 	ResetPerTupleExprContext(table->estate);
+	MemoryContextReset(table->row_context);
 	PopActiveSnapshot();
 	table_close(table->relation, NoLock);
 	table->busy = false;
@@ -490,7 +507,42 @@ ot_fast_look(FastTable *table, FastIndex index, const FastKey *keys, int count)
 bool
 ot_fast_next(FastTable *table)
 {
+	table->locked = false;
 	return index_getnext_slot(table->scan, ForwardScanDirection, table->present);
+}
+
+static HeapTupleHeader
+header(FastTable *table)
+{
+	return ((HeapTupleTableSlot *) table->present)->tuple->t_data;
+}
+
+/*
+ * A place may hold another row by now, if nothing kept the version that was read there: its inserting transaction tells
+ * them apart, since it had ended when the version was read, or was ours.
+ */
+bool
+ot_fast_fetch(FastTable *table, const RowVersion *version)
+{
+	ItemPointerData tid = version->tid;
+
+	return ItemPointerIsValid(&tid) &&
+		table_tuple_fetch_row_version(table->relation, &tid, GetActiveSnapshot(), table->present) &&
+		HeapTupleHeaderGetRawXmin(header(table)) == version->xmin;
+}
+
+RowVersion
+ot_fast_version(FastTable *table)
+{
+	RowVersion	version = {table->present->tts_tid, HeapTupleHeaderGetRawXmin(header(table)), table->locked};
+
+	return version;
+}
+
+bool
+ot_fast_is_untouched(FastTable *table)
+{
+	return (header(table)->t_infomask & HEAP_XMAX_INVALID) != 0;
 }
 
 bool
@@ -506,6 +558,7 @@ ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy)
 	switch (result)
 	{
 		case TM_Ok:
+			table->locked = true;
 			return true;
 		case TM_Deleted:
 		case TM_WouldBlock:
@@ -513,12 +566,6 @@ ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy)
 		default:
 			elog(ERROR, "unexpected result of locking a row: %d", result);
 	}
-}
-
-Datum
-ot_fast_column(FastTable *table, int column, bool *isnull)
-{
-	return slot_getattr(table->present, column, isnull);
 }
 
 void *
@@ -537,21 +584,26 @@ ot_fast_read(FastTable *table, FastReader read)
 	return row;
 }
 
+List *
+ot_fast_append(FastTable *table, List *rows, void *row)
+{
+	MemoryContext previous = MemoryContextSwitchTo(table->caller_context);
+
+	rows = lappend(rows, row);
+	MemoryContextSwitchTo(previous);
+	return rows;
+}
+
 /* Writes. */
 
 static void
 open_indexes(FastTable *table)
 {
+	if (table->indexes_open)
+		return;
+	table->indexes_open = true;
 	for (int i = 0; i < table->result->ri_NumIndices; i++)
 		table->result->ri_IndexRelationDescs[i] = index_open(table->index_oids[i], RowExclusiveLock);
-}
-
-static void
-close_indexes(FastTable *table)
-{
-	for (int i = 0; i < table->result->ri_NumIndices; i++)
-		index_close(table->result->ri_IndexRelationDescs[i], NoLock);
-	table->wrote = true;
 }
 
 /* Columns without an argument come from before, if there is one. */
@@ -589,7 +641,7 @@ ot_fast_insert(FastTable *table, const Args *args)
 	open_indexes(table);
 	table_tuple_insert(table->relation, table->written, GetCurrentCommandId(true), 0, NULL);
 	(void) ot_insert_index_entries(table->result, table->written, table->estate, false, false, NULL, NIL, false);
-	close_indexes(table);
+	table->wrote = true;
 }
 
 /* As INSERT ... ON CONFLICT does it, but who meets somebody is not told who it was. */
@@ -608,14 +660,13 @@ ot_fast_insert_new(FastTable *table, const Args *args)
 								   table->key_index, false);
 	table_tuple_complete_speculative(table->relation, table->written, token, !conflict);
 	SpeculativeInsertionLockRelease(xid);
-	close_indexes(table);
+	table->wrote = true;
 	return !conflict;
 }
 
 void
-ot_fast_insert_many(FastTable *table, List *rows_of_args)
+ot_fast_insert_many(FastTable *table, const Args *rows, int count)
 {
-	int			count = list_length(rows_of_args);
 	TupleTableSlot **slots = palloc(count * sizeof(TupleTableSlot *));
 	BulkInsertState bulk = GetBulkInsertState();
 
@@ -624,14 +675,14 @@ ot_fast_insert_many(FastTable *table, List *rows_of_args)
 	{
 		slots[i] = MakeTupleTableSlot(table->written->tts_tupleDescriptor, &TTSOpsVirtual);
 		slots[i]->tts_tableOid = table->relid;
-		fill(slots[i], list_nth(rows_of_args, i), NULL);
+		fill(slots[i], &rows[i], NULL);
 		ExecConstraints(table->result, slots[i], table->estate);
 	}
 	open_indexes(table);
 	table_multi_insert(table->relation, slots, count, GetCurrentCommandId(true), 0, bulk);
 	for (int i = 0; i < count; i++)
 		(void) ot_insert_index_entries(table->result, slots[i], table->estate, false, false, NULL, NIL, false);
-	close_indexes(table);
+	table->wrote = true;
 	FreeBulkInsertState(bulk);
 }
 
@@ -655,7 +706,6 @@ update(FastTable *table, const Args *args, bool wait)
 		open_indexes(table);
 		(void) ot_insert_index_entries(table->result, table->written, table->estate, true, false, NULL, NIL,
 									   ot_only_summarizing(indexes));
-		close_indexes(table);
 	}
 	return true;
 }

@@ -10,6 +10,7 @@
 #include "access/stratnum.h"
 #include "nodes/lockoptions.h"
 #include "nodes/pg_list.h"
+#include "rows.h"
 #include "store_values.h"
 
 typedef enum FastTableName
@@ -64,19 +65,27 @@ extern void ot_fast_end(FastTable *table);
 extern void ot_fast_look(FastTable *table, FastIndex index, const FastKey *keys, int count);
 extern bool ot_fast_next(FastTable *table);
 
+/* Makes that version the present row, if it is the latest one that can be seen. */
+extern bool ot_fast_fetch(FastTable *table, const RowVersion *version);
+extern RowVersion ot_fast_version(FastTable *table);
+
+/* Whether nobody has ever locked or changed the present row; if not, only locking tells whether it is free. */
+extern bool ot_fast_is_untouched(FastTable *table);
+
 /* Locks the present row in its latest version. False if it is gone, or somebody else has it and wait_policy does not wait. */
 extern bool ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy);
 
 /* The present row. */
 typedef void *(*FastReader) (Columns *columns);
-extern Datum ot_fast_column(FastTable *table, int column, bool *isnull);
 extern void *ot_fast_read(FastTable *table, FastReader read);
+/* A list that outlives the operation, like what was read. */
+extern List *ot_fast_append(FastTable *table, List *rows, void *row);
 
 /* Writes. Columns beyond the arguments stay as they are, or are NULL in a new row. */
 extern void ot_fast_insert(FastTable *table, const Args *args);
 /* False, and nothing is written, when a row with its key is there, or may be in a moment. */
 extern bool ot_fast_insert_new(FastTable *table, const Args *args);
-extern void ot_fast_insert_many(FastTable *table, List *rows_of_args);
+extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
 /* False, and nothing is written, when the present row is not the latest, or somebody else has it. */
 extern bool ot_fast_update_if_free(FastTable *table, const Args *args);

@@ -4,40 +4,49 @@
  */
 #include "postgres.h"
 
-#include "utils/fmgrprotos.h"
-
 #include "store_fast_rows.h"
+
+/* As much of a batch as its memory is fetched from the system once, and not again for each batch. */
+#define AT_ONCE 100
 
 static void
 event_args(Args *args, FastTable *events, const Event *event)
 {
-	Datum		payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(event->payload));
-
 	ot_arg_int8(args, ot_fast_next_identity(events));
 	ot_arg_text(args, "order");
 	ot_arg_text(args, event->order_id);
 	ot_arg_text(args, event->type);
-	ot_arg_jsonb(args, DatumGetJsonbP(payload));
+	ot_arg_jsonb(args, event->payload);
 	ot_arg_time(args, event->created_at);
+}
+
+void
+ot_fast_add_event(const Event *event)
+{
+	FastTable  *events = ot_fast_begin(FAST_EVENTS);
+	Args		args = {0};
+
+	event_args(&args, events, event);
+	ot_fast_insert(events, &args);
+	ot_fast_end(events);
+}
+
+static void
+add_some(List *of_one_batch, int first)
+{
+	FastTable  *events = ot_fast_begin(FAST_EVENTS);
+	int			count = Min(list_length(of_one_batch) - first, AT_ONCE);
+	Args	   *rows = palloc0(count * sizeof(Args));
+
+	for (int i = 0; i < count; i++)
+		event_args(&rows[i], events, list_nth(of_one_batch, first + i));
+	ot_fast_insert_many(events, rows, count);
+	ot_fast_end(events);
 }
 
 void
 ot_fast_add_events(List *of_one_batch)
 {
-	FastTable  *events = ot_fast_begin(FAST_EVENTS);
-	List	   *rows = NIL;
-	ListCell   *cell;
-
-	foreach(cell, of_one_batch)
-	{
-		Args	   *args = palloc0(sizeof(Args));
-
-		event_args(args, events, lfirst(cell));
-		rows = lappend(rows, args);
-	}
-	if (list_length(rows) == 1)
-		ot_fast_insert(events, linitial(rows));
-	else
-		ot_fast_insert_many(events, rows);
-	ot_fast_end(events);
+	for (int first = 0; first < list_length(of_one_batch); first += AT_ONCE)
+		add_some(of_one_batch, first);
 }

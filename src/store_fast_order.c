@@ -21,11 +21,20 @@ find(FastTable *table, const char *key)
 	return ot_fast_next(table);
 }
 
+static Order *
+read_order(FastTable *orders)
+{
+	Order	   *order = ot_fast_read(orders, ot_read_order);
+
+	order->version = ot_fast_version(orders);
+	return order;
+}
+
 Order *
 ot_fast_find_order(const char *order_id)
 {
 	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
-	Order	   *order = find(orders, order_id) ? ot_fast_read(orders, ot_read_order) : NULL;
+	Order	   *order = find(orders, order_id) ? read_order(orders) : NULL;
 
 	ot_fast_end(orders);
 	return order;
@@ -36,7 +45,7 @@ ot_fast_lock_order(const char *order_id, LockWaitPolicy wait_policy)
 {
 	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
 	bool		locked = find(orders, order_id) && ot_fast_lock(orders, wait_policy);
-	Order	   *order = locked ? ot_fast_read(orders, ot_read_order) : NULL;
+	Order	   *order = locked ? read_order(orders) : NULL;
 
 	ot_fast_end(orders);
 	return order;
@@ -68,11 +77,138 @@ ot_fast_update_order(const Order *order)
 	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
 	Args		args = {0};
 
-	if (!find(orders, order->order_id))
+	/* The order is locked, so a version after the one that was read can only be our own. */
+	if (!ot_fast_fetch(orders, &order->version) && !find(orders, order->order_id))
 		ot_row_not_written();
 	ot_order_args(&args, order);
 	ot_fast_update(orders, &args);
 	ot_fast_end(orders);
+}
+
+/* Due orders. */
+
+static int
+compare_ids(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+static bool
+contains(const List *sorted_ids, const char *order_id)
+{
+	int			low = 0;
+	int			high = list_length(sorted_ids);
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = strcmp(list_nth(sorted_ids, middle), order_id);
+
+		if (order == 0)
+			return true;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+static void
+look_for_deadlines(FastTable *orders, TimestampTz from, TimestampTz to)
+{
+	FastKey		between[] = {
+		{1, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from)},
+		{1, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(to)}
+	};
+
+	ot_fast_look(orders, ORDERS_DUE, between, lengthof(between));
+}
+
+/*
+ * What nobody has ever touched is not locked: ot_fast_update_due finds out whether somebody came in between. Everything
+ * else is locked here, because a row that another transaction holds is no use, however old its deadline is.
+ */
+static Order *
+take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_aside)
+{
+	Order	   *order;
+
+	if (!ot_fast_is_untouched(orders) && !ot_fast_lock(orders, LockWaitSkip))
+		return NULL;
+	order = read_order(orders);
+	if (order->state != ORDER_PENDING || order->expires_at < from || order->expires_at > now)
+		return NULL;			/* the latest version is another one than the index led to */
+	return contains(set_aside, order->order_id) ? NULL : order;
+}
+
+List *
+ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside)
+{
+	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
+	List	   *due = NIL;
+
+	list_sort(set_aside, compare_ids);
+	look_for_deadlines(orders, from, now);
+	while (list_length(due) < limit && ot_fast_next(orders))
+	{
+		Order	   *order = take_due(orders, from, now, set_aside);
+
+		if (order != NULL)
+			due = ot_fast_append(orders, due, order);
+	}
+	ot_fast_end(orders);
+	return due;
+}
+
+/* What was locked is ours to write, and its payments may be written already: it is an error if it cannot be. */
+static bool
+update_due(FastTable *orders, const Order *order)
+{
+	Args		args = {0};
+
+	ot_order_args(&args, order);
+	if (order->version.locked)
+	{
+		if (!ot_fast_fetch(orders, &order->version))
+			ot_row_not_written();
+		ot_fast_update(orders, &args);
+		return true;
+	}
+	return ot_fast_fetch(orders, &order->version) && ot_fast_update_if_free(orders, &args);
+}
+
+List *
+ot_fast_update_due(List *due)
+{
+	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
+	List	   *updated = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+		if (update_due(orders, lfirst(cell)))
+			updated = ot_fast_append(orders, updated, lfirst(cell));
+	ot_fast_end(orders);
+	return updated;
+}
+
+TimestampTz
+ot_fast_next_deadline(TimestampTz from, List *set_aside)
+{
+	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
+	TimestampTz deadline = OT_NO_TIME;
+
+	list_sort(set_aside, compare_ids);
+	look_for_deadlines(orders, from, DT_NOEND);
+	while (deadline == OT_NO_TIME && ot_fast_next(orders))
+	{
+		Order	   *order = ot_fast_read(orders, ot_read_order);
+
+		if (!contains(set_aside, order->order_id))
+			deadline = order->expires_at;
+	}
+	ot_fast_end(orders);
+	return deadline;
 }
 
 /* Policies. */

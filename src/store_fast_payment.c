@@ -23,11 +23,20 @@ find(FastTable *payments, const char *gateway, const char *payment_ref)
 	return ot_fast_next(payments);
 }
 
+static Payment *
+read_payment(FastTable *payments)
+{
+	Payment    *payment = ot_fast_read(payments, ot_read_payment);
+
+	payment->version = ot_fast_version(payments);
+	return payment;
+}
+
 Payment *
 ot_fast_find_payment(const char *gateway, const char *payment_ref)
 {
 	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
-	Payment    *payment = find(payments, gateway, payment_ref) ? ot_fast_read(payments, ot_read_payment) : NULL;
+	Payment    *payment = find(payments, gateway, payment_ref) ? read_payment(payments) : NULL;
 
 	ot_fast_end(payments);
 	return payment;
@@ -38,10 +47,47 @@ ot_fast_lock_payment(const char *gateway, const char *payment_ref, LockWaitPolic
 {
 	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
 	bool		locked = find(payments, gateway, payment_ref) && ot_fast_lock(payments, wait_policy);
-	Payment    *payment = locked ? ot_fast_read(payments, ot_read_payment) : NULL;
+	Payment    *payment = locked ? read_payment(payments) : NULL;
 
 	ot_fast_end(payments);
 	return payment;
+}
+
+/* Oldest first. */
+static int
+compare_age(const ListCell *a, const ListCell *b)
+{
+	const Payment *one = lfirst(a);
+	const Payment *other = lfirst(b);
+	int			order = strcmp(one->gateway, other->gateway);
+
+	if (one->received_at != other->received_at)
+		return one->received_at < other->received_at ? -1 : 1;
+	return order != 0 ? order : strcmp(one->payment_ref, other->payment_ref);
+}
+
+/* Who may change an order's payments holds the order, so the order of locking is no matter. */
+List *
+ot_fast_lock_payments(const char *order_id)
+{
+	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
+	FastKey		equal = {1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(order_id)};
+	List	   *locked = NIL;
+
+	ot_fast_look(payments, PAYMENTS_ORDER, &equal, 1);
+	while (ot_fast_next(payments))
+	{
+		Payment    *payment;
+
+		if (!ot_fast_lock(payments, LockWaitBlock))
+			continue;
+		payment = read_payment(payments);
+		if (strcmp(payment->order_id, order_id) == 0)
+			locked = ot_fast_append(payments, locked, payment);
+	}
+	ot_fast_end(payments);
+	list_sort(locked, compare_age);
+	return locked;
 }
 
 bool
@@ -64,7 +110,7 @@ ot_fast_update_payment(const Payment *payment)
 	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
 	Args		args = {0};
 
-	if (!find(payments, payment->gateway, payment->payment_ref))
+	if (!ot_fast_fetch(payments, &payment->version) && !find(payments, payment->gateway, payment->payment_ref))
 		ot_row_not_written();
 	ot_payment_args(&args, payment);
 	ot_fast_update(payments, &args);

@@ -133,8 +133,8 @@ ot_store_update_order(const Order *order)
 }
 
 /* One statement for a batch. Deadlines stay as they are. */
-void
-ot_store_update_orders(List *orders)
+static void
+update_orders(List *orders)
 {
 	static Statement update = {"UPDATE order_timeout.orders o SET state = n.state, paid = n.paid, refunded = n.refunded, "
 		"refund_pending = n.refund_pending, held = n.held, settled_at = n.settled_at, close_reason = n.close_reason "
@@ -174,18 +174,46 @@ ot_store_update_orders(List *orders)
 		elog(ERROR, "locked orders are not there any more");
 }
 
+static void *
+read_order_id(Columns *columns)
+{
+	return ot_column_text(columns);
+}
+
+static List *
+set_aside_at(TimestampTz now)
+{
+	static Statement find = {"SELECT s.order_id FROM order_timeout.set_aside s WHERE s.retry_at" GT "$1"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	return ot_run_list(&find, &args, read_order_id);
+}
+
 List *
-ot_store_lock_due(TimestampTz from, TimestampTz now, int limit)
+ot_store_find_due(TimestampTz from, TimestampTz now, int limit)
 {
 	static Statement lock = {"SELECT " ORDER_COLUMNS " FROM order_timeout.orders o "
 		"WHERE o.settled_at IS NULL AND o.expires_at" GE "$1 AND o.expires_at" LE "$2 AND " NOT_SET_ASIDE("$2")
 	" ORDER BY o.expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_find_due(from, now, limit, set_aside_at(now));
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
 	return ot_run_list(&lock, &args, ot_read_order);
+}
+
+/* SQL has locked them when it found them. */
+List *
+ot_store_update_due(List *orders)
+{
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_update_due(orders);
+	update_orders(orders);
+	return orders;
 }
 
 static void *
@@ -205,6 +233,8 @@ ot_store_next_deadline(TimestampTz from, TimestampTz now)
 	Args		args = {0};
 	TimestampTz *deadline;
 
+	if (ot_fast_serves(FAST_ORDERS))
+		return ot_fast_next_deadline(from, set_aside_at(now));
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	deadline = ot_run_one(&next, &args, read_deadline);
@@ -237,8 +267,17 @@ ot_store_find_policy_of(const char *order_id)
 	Args		args = {0};
 	Policy	   *policy;
 
-	ot_arg_text(&args, order_id);
-	policy = ot_run_one(&find, &args, ot_read_policy);
+	if (ot_fast_serves(FAST_ORDERS) && ot_fast_serves(FAST_POLICIES))
+	{
+		Order	   *order = ot_fast_find_order(order_id);
+
+		policy = ot_fast_find_policy(order != NULL ? order->policy : "default");
+	}
+	else
+	{
+		ot_arg_text(&args, order_id);
+		policy = ot_run_one(&find, &args, ot_read_policy);
+	}
 	if (policy == NULL)
 		elog(ERROR, "the policy of order \"%s\" is not there", order_id);
 	return policy;

@@ -66,6 +66,8 @@ ot_store_lock_payments(const char *order_id)
 	"ORDER BY p.received_at, p.gateway, p.payment_ref FOR NO KEY UPDATE"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_PAYMENTS))
+		return ot_fast_lock_payments(order_id);
 	ot_arg_text(&args, order_id);
 	return ot_run_list(&lock, &args, ot_read_payment);
 }

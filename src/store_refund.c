@@ -7,6 +7,7 @@
 #include "access/xact.h"
 
 #include "store.h"
+#include "store_fast_rows.h"
 #include "store_row.h"
 #include "store_statement.h"
 
@@ -31,6 +32,8 @@ ot_store_find_refund(const char *refund_ref)
 {
 	static Statement find = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r WHERE r.refund_ref" EQ "$1"};
 
+	if (ot_fast_serves(FAST_REFUNDS))
+		return ot_fast_find_refund(refund_ref);
 	return refund_by_ref(&find, refund_ref);
 }
 
@@ -40,6 +43,8 @@ ot_store_lock_refund(const char *refund_ref)
 	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r WHERE r.refund_ref" EQ "$1 "
 	"FOR NO KEY UPDATE"};
 
+	if (ot_fast_serves(FAST_REFUNDS))
+		return ot_fast_lock_refund(refund_ref);
 	return refund_by_ref(&lock, refund_ref);
 }
 
@@ -57,6 +62,8 @@ ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref
 	ot_arg_text(&args, gateway);
 	ot_arg_text(&args, gateway_refund_ref);
 	ot_meet(psprintf("%s %s", gateway, gateway_refund_ref));
+	if (ot_fast_serves(FAST_REFUNDS))
+		return ot_fast_find_gateway_refund(gateway, gateway_refund_ref);
 	refund = ot_run_one(&find, &args, ot_read_refund);
 
 	/* The unique index would say so too, but with an error that tells nobody to try again. */
@@ -117,6 +124,8 @@ ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 	"ORDER BY r.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_REFUNDS))
+		return ot_fast_lock_due_refunds(now, gateway, limit);
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, gateway);
 	ot_arg_int4(&args, limit);
@@ -161,6 +170,11 @@ ot_store_insert_refund(const Refund *refund)
 	"$25, $26)"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_REFUNDS))
+	{
+		ot_fast_insert_refund(refund);
+		return;
+	}
 	ot_refund_args(&args, refund);
 	ot_run_write(&insert, &args);
 }
@@ -174,6 +188,11 @@ ot_store_update_refund(const Refund *refund)
 	"settled_at = $26 WHERE r.refund_ref" EQ "$1"};
 	Args		args = {0};
 
+	if (ot_fast_serves(FAST_REFUNDS))
+	{
+		ot_fast_update_refund(refund);
+		return;
+	}
 	ot_refund_args(&args, refund);
 	ot_run_write(&update, &args);
 }

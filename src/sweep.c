@@ -54,6 +54,9 @@
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
 
+/* What a full batch needs is fetched from the system once, not for each batch anew. */
+#define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE
+
 typedef struct Sweep
 {
 	SweepRun	run;
@@ -72,7 +75,8 @@ typedef struct Batch
 	TimestampTz from;
 	int			limit;
 	const char *order_id;		/* only this one */
-	List	   *orders;
+	List	   *orders;			/* what was found */
+	List	   *closed;			/* those of them that nobody else took first */
 	TimestampTz now;
 } Batch;
 
@@ -154,9 +158,9 @@ close_due(void *work_state)
 {
 	Batch	   *batch = work_state;
 
-	batch->orders = ot_store_lock_due(batch->from, GetCurrentTimestamp(), batch->limit);
+	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->limit);
 	batch->now = GetCurrentTimestamp();
-	ot_orders_expire(batch->orders, batch->now);
+	batch->closed = ot_orders_expire(batch->orders, batch->now);
 }
 
 static void
@@ -166,8 +170,8 @@ close_one(void *work_state)
 	Order	   *order = ot_store_lock_order_if_free(batch->order_id);
 
 	batch->now = GetCurrentTimestamp();
-	batch->orders = order != NULL && ot_is_due(order, batch->now) ? list_make1(order) : NIL;
-	ot_orders_expire(batch->orders, batch->now);
+	batch->orders = order != NULL ? list_make1(order) : NIL;
+	batch->closed = ot_orders_expire(batch->orders, batch->now);
 }
 
 static void
@@ -175,8 +179,8 @@ count_closed(SweepRun *run, const Batch *batch)
 {
 	ListCell   *cell;
 
-	run->expired += list_length(batch->orders);
-	foreach(cell, batch->orders)
+	run->expired += list_length(batch->closed);
+	foreach(cell, batch->closed)
 		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->expires_at);
 }
 
@@ -186,7 +190,7 @@ set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
 	TimestampTz now = GetCurrentTimestamp();
 	SetAside	order = {order_id, now, ot_store_failures(order_id) + 1};
 	int64		wait = FIRST_RETRY;
-	StringInfo	payload = ot_payload();
+	Payload    *payload = ot_payload();
 
 	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
 		wait *= 2;
@@ -476,7 +480,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 
 	sweep.end = end_of_run(run_for);
 	ot_store_begin_procedure();
-	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", ALLOCSET_DEFAULT_SIZES);
+	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", KEPT_MEMORY);
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
