@@ -333,6 +333,7 @@ ot_settings() {
 		shared_preload_libraries = 'pg_cron'
 		cron.database_name = 'postgres'
 		cron.host = '$1'
+		order_timeout.store = '${OT_STORE:-auto}'
 	END
 }
 

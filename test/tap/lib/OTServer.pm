@@ -55,6 +55,7 @@ sub new {
 		log_line_prefix          => '%m [%p] %a %d ',
 		shared_preload_libraries => 'pg_cron',
 		'cron.database_name'     => 'postgres',
+		'order_timeout.store'    => $ENV{OT_STORE} // 'auto',
 		'cron.host'              => $self->{dir},
 		%{ $option{conf} // {} });
 	push @servers, $self;
