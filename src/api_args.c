@@ -269,19 +269,55 @@ ot_put_null(Answer *answer)
 	put(answer, (Datum) 0, true);
 }
 
+/* What a function answers with stays as it is while it has its oid; finding it out anew costs more than the answer. */
+typedef struct ResultShape
+{
+	Oid			function;
+	TupleDesc	desc;			/* NULL: one plain value */
+} ResultShape;
+
+static const ResultShape *
+find_shape(FunctionCallInfo fcinfo)
+{
+	static ResultShape known[32];
+	static int	next = 0;
+	Oid			function = fcinfo->flinfo->fn_oid;
+	ResultShape *shape;
+	TupleDesc	desc;
+
+	for (int i = 0; i < lengthof(known); i++)
+		if (known[i].function == function)
+			return &known[i];
+
+	shape = &known[next++ % lengthof(known)];
+	shape->function = InvalidOid;	/* until all of it is there */
+	if (shape->desc != NULL)
+		FreeTupleDesc(shape->desc);
+	shape->desc = NULL;
+	if (get_call_result_type(fcinfo, NULL, &desc) == TYPEFUNC_COMPOSITE)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(TopMemoryContext);
+
+		shape->desc = CreateTupleDescCopy(BlessTupleDesc(desc));
+		MemoryContextSwitchTo(previous);
+	}
+	shape->function = function;
+	return shape;
+}
+
 Datum
 ot_return(FunctionCallInfo fcinfo, const Answer *answer)
 {
-	TupleDesc	desc;
+	TupleDesc	desc = find_shape(fcinfo)->desc;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+	if (desc == NULL)
 	{
 		fcinfo->isnull = answer->nulls[0];
 		return answer->values[0];
 	}
 	if (desc->natts != answer->count)
 		elog(ERROR, "answer has %d columns, the function %d", answer->count, desc->natts);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), (Datum *) answer->values, (bool *) answer->nulls));
+	return HeapTupleGetDatum(heap_form_tuple(desc, (Datum *) answer->values, (bool *) answer->nulls));
 }
 
 void

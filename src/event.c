@@ -14,17 +14,21 @@
 #include "event.h"
 #include "store.h"
 
+#define MAX_MEMBERS 16
+
+/* An object of jsonb whose keys are kept in jsonb's own order, so that nothing has to be sorted when it is written. */
 struct Payload
 {
-	JsonbParseState *members;
+	int			count;
+	JsonbPair	members[MAX_MEMBERS];
 };
 
 Payload *
 ot_payload(void)
 {
-	Payload    *payload = palloc0(sizeof(Payload));
+	Payload    *payload = palloc(sizeof(Payload));
 
-	pushJsonbValue(&payload->members, WJB_BEGIN_OBJECT, NULL);
+	payload->count = 0;
 	return payload;
 }
 
@@ -36,34 +40,44 @@ set_text(JsonbValue *to, const char *text)
 	to->val.string.len = strlen(text);
 }
 
-static void
-member(Payload *payload, const char *name, JsonbValue *value)
+/* Shorter keys first, keys of one length by their bytes. */
+static bool
+comes_before(const char *name, int length, const JsonbValue *key)
 {
-	JsonbValue	key;
+	if (length != key->val.string.len)
+		return length < key->val.string.len;
+	return memcmp(name, key->val.string.val, length) < 0;
+}
 
-	set_text(&key, name);
-	pushJsonbValue(&payload->members, WJB_KEY, &key);
-	pushJsonbValue(&payload->members, WJB_VALUE, value);
+/* Makes room for a member; the answer is its value, to be set. */
+static JsonbValue *
+member(Payload *payload, const char *name)
+{
+	int			length = strlen(name);
+	JsonbPair  *place = payload->members + payload->count++;
+
+	if (payload->count > MAX_MEMBERS)
+		elog(ERROR, "an event's payload has more than %d members", MAX_MEMBERS);
+	for (; place > payload->members && comes_before(name, length, &place[-1].key); place--)
+		*place = place[-1];
+	set_text(&place->key, name);
+	return &place->value;
 }
 
 void
 ot_payload_text(Payload *payload, const char *name, const char *text)
 {
-	JsonbValue	value;
-
-	if (text == NULL)
-		return;
-	set_text(&value, text);
-	member(payload, name, &value);
+	if (text != NULL)
+		set_text(member(payload, name), text);
 }
 
 void
 ot_payload_int(Payload *payload, const char *name, int64 number)
 {
-	JsonbValue	value = {.type = jbvNumeric};
+	JsonbValue *value = member(payload, name);
 
-	value.val.numeric = int64_to_numeric(number);
-	member(payload, name, &value);
+	value->type = jbvNumeric;
+	value->val.numeric = int64_to_numeric(number);
 }
 
 void
@@ -78,6 +92,16 @@ ot_payload_time(Payload *payload, const char *name, TimestampTz time)
 	ot_payload_text(payload, name, text);
 }
 
+static Jsonb *
+payload_jsonb(Payload *payload)
+{
+	JsonbValue	object = {.type = jbvObject};
+
+	object.val.object.nPairs = payload->count;
+	object.val.object.pairs = payload->members;
+	return JsonbValueToJsonb(&object);
+}
+
 Event *
 ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now)
 {
@@ -87,8 +111,9 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 		payload = ot_payload();
 	event->order_id = order_id;
 	event->type = type;
-	event->payload = JsonbValueToJsonb(pushJsonbValue(&payload->members, WJB_END_OBJECT, NULL));
+	event->payload = payload_jsonb(payload);
 	event->created_at = now;
+	pfree(payload);				/* a batch makes as many as it has orders */
 	return event;
 }
 

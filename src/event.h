@@ -15,9 +15,10 @@ extern void ot_payload_text(Payload *payload, const char *name, const char *valu
 extern void ot_payload_int(Payload *payload, const char *name, int64 value);
 extern void ot_payload_time(Payload *payload, const char *name, TimestampTz value);
 
+/* Uses the payload up; it may be NULL. */
 extern Event *ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
-/* Writes it at once; the payload may be NULL. */
+/* The same, and writes it at once. */
 extern void ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
 /* Events about a payment or a refund carry the same members everywhere. */

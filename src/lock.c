@@ -39,7 +39,7 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 		found = find_payment(gateway, payment_ref);
 		locked.order = ot_store_lock_order(found->order_id);
 	}
-	locked.payment = ot_store_lock_payment(gateway, payment_ref);
+	locked.payment = ot_store_lock_payment(found);
 	if (locked.payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
 	/* An orphan that REPEATABLE READ left beside its order can still be given another one. */

@@ -82,7 +82,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 	order = ot_store_lock_order(order_id);
 	if (order == NULL)
 		ot_no_such_order(order_id);
-	payment = ot_store_lock_payment(gateway, payment_ref);
+	payment = ot_store_lock_payment(payment);
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
 		return assigned_before(payment, order);
 	if (!is_free(payment))
@@ -110,7 +110,7 @@ ot_orphan_settle(const Payment *found, bool may_give_back)
 
 	if (has_order ? order == NULL : !may_give_back)
 		return false;
-	payment = ot_store_lock_payment_if_free(found->gateway, found->payment_ref);
+	payment = ot_store_lock_payment_if_free(found);
 	if (payment == NULL || !is_free(payment) || strcmp(payment->order_id, found->order_id) != 0)
 		return false;
 	if (has_order)

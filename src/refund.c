@@ -31,6 +31,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "conflict.h"
@@ -63,17 +64,17 @@ static char *
 random_key(const char *prefix)
 {
 	unsigned char bytes[KEY_BYTES];
-	StringInfoData key;
+	int			length = strlen(prefix);
+	char	   *key = palloc(length + 2 * KEY_BYTES + 1);
 
 	if (!pg_strong_random(bytes, sizeof(bytes)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random bytes for a refund key")));
-	initStringInfo(&key);
-	appendStringInfoString(&key, prefix);
-	for (int i = 0; i < KEY_BYTES; i++)
-		appendStringInfo(&key, "%02x", bytes[i]);
-	return key.data;
+	memcpy(key, prefix, length);
+	hex_encode((const char *) bytes, KEY_BYTES, key + length);
+	key[length + 2 * KEY_BYTES] = '\0';
+	return key;
 }
 
 static void
@@ -238,12 +239,12 @@ find_refund(const char *refund_ref)
 }
 
 static Refund *
-lock_refund(const char *refund_ref)
+lock_refund(const Refund *found)
 {
-	Refund	   *refund = ot_store_lock_refund(refund_ref);
+	Refund	   *refund = ot_store_lock_refund(found);
 
 	if (refund == NULL)
-		no_such_refund(refund_ref);
+		no_such_refund(found->refund_ref);
 	return refund;
 }
 
@@ -262,7 +263,7 @@ lock_refund_and_money(const char *refund_ref, const char *gateway_refund_ref)
 
 	locked.money = ot_lock_payment(found->gateway, found->payment_ref);
 	locked.bearer = find_bearer(found->gateway, gateway_refund_ref);
-	locked.refund = lock_refund(refund_ref);
+	locked.refund = lock_refund(found);
 	return locked;
 }
 
@@ -319,8 +320,24 @@ hand_out(Refund *refund, const Payment *payment, const char *worker, TimestampTz
 	refund->leased_until = refund->next_attempt_at = leased_until;
 	if (refund->handed_out_at == OT_NO_TIME)
 		refund->handed_out_at = now;
-	write_refund(refund, "refund.claimed", now);
+	ot_store_update_refund(refund);
 	return claimed;
+}
+
+static void
+tell_claimed(List *claimed, TimestampTz now)
+{
+	List	   *events = NIL;
+	ListCell   *cell;
+
+	foreach(cell, claimed)
+	{
+		Refund	   *refund = ((ClaimedRefund *) lfirst(cell))->refund;
+
+		events = lappend(events, ot_event_make(refund->order_id, "refund.claimed", ot_refund_payload(refund), now));
+	}
+	if (events != NIL)
+		ot_store_add_events(events);
 }
 
 /* NULL if it needs attention instead. */
@@ -362,6 +379,7 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 		   (due = ot_store_lock_due_refunds(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
 	{
 		TimestampTz now = GetCurrentTimestamp();
+		List	   *some = NIL;
 		ListCell   *cell;
 
 		foreach(cell, due)
@@ -369,8 +387,10 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 			ClaimedRefund *claim = claim_one(lfirst(cell), worker, lease, now);
 
 			if (claim != NULL)
-				claimed = lappend(claimed, claim);
+				some = lappend(some, claim);
 		}
+		tell_claimed(some, now);
+		claimed = list_concat(claimed, some);
 	}
 	return claimed;
 }
@@ -584,8 +604,9 @@ ot_refund_complete(RefundReport *report)
 	if (report->result == RESULT_SUCCEEDED)
 		return complete_succeeded(report);
 
-	bearer = find_bearer(find_refund(report->refund_ref)->gateway, report->gateway_refund_ref);
-	refund = lock_refund(report->refund_ref);
+	refund = find_refund(report->refund_ref);
+	bearer = find_bearer(refund->gateway, report->gateway_refund_ref);
+	refund = lock_refund(refund);
 	now = GetCurrentTimestamp();
 	if (!ot_is_open(refund))
 		return answer("ignored", refund);
@@ -602,7 +623,7 @@ ot_refund_complete(RefundReport *report)
 RefundAnswer
 ot_refund_retry(const char *refund_ref)
 {
-	Refund	   *refund = lock_refund(refund_ref);
+	Refund	   *refund = lock_refund(find_refund(refund_ref));
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!ot_is_open(refund))
@@ -785,7 +806,7 @@ ot_refund_record(const char *gateway, const char *payment_ref, const char *gatew
 	locked.money = ot_lock_payment(gateway, payment_ref);
 	locked.bearer = locked.refund = ot_store_meet_gateway_refund(gateway, gateway_refund_ref);
 	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
-		locked.refund = lock_refund(locked.refund->refund_ref);
+		locked.refund = lock_refund(locked.refund);
 	now = GetCurrentTimestamp();
 	if (locked.refund != NULL)
 		return record_known(&locked, gateway_refund_ref, amount, now);

@@ -53,9 +53,10 @@ extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 
 /* Payments. */
 extern Payment *ot_store_find_payment(const char *gateway, const char *payment_ref);
-extern Payment *ot_store_lock_payment(const char *gateway, const char *payment_ref);
+/* One that was found before, as it is now. */
+extern Payment *ot_store_lock_payment(const Payment *found);
 /* NULL also when somebody else holds it. */
-extern Payment *ot_store_lock_payment_if_free(const char *gateway, const char *payment_ref);
+extern Payment *ot_store_lock_payment_if_free(const Payment *found);
 /* All payments of an order, oldest first. */
 extern List *ot_store_lock_payments(const char *order_id);
 /* False when it is there already. */
@@ -67,7 +68,8 @@ extern List *ot_store_old_orphans(TimestampTz before, int limit);
 
 /* Refunds. */
 extern Refund *ot_store_find_refund(const char *refund_ref);
-extern Refund *ot_store_lock_refund(const char *refund_ref);
+/* One that was found before, as it is now. */
+extern Refund *ot_store_lock_refund(const Refund *found);
 /* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
 extern Refund *ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref);
 /* All refunds of a payment, oldest first. */

@@ -361,6 +361,7 @@ build(FastTable *table)
 	MemoryContext previous = MemoryContextSwitchTo(CacheMemoryContext);
 
 	forget(table);
+	table->busy = true;			/* an error in here leaves it half built */
 	table->valid = true;		/* until an invalidation says otherwise, in the middle of this too */
 	table->obstacle = shape_obstacle(relation, table->spec);
 	if (table->obstacle == NULL)
@@ -369,10 +370,9 @@ build(FastTable *table)
 		MemoryContextSwitchTo(table->estate->es_query_cxt);
 		(void) GetPerTupleExprContext(table->estate);
 		table->row_context = AllocSetContextCreate(table->estate->es_query_cxt, "order_timeout rows", KEPT_MEMORY);
-		table->busy = true;		/* an error in here leaves it half built */
 		table->obstacle = build_state(table, relation);
-		table->busy = false;
 	}
+	table->busy = false;
 	MemoryContextSwitchTo(previous);
 	table_close(relation, NoLock);
 }
@@ -441,7 +441,8 @@ ot_fast_begin(FastTableName name)
 {
 	FastTable  *table = &tables[name];
 
-	Assert(table->valid && table->obstacle == NULL && !table->busy);
+	/* Valid or not: what an invalidation since then is about cannot have changed what we hold a lock on. */
+	Assert(table->obstacle == NULL && !table->busy);
 	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
 	table->busy = true;
 	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);

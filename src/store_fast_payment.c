@@ -23,6 +23,13 @@ find(FastTable *payments, const char *gateway, const char *payment_ref)
 	return ot_fast_next(payments);
 }
 
+/* Where it was, or where its latest version is that can be seen. */
+static bool
+find_again(FastTable *payments, const Payment *found)
+{
+	return ot_fast_fetch(payments, &found->version) || find(payments, found->gateway, found->payment_ref);
+}
+
 static Payment *
 read_payment(FastTable *payments)
 {
@@ -43,10 +50,10 @@ ot_fast_find_payment(const char *gateway, const char *payment_ref)
 }
 
 Payment *
-ot_fast_lock_payment(const char *gateway, const char *payment_ref, LockWaitPolicy wait_policy)
+ot_fast_lock_payment(const Payment *found, LockWaitPolicy wait_policy)
 {
 	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
-	bool		locked = find(payments, gateway, payment_ref) && ot_fast_lock(payments, wait_policy);
+	bool		locked = find_again(payments, found) && ot_fast_lock(payments, wait_policy);
 	Payment    *payment = locked ? read_payment(payments) : NULL;
 
 	ot_fast_end(payments);
@@ -110,7 +117,7 @@ ot_fast_update_payment(const Payment *payment)
 	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
 	Args		args = {0};
 
-	if (!ot_fast_fetch(payments, &payment->version) && !find(payments, payment->gateway, payment->payment_ref))
+	if (!find_again(payments, payment))
 		ot_row_not_written();
 	ot_payment_args(&args, payment);
 	ot_fast_update(payments, &args);

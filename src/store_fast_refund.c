@@ -20,6 +20,13 @@ find(FastTable *refunds, const char *refund_ref)
 	return ot_fast_next(refunds);
 }
 
+/* Where it was, or where its latest version is that can be seen. */
+static bool
+find_again(FastTable *refunds, const Refund *found)
+{
+	return ot_fast_fetch(refunds, &found->version) || find(refunds, found->refund_ref);
+}
+
 static Refund *
 read_refund(FastTable *refunds)
 {
@@ -40,10 +47,10 @@ ot_fast_find_refund(const char *refund_ref)
 }
 
 Refund *
-ot_fast_lock_refund(const char *refund_ref)
+ot_fast_lock_refund(const Refund *found)
 {
 	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
-	bool		locked = find(refunds, refund_ref) && ot_fast_lock(refunds, LockWaitBlock);
+	bool		locked = find_again(refunds, found) && ot_fast_lock(refunds, LockWaitBlock);
 	Refund	   *refund = locked ? read_refund(refunds) : NULL;
 
 	ot_fast_end(refunds);
@@ -115,7 +122,7 @@ ot_fast_update_refund(const Refund *refund)
 	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
 	Args		args = {0};
 
-	if (!ot_fast_fetch(refunds, &refund->version) && !find(refunds, refund->refund_ref))
+	if (!find_again(refunds, refund))
 		ot_row_not_written();
 	ot_refund_args(&args, refund);
 	ot_fast_update(refunds, &args);

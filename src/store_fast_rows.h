@@ -21,14 +21,14 @@ extern List *ot_fast_update_due(List *orders);
 extern TimestampTz ot_fast_next_deadline(TimestampTz from, List *set_aside);
 
 extern Payment *ot_fast_find_payment(const char *gateway, const char *payment_ref);
-extern Payment *ot_fast_lock_payment(const char *gateway, const char *payment_ref, LockWaitPolicy wait_policy);
+extern Payment *ot_fast_lock_payment(const Payment *found, LockWaitPolicy wait_policy);
 extern List *ot_fast_lock_payments(const char *order_id);
 /* False also when that payment may be there in a moment: the SQL store waits and tells. */
 extern bool ot_fast_insert_payment(const Payment *payment);
 extern void ot_fast_update_payment(const Payment *payment);
 
 extern Refund *ot_fast_find_refund(const char *refund_ref);
-extern Refund *ot_fast_lock_refund(const char *refund_ref);
+extern Refund *ot_fast_lock_refund(const Refund *found);
 /* The look only, not the meeting. */
 extern Refund *ot_fast_find_gateway_refund(const char *gateway, const char *gateway_refund_ref);
 extern List *ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit);

@@ -38,25 +38,25 @@ ot_store_find_payment(const char *gateway, const char *payment_ref)
 }
 
 Payment *
-ot_store_lock_payment(const char *gateway, const char *payment_ref)
+ot_store_lock_payment(const Payment *found)
 {
 	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE"};
 
 	if (ot_fast_serves(FAST_PAYMENTS))
-		return ot_fast_lock_payment(gateway, payment_ref, LockWaitBlock);
-	return payment_by_ref(&lock, gateway, payment_ref);
+		return ot_fast_lock_payment(found, LockWaitBlock);
+	return payment_by_ref(&lock, found->gateway, found->payment_ref);
 }
 
 Payment *
-ot_store_lock_payment_if_free(const char *gateway, const char *payment_ref)
+ot_store_lock_payment_if_free(const Payment *found)
 {
 	static Statement lock = {"SELECT " PAYMENT_COLUMNS " FROM order_timeout.payments p "
 	"WHERE p.gateway" EQ "$1 AND p.payment_ref" EQ "$2 FOR NO KEY UPDATE SKIP LOCKED"};
 
 	if (ot_fast_serves(FAST_PAYMENTS))
-		return ot_fast_lock_payment(gateway, payment_ref, LockWaitSkip);
-	return payment_by_ref(&lock, gateway, payment_ref);
+		return ot_fast_lock_payment(found, LockWaitSkip);
+	return payment_by_ref(&lock, found->gateway, found->payment_ref);
 }
 
 List *

@@ -38,14 +38,14 @@ ot_store_find_refund(const char *refund_ref)
 }
 
 Refund *
-ot_store_lock_refund(const char *refund_ref)
+ot_store_lock_refund(const Refund *found)
 {
 	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r WHERE r.refund_ref" EQ "$1 "
 	"FOR NO KEY UPDATE"};
 
 	if (ot_fast_serves(FAST_REFUNDS))
-		return ot_fast_lock_refund(refund_ref);
-	return refund_by_ref(&lock, refund_ref);
+		return ot_fast_lock_refund(found);
+	return refund_by_ref(&lock, found->refund_ref);
 }
 
 #define BY_GATEWAY_REFUND_REF \
