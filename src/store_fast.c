@@ -281,7 +281,7 @@ is_index(Relation index, const IndexSpec *spec)
 	{
 		NullTest   *test = linitial(predicate);
 
-		return IsA(test->arg, Var) && ((Var *) test->arg)->varattno == Abs(spec->predicate) &&
+		return IsA(test->arg, Var) && ((Var *) test->arg)->varattno == abs(spec->predicate) &&
 			test->nulltesttype == (spec->predicate > 0 ? IS_NULL : IS_NOT_NULL);
 	}
 	return false;
