@@ -16,8 +16,8 @@
 void
 ot_store_add_event(const Event *event)
 {
-	static Statement insert = {"INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) "
-	"VALUES ($1, $2, $3, $4)"};
+	static Statement insert = {"INSERT INTO order_timeout.events (aggregatetype, aggregateid, type, payload, created_at) "
+	"VALUES ('order', $1, $2, $3, $4)"};
 	Args		args = {0};
 
 	if (ot_fast_serves(FAST_EVENTS))
@@ -35,8 +35,8 @@ ot_store_add_event(const Event *event)
 void
 ot_store_add_events(List *events)
 {
-	static Statement insert = {"INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) "
-		"SELECT n.order_id, n.type, n.payload, n.created_at "
+	static Statement insert = {"INSERT INTO order_timeout.events (aggregatetype, aggregateid, type, payload, created_at) "
+		"SELECT 'order', n.order_id, n.type, n.payload, n.created_at "
 		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) "
 	"AS n (order_id, type, payload, created_at)"};
 	enum

@@ -35,6 +35,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -70,27 +71,28 @@ typedef struct TableSpec
 {
 	const char *name;
 	bool		read_only;
+	bool		identity;		/* the first column numbers itself */
 	IndexSpec	indexes[FAST_INDEXES];	/* the first is the primary key */
 	ColumnSpec	columns[MAX_COLUMNS];
 } TableSpec;
 
 /* As in sql/install/10_tables.sql. */
 static const TableSpec specs[FAST_TABLES] = {
-	[FAST_POLICIES] = {"policies", true, {{{1}}},
+	[FAST_POLICIES] = {"policies", true, false, {{{1}}},
 	{{"policy", TEXTOID}, {"pay_within", INTERVALOID}, {"late_rule", TEXTOID}, {"on_late", TEXTOID},
 	{"refund_max_attempts", INT4OID}, {"refund_backoff", INTERVALOID}, {"refund_backoff_max", INTERVALOID},
 	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
 	{"orphan_after", INTERVALOID}}},
-	[FAST_ORDERS] = {"orders", false, {{{1}}, {{10}, 12}},
+	[FAST_ORDERS] = {"orders", false, false, {{{1}}, {{10}, 12}},
 	{{"order_id", TEXTOID}, {"policy", TEXTOID}, {"state", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
 	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},
 	{"created_at", TIMESTAMPTZOID}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
-	[FAST_PAYMENTS] = {"payments", false, {{{1, 2}}, {{3}}},
+	[FAST_PAYMENTS] = {"payments", false, false, {{{1, 2}}, {{3}}},
 	{{"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"order_id", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
 	{"paid_at", TIMESTAMPTZOID}, {"received_at", TIMESTAMPTZOID}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
 	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
 	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
-	[FAST_REFUNDS] = {"refunds", false, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
+	[FAST_REFUNDS] = {"refunds", false, false, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
 	{{"refund_ref", TEXTOID}, {"order_id", TEXTOID}, {"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"amount", INT8OID},
 	{"currency", TEXTOID}, {"reason", TEXTOID}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
 	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},
@@ -98,7 +100,7 @@ static const TableSpec specs[FAST_TABLES] = {
 	{"handed_out_at", TIMESTAMPTZOID}, {"submitted_at", TIMESTAMPTZOID}, {"returned_at", TIMESTAMPTZOID},
 	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID},
 	{"settled_at", TIMESTAMPTZOID}}},
-	[FAST_EVENTS] = {"events", false, {{{1}}},
+	[FAST_EVENTS] = {"events", false, true, {{{1}}},
 	{{"id", INT8OID}, {"aggregatetype", TEXTOID}, {"aggregateid", TEXTOID}, {"type", TEXTOID}, {"payload", JSONBOID},
 	{"created_at", TIMESTAMPTZOID}}},
 };
@@ -157,6 +159,13 @@ shape_changed(Datum arg, Oid relid)
 			tables[i].valid = false;
 }
 
+/* The tables are found by the schema's name, which may be another one now. */
+static void
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	shape_changed(arg, InvalidOid);
+}
+
 void
 ot_fast_init(void)
 {
@@ -167,6 +176,7 @@ ot_fast_init(void)
 	for (int i = 0; i < FAST_TABLES; i++)
 		tables[i].spec = &specs[i];
 	CacheRegisterRelcacheCallback(shape_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 }
 
 /* Whether a table can be served. */
@@ -178,13 +188,25 @@ is_users_function(Oid function, void *context)
 }
 
 static bool
-runs_users_code(Node *node, void *context)
+names_users_code(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, is_users_function, NULL))
+	if (IsA(node, List))
+		return expression_tree_walker(node, names_users_code, context);
+	if (exprType(node) >= FirstNormalObjectId || check_functions_in_node(node, is_users_function, NULL))
 		return true;
-	return expression_tree_walker(node, runs_users_code, context);
+	return expression_tree_walker(node, names_users_code, context);
+}
+
+/*
+ * PostgreSQL's own functions can lead to a user's code too: query_to_xml runs any SQL, array_in the CHECKs of domains. Those
+ * that can are not immutable, or get a value whose type is a user's.
+ */
+static bool
+runs_users_code(Node *node)
+{
+	return names_users_code(node, NULL) || contain_mutable_functions(node);
 }
 
 static const char *
@@ -203,12 +225,13 @@ columns_obstacle(Relation relation, const TableSpec *spec)
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
 		if (column->attisdropped || column->attgenerated || column->atttypid != spec->columns[i].type ||
-			strcmp(NameStr(column->attname), spec->columns[i].name) != 0)
+			strcmp(NameStr(column->attname), spec->columns[i].name) != 0 ||
+			(column->attidentity != '\0') != (spec->identity && i == 0))
 			return "its columns are not those that the extension made";
 	}
-	for (int i = 0; constr != NULL && i < constr->num_check; i++)
-		if (runs_users_code(stringToNode(constr->check[i].ccbin), NULL))
-			return "a CHECK calls a function that is not PostgreSQL's own";
+	for (int i = 0; !spec->read_only && constr != NULL && i < constr->num_check; i++)
+		if (runs_users_code(stringToNode(constr->check[i].ccbin)))
+			return "a CHECK may run code that is not PostgreSQL's own";
 	return NULL;
 }
 
@@ -234,9 +257,9 @@ index_obstacle(Relation index)
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		if (index->rd_opfamily[i] >= FirstNormalObjectId)
 			return "one of its indexes has an operator class that is not PostgreSQL's own";
-	if (runs_users_code((Node *) RelationGetIndexExpressions(index), NULL) ||
-		runs_users_code((Node *) RelationGetIndexPredicate(index), NULL))
-		return "one of its indexes calls a function that is not PostgreSQL's own";
+	if (runs_users_code((Node *) RelationGetIndexExpressions(index)) ||
+		runs_users_code((Node *) RelationGetIndexPredicate(index)))
+		return "one of its indexes may run code that is not PostgreSQL's own";
 	return NULL;
 }
 
@@ -287,6 +310,13 @@ is_index(Relation index, const IndexSpec *spec)
 	return false;
 }
 
+/* Others may have been made with the same columns. */
+static bool
+is_primary_key(Relation index)
+{
+	return index->rd_index->indisprimary && index->rd_index->indimmediate;
+}
+
 static const char *
 build_index(FastTable *table, int i, Oid oid)
 {
@@ -296,7 +326,7 @@ build_index(FastTable *table, int i, Oid oid)
 	table->index_oids[i] = oid;
 	table->result->ri_IndexRelationInfo[i] = BuildIndexInfo(index);
 	for (int j = 0; j < FAST_INDEXES; j++)
-		if (is_index(index, &table->spec->indexes[j]))
+		if (is_index(index, &table->spec->indexes[j]) && (j > 0 || is_primary_key(index)))
 			table->lookups[j] = oid;
 	index_close(index, NoLock);
 	return obstacle;
@@ -338,9 +368,7 @@ build_state(FastTable *table, Relation relation)
 	table->result->ri_TrigDesc = NULL;
 	table->present = MakeSingleTupleTableSlot(desc, &TTSOpsBufferHeapTuple);
 	table->written = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	table->identity = InvalidOid;
-	if (TupleDescAttr(RelationGetDescr(relation), 0)->attidentity)
-		table->identity = ot_identity_sequence(relation, 1);
+	table->identity = table->spec->identity ? ot_identity_sequence(relation, 1) : InvalidOid;
 	return build_indexes(table, relation);
 }
 
@@ -358,7 +386,7 @@ static void
 build(FastTable *table)
 {
 	Relation	relation = table_open(table->relid, NoLock);
-	MemoryContext previous = MemoryContextSwitchTo(CacheMemoryContext);
+	MemoryContext previous = CurrentMemoryContext;
 
 	forget(table);
 	table->busy = true;			/* an error in here leaves it half built */
@@ -366,6 +394,7 @@ build(FastTable *table)
 	table->obstacle = shape_obstacle(relation, table->spec);
 	if (table->obstacle == NULL)
 	{
+		MemoryContextSwitchTo(CacheMemoryContext);
 		table->estate = CreateExecutorState();
 		MemoryContextSwitchTo(table->estate->es_query_cxt);
 		(void) GetPerTupleExprContext(table->estate);
