@@ -39,22 +39,13 @@ sub trade {
 
 my $traded = '3 already_closed duplicate';
 
-# Where an index leads, against the table itself.
-sub indexes_lead_to_every_row {
-	my ($name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(eval { $admin->do(
-		"SELECT bt_index_parent_check(c.oid, true, true) FROM pg_class c
-		  WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'i'"); '' } // $admin->errstr, '', $name);
-}
-
 sub after {
 	my ($name, @statements) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	$admin->do($_) for @statements;
 	is(eval { trade($shop) } // $@, $traded, $name);
-	return indexes_lead_to_every_row("$name: the indexes are sound");
+	return indexes_sound($admin, "$name: the indexes are sound");
 }
 
 my @tables = map { "order_timeout.$_" } qw(policies orders payments refunds events);
@@ -130,7 +121,7 @@ for my $build ('CREATE INDEX CONCURRENTLY mine ON order_timeout.orders (close_re
 	my ($out, $err) = $builder->wait;
 	is($err, '', "$what: built");
 	is(trade($shop), $traded, "$what: calls go on");
-	indexes_lead_to_every_row("$what: every row is in every index, those written meanwhile too");
+	indexes_sound($admin, "$what: every row is in every index, those written meanwhile too");
 	$_->disconnect for $writer, $reader;
 }
 balanced($admin, 'all money is accounted for');
