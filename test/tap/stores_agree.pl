@@ -129,14 +129,21 @@ sub token_to { my ($n) = @_; return chance(0.1) ? any(undef, 'not the token') : 
 
 my %bad = (
 	create_order   => [ [ '', 1, 'EUR' ], [ 'o', -1, 'EUR' ], [ 'o', 1, 'eur' ], [ undef, 1, 'EUR' ], [ 'o', 1, 'EUR', '-1 s' ],
-		[ 'o', 1, 'EUR', '1 hour', '2100-01-01' ], [ "a\nb", 1, 'EUR' ], [ 'x' x 256, 1, 'EUR' ] ],
+		[ 'o', 1, 'EUR', '1 hour', '2100-01-01' ], [ "a\nb", 1, 'EUR' ], [ 'x' x 256, 1, 'EUR' ],
+		[ 'o', 1, 'EUR', undef, undef, 'nonsense' ] ],
 	record_payment => [ [ 'o', 'g', 'p', 0, 'EUR' ], [ 'o', 'g', 'p', 1, 'E' ], [ 'o', '', 'p', 1, 'EUR' ], [ 'o', 'g', 'p', undef, 'EUR' ] ],
 	extend_order   => [ [ 'o', undef ], [ 'o', 'infinity' ] ],
 	claim_refunds  => [ [''], [ 'w', 0 ], [ 'w', 1, '-1 s' ] ],
 	request_refund => [ [ 'o', '' ], [ 'o', 'k', 0 ] ],
 	complete_refund => [ [ 'rf_none', 'done' ], [ 'rf_none', 'succeeded', undef, undef, undef, -1 ] ],
 	record_refund  => [ [ 'bank', 'p', 'n', 0 ], [ 'bank', 'p', 'n', 1, 'requested' ] ],
-	resolve_held   => [ [ 'bank', 'p', 'perhaps' ] ],
+	resolve_held   => [ [ 'bank', 'p', 'perhaps' ], [ 'bank', 'p', 'accept' ] ],
+	refund_orphan  => [ [ 'bank', 'p' ] ],
+	assign_orphan  => [ [ 'bank', 'p', 'o' ] ],
+	retry_refund   => [ ['rf_none'] ],
+	settle_refund  => [ [ 'rf_none', 'by cheque' ] ],
+	reverse_refund => [ [ 'rf_none', 'it came back' ] ],
+	resolve_conflict => [ [1_000_000] ],
 	sweep_once     => [ [0] ],
 );
 
@@ -317,34 +324,96 @@ sub call_in_blocks {
 	return;
 }
 
-# What takes several steps that chance seldom takes in this order.
-my $scenes = 0;
+# What takes several steps that chance seldom takes in this order. Each is played with an order of its own.
+my $number_of_scene = 0;
 
-sub play_a_scene {
-	my $order = 'scene-' . $scenes++;
-	my @terms = ($order, 100, 'EUR', '1 hour', undef);
+sub held_and_paid_meanwhile {
+	my ($order) = @_;
 	my $on_late = sub { on_both("UPDATE order_timeout.policies SET on_late = ? WHERE policy = 'hold until_closed'", @_) };
-	my $pay = sub { call_both([ 'record_payment', $order, 'bank', "$order-$_[0]", $_[1], 'EUR' ]) };
 
-	if (chance(0.5)) {
-		call_both([ 'create_order', @terms, 'hold until_closed' ]);
-		on_both('UPDATE order_timeout.orders SET expires_at = ? WHERE order_id = ?', a_past_time(), $order);
-		call_both([ 'expire_order', $order ]);
-		$pay->(1, 60);
-		$on_late->('reopen');
-		$pay->(2, 100);
-		call_both([ 'resolve_held', 'bank', "$order-1", 'accept' ]) for 1, 2;
-		$on_late->('hold');
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'hold until_closed' ]);
+	on_both('UPDATE order_timeout.orders SET expires_at = ? WHERE order_id = ?', a_past_time(), $order);
+	call_both([ 'expire_order', $order ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 60, 'EUR' ]);
+	call_both([ 'resolve_held', 'bank', "$order-1", 'accept' ]);
+	$on_late->('reopen');
+	call_both([ 'record_payment', $order, 'bank', "$order-2", 100, 'EUR' ]);
+	call_both([ 'resolve_held', 'bank', "$order-1", 'accept' ]) for 1, 2;
+	$on_late->('hold');
+	return;
+}
+
+sub orphans_find_a_place {
+	my ($order) = @_;
+	call_both([ 'record_payment', $order, 'bank', "$order-$_", 30, 'EUR' ]) for 1, 2;
+	call_both([ 'create_order', "$order-other", 100, 'EUR', '1 hour', undef, any('default', 'reopen at_deadline') ]);
+	call_both([ 'assign_orphan', 'bank', "$order-1", "$order-other" ]) for 1, 2;
+	call_both([ 'refund_orphan', 'bank', "$order-2" ]) for 1, 2;
+	call_both([ 'extend_order', "$order-other", $_ ]) for '2099-05-01', '2099-04-01';
+	return;
+}
+
+sub closing_fails {
+	my ($order) = @_;
+	call_both([ 'create_order', "cursed-$order", 100, 'EUR', '1 hour' ]);
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour' ]);
+	on_both('UPDATE order_timeout.orders SET expires_at = ? WHERE order_id = ?', a_past_time(), $_) for "cursed-$order", $order;
+	call_both([ 'expire_order', "cursed-$order" ]);
+	call_both([ 'sweep_once' ]);
+	return;
+}
+
+sub too_much {
+	my ($order) = @_;
+	call_both([ 'record_payment', $order, 'bank', "$order-$_", '9223372036854775807', 'EUR' ]) for 1, 2;
+	call_both([ 'create_order', $order, 100, 'EUR' ]);
+	call_both([ 'refund_orphan', 'bank', "$order-1" ]);
+	call_both([ 'create_order', $order, 100, 'EUR' ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-3", '9223372036854775807', 'EUR' ]);
+	return;
+}
+
+sub refunds_are_told_again {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 100, 'EUR' ]);
+	call_both([ 'request_refund', $order, 'key', $_ ]) for 40, 40, 30;
+	call_both([ 'request_refund', $order, 'other key', 10, undef, 'of another order' ]);
+	my $refund = $sides[0]->refunds - 1;
+	call_both([ 'complete_refund', ref_to($refund), 'succeeded', undef, "number of $order" ]);
+	call_both([ 'reverse_refund', ref_to($refund), 'it came back' ]) for 1, 2;
+	call_both([ 'record_refund', 'bank', "$order-1", "other number of $order", 10 ]) for 1, 2;
+	return;
+}
+
+sub the_gateway_never_ends {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'cancel_order', $order ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 100, 'EUR' ]);
+	my $refund = $sides[0]->refunds - 1;
+	for my $result ('deferred', 'unknown', 'submitted') {
+		on_both('UPDATE order_timeout.refunds SET next_attempt_at = ? WHERE refund_ref = ?', a_past_time(), ref_to($refund));
+		call_both([ 'claim_refunds', 'ann', 100 ]);
+		call_both([ 'complete_refund', ref_to($refund), $result, sub { $_[0]->token_of($refund) } ]);
 	}
-	else {
-		$pay->($_, 30) for 1, 2;
-		call_both([ 'create_order', "$order-other", @terms[ 1 .. $#terms ], any('default', 'reopen at_deadline') ]);
-		call_both([ 'assign_orphan', 'bank', "$order-1", "$order-other" ]) for 1, 2;
-		call_both([ 'refund_orphan', 'bank', "$order-2" ]) for 1, 2;
-		call_both([ 'extend_order', "$order-other", $_ ]) for '2099-05-01', '2099-04-01';
+	on_both('UPDATE order_timeout.refunds SET submitted_at = ? WHERE refund_ref = ?', a_past_time(), ref_to($refund));
+	call_both([ 'sweep_once' ]);
+	call_both([ 'settle_refund', ref_to($refund), 'by cheque' ]) for 1, 2;
+	return;
+}
+
+sub misuse {
+	for my $function (sort keys %bad) {
+		call_both([ $function, @$_ ]) for @{ $bad{$function} };
 	}
 	return;
 }
+
+my @scenes = (\&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&too_much, \&refunds_are_told_again,
+	\&the_gateway_never_ends, \&misuse);
+
+sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 
 sub compare_rows {
 	for my $table (qw(orders payments refunds events conflicts set_aside)) {
