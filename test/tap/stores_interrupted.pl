@@ -96,6 +96,22 @@ $session->query('RESET lock_timeout');
 	is(call($waiter, 'record_payment', $one, 'bank', "$one-3", 10, 'EUR')->{outcome}, 'partial', 'after it');
 }
 
+# ------------------------------------------------------------ looking at a table
+
+# While a session looks at a table that has changed, it waits for a lock on a catalog and is cancelled.
+{
+	my $order = order();
+	call($waiter, 'extend_order', $order, '2099-01-01');
+	$admin->do('ALTER TABLE order_timeout.orders SET (fillfactor = 90)');
+	$holder->begin_work;
+	$holder->do('LOCK TABLE pg_catalog.pg_extension IN ACCESS EXCLUSIVE MODE');
+	$waiter->do("SET statement_timeout = '200ms'");
+	is(error_of($waiter, sub { call($waiter, 'extend_order', $order, '2099-01-02') }), '57014', 'cancelled while it looks at a table');
+	$holder->rollback;
+	$waiter->do('RESET statement_timeout');
+	is(eval { call($waiter, 'extend_order', $order, '2099-01-03')->{outcome} } // $@, 'extended', 'and the next call');
+}
+
 # ------------------------------------------------------------ errors in blocks
 
 $admin->do($_) for (
