@@ -198,6 +198,23 @@ is($many->selectrow_array(q{SELECT count(*) FROM (SELECT order_timeout.complete_
 	WHERE settled_at IS NULL AND order_id LIKE 'many-%') x}), 8000, 'so do thousands in one statement');
 is($many->selectrow_array(q{SELECT sum(refunded) FROM order_timeout.orders WHERE order_id LIKE 'many-%'}), 8000 * 20, 'over the rows that it reads');
 
+# After an error the session looks at the table anew: what it knew before is gone.
+call($many, 'create_order', 'stays', 100, 'EUR');
+my $fail = q{DO $$
+BEGIN
+	FOR i IN 1 .. 500 LOOP
+		BEGIN
+			PERFORM order_timeout.cancel_order('stays', 'orders');
+		EXCEPTION WHEN check_violation THEN
+		END;
+	END LOOP;
+END
+$$};
+$many->do($fail);
+$memory = kept_memory($many);
+$many->do($fail) for 1 .. 3;
+cmp_ok(kept_memory($many), '<', $memory + 1024 * 1024, 'nor do errors');
+
 # In a procedure that commits, with a cursor that stays open over it.
 $many->do(q{DO $$
 DECLARE
