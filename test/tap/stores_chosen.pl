@@ -20,7 +20,8 @@ $dbh->do($_) for (
 	q{CREATE FUNCTION yes(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$},
 	q{CREATE FUNCTION yes(text, text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$},
 	'CREATE OPERATOR ==> (leftarg = text, rightarg = text, function = yes)',
-	'CREATE DOMAIN word AS text CHECK (yes(VALUE))');
+	'CREATE DOMAIN word AS text CHECK (yes(VALUE))',
+	'CREATE TYPE pair AS (one word, other word)');
 
 sub choose { return $dbh->do("SET order_timeout.store = '$_[0]'") }
 
@@ -102,12 +103,30 @@ hindered('a child', 'events', 'it has partitions or children, or is one',
 
 my $calls_users = 'a CHECK calls a function that is not PostgreSQL\'s own';
 
-for my $check ('yes(order_id)', "order_id ==> 'a'", "coalesce(order_id::word, 'a') IS NOT NULL") {
+for my $check ('yes(order_id)', "order_id ==> 'a'", "coalesce(order_id::word, 'a') IS NOT NULL",
+	"('{' || order_id || '}')::word[] IS NOT NULL", "jsonb_populate_record(NULL::pair, '{}') IS NULL") {
 	hindered("CHECK ($check)", 'orders', $calls_users,
 		"ALTER TABLE order_timeout.orders ADD CONSTRAINT mine CHECK ($check)", 'ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
 }
 hindered('CHECK on policies', 'policies', $calls_users,
 	'ALTER TABLE order_timeout.policies ADD CONSTRAINT mine CHECK (yes(policy))', 'ALTER TABLE order_timeout.policies DROP CONSTRAINT mine');
+
+# A function of PostgreSQL's own can still come round to a user's, and that one to us.
+choose('auto');
+$dbh->do($_) for (
+	q{CREATE FUNCTION also(wanted text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF wanted NOT LIKE 'also%' THEN
+			PERFORM order_timeout.create_order('also ' || wanted, 1, 'EUR');
+		END IF;
+		RETURN true;
+	END
+	$$},
+	q{ALTER TABLE order_timeout.orders ADD CONSTRAINT mine CHECK
+		(query_to_xml(format('SELECT also(%L)', order_id), true, true, '') IS NOT NULL)});
+is(eval { buy_and_refund() } // $@, 'recorded', 'a CHECK that calls our functions again');
+$dbh->do('ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
+is(refusal(), '', 'and without it');
 
 my $index_calls_users = 'one of its indexes calls a function that is not PostgreSQL\'s own';
 
