@@ -227,6 +227,16 @@ $dbh->do($_) for 'ALTER TABLE order_timeout.orders SET (fillfactor = 50)', 'ALTE
 is(refusal(), '', 'served with settings, statistics, and a CHECK that calls only what PostgreSQL has');
 $dbh->do('ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
 
+# Where a writer leaves a column to its default, an owner's own default counts.
+$dbh->do(q{ALTER TABLE order_timeout.events ALTER aggregatetype SET DEFAULT 'shop_order'});
+for my $store (qw(sql auto)) {
+	choose($store);
+	buy_and_refund();
+	is($dbh->selectrow_array('SELECT aggregatetype FROM order_timeout.events ORDER BY id DESC LIMIT 1'), 'shop_order', "$store: a default of events");
+}
+$dbh->do(q{ALTER TABLE order_timeout.events ALTER aggregatetype SET DEFAULT 'order'});
+is(refusal(), '', 'as it was');
+
 # ------------------------------------------------------------ columns, last, for one that was dropped leaves a trace
 
 my $columns = 'its columns are not those that the extension made';
