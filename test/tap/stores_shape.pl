@@ -61,6 +61,20 @@ after('an index made anew under another name', 'DROP INDEX order_timeout.orders_
 	'CREATE INDEX due ON order_timeout.orders (expires_at) INCLUDE (state) WHERE settled_at IS NULL');
 after('two indexes on the same columns', 'CREATE INDEX again ON order_timeout.orders (order_id)',
 	'CREATE INDEX again_for_payments ON order_timeout.payments (gateway, payment_ref)');
+# Which of the two is the key matters when a payment is told for two orders at once.
+{
+	my $other = $server->session('shop');
+	$other->query("SET order_timeout.store = 'fast'");
+	call($shop, 'create_order', "told for $_", 100, 'EUR') for 'one', 'other';
+	$shop->begin_work;
+	call($shop, 'record_payment', 'told for one', 'bank', 'told twice', 10, 'EUR');
+	my $pid = $other->query('SELECT pg_backend_pid()');
+	$other->send("\\set VERBOSITY sqlstate\nSELECT order_timeout.record_payment('told for other', 'bank', 'told twice', 10, 'EUR')");
+	ok(eventually(sub { $admin->selectrow_array("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") }), 'a payment told for two orders');
+	$shop->commit;
+	my ($out, $err) = $other->wait;
+	like($err, qr/OT003/, 'the second one is told so');
+}
 after('VACUUM FULL', map { "VACUUM FULL $_" } @tables);
 after('CLUSTER', 'CLUSTER order_timeout.orders USING orders_pkey', 'CLUSTER order_timeout.refunds USING refunds_payment');
 after('VACUUM and ANALYZE', 'VACUUM ANALYZE');
