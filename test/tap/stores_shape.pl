@@ -95,6 +95,12 @@ after('a sequence set', q{SELECT setval('order_timeout.events_id_seq', 1000000)}
 after('a new extension', 'DROP EXTENSION order_timeout', 'CREATE EXTENSION order_timeout');
 after('a new extension in one transaction', 'BEGIN', 'DROP EXTENSION order_timeout', 'CREATE EXTENSION order_timeout', 'COMMIT');
 after('a drop that was rolled back', 'BEGIN', 'DROP EXTENSION order_timeout', 'ROLLBACK');
+# The schema's name is how the functions find the tables: both stores miss them alike.
+$admin->do('ALTER SCHEMA order_timeout RENAME TO elsewhere');
+is(error_of($shop, sub { $shop->do("SELECT elsewhere.create_order('elsewhere', 1, 'EUR')") }), '42P01', 'under another name of the schema');
+$admin->do('ALTER SCHEMA elsewhere RENAME TO order_timeout');
+after('its own name again');
+
 $admin->do('DROP EXTENSION order_timeout');
 is(error_of($shop, sub { trade($shop) }), '3F000', 'without the extension there are no functions');
 after('and with it again', 'CREATE EXTENSION order_timeout');
