@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(call rows error_of eventually wait_until_clock
-	create_orders closing_event balanced sums_agree fork_all answers);
+	create_orders closing_event balanced sums_agree indexes_sound heaps_sound fork_all answers);
 
 # call($dbh, 'expire_order', 'o1'): the one row that the function answers.
 # undef is NULL, which means the default.
@@ -126,6 +126,28 @@ SELECT 'refund of nothing', refund_ref FROM order_timeout.refunds r
 END
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return is(scalar @$found, 0, $name) || diag(explain($found));
+}
+
+# Every row of our tables is in every index, and in its place there. Needs extension amcheck.
+sub indexes_sound {
+	my ($dbh, $name) = @_;
+	my $error = eval { $dbh->do(<<'END'); '' } // $dbh->errstr;
+SELECT bt_index_parent_check(c.oid, true, true)
+  FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am a ON a.oid = c.relam
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND a.amname = 'btree' AND i.indisvalid
+END
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($error, '', $name);
+}
+
+sub heaps_sound {
+	my ($dbh, $name) = @_;
+	my $found = $dbh->selectcol_arrayref(<<'END');
+SELECT format('%s: %s', c.relname, v.msg) FROM pg_class c, LATERAL verify_heapam(c.oid) v
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'r'
+END
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_deeply($found, [], $name);
 }
 
 # Runs the code in so many processes at once, each with its number. The code
