@@ -101,15 +101,17 @@ hindered('a rule', 'events', 'it has rules',
 hindered('a child', 'events', 'it has partitions or children, or is one',
 	'CREATE TABLE archive () INHERITS (order_timeout.events)', [ 'DROP TABLE archive', 'ANALYZE order_timeout.events' ]);
 
-my $calls_users = 'a CHECK calls a function that is not PostgreSQL\'s own';
+my $calls_users = 'a CHECK may run code that is not PostgreSQL\'s own';
 
 for my $check ('yes(order_id)', "order_id ==> 'a'", "coalesce(order_id::word, 'a') IS NOT NULL",
 	"('{' || order_id || '}')::word[] IS NOT NULL", "jsonb_populate_record(NULL::pair, '{}') IS NULL") {
 	hindered("CHECK ($check)", 'orders', $calls_users,
 		"ALTER TABLE order_timeout.orders ADD CONSTRAINT mine CHECK ($check)", 'ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
 }
-hindered('CHECK on policies', 'policies', $calls_users,
-	'ALTER TABLE order_timeout.policies ADD CONSTRAINT mine CHECK (yes(policy))', 'ALTER TABLE order_timeout.policies DROP CONSTRAINT mine');
+# Policies are only read, and reading checks nothing.
+$dbh->do('ALTER TABLE order_timeout.policies ADD CONSTRAINT mine CHECK (yes(policy))');
+is(refusal(), '', 'CHECK on policies');
+$dbh->do('ALTER TABLE order_timeout.policies DROP CONSTRAINT mine');
 
 # A function of PostgreSQL's own can still come round to a user's, and that one to us.
 choose('auto');
@@ -128,7 +130,7 @@ is(eval { buy_and_refund() } // $@, 'recorded', 'a CHECK that calls our function
 $dbh->do('ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
 is(refusal(), '', 'and without it');
 
-my $index_calls_users = 'one of its indexes calls a function that is not PostgreSQL\'s own';
+my $index_calls_users = 'one of its indexes may run code that is not PostgreSQL\'s own';
 
 hindered("an index on a user's function", 'payments', $index_calls_users,
 	'CREATE INDEX mine ON order_timeout.payments (yes(order_id))', 'DROP INDEX order_timeout.mine');
@@ -227,12 +229,12 @@ $dbh->do($_) for 'ALTER TABLE order_timeout.orders SET (fillfactor = 50)', 'ALTE
 is(refusal(), '', 'served with settings, statistics, and a CHECK that calls only what PostgreSQL has');
 $dbh->do('ALTER TABLE order_timeout.orders DROP CONSTRAINT mine');
 
-# Where a writer leaves a column to its default, an owner's own default counts.
+# Both write every column that has a default, so an owner's own default makes no difference between them.
 $dbh->do(q{ALTER TABLE order_timeout.events ALTER aggregatetype SET DEFAULT 'shop_order'});
 for my $store (qw(sql auto)) {
 	choose($store);
 	buy_and_refund();
-	is($dbh->selectrow_array('SELECT aggregatetype FROM order_timeout.events ORDER BY id DESC LIMIT 1'), 'shop_order', "$store: a default of events");
+	is($dbh->selectrow_array('SELECT aggregatetype FROM order_timeout.events ORDER BY id DESC LIMIT 1'), 'order', "$store: a default of events");
 }
 $dbh->do(q{ALTER TABLE order_timeout.events ALTER aggregatetype SET DEFAULT 'order'});
 is(refusal(), '', 'as it was');
