@@ -126,15 +126,16 @@ look_for_deadlines(FastTable *orders, TimestampTz from, TimestampTz to)
 }
 
 /*
- * What nobody has ever touched is not locked: ot_fast_update_due finds out whether somebody came in between. Everything
- * else is locked here, because a row that another transaction holds is no use, however old its deadline is.
+ * Who sweeps alone does not lock what nobody has ever touched: ot_fast_update_due finds out whether somebody came in
+ * between. Everything else is locked here, because a row that another transaction holds is no use, however old its
+ * deadline is; and several sweeps that all took the same rows would not share the work.
  */
 static Order *
-take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_aside)
+take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_aside, bool alone)
 {
 	Order	   *order;
 
-	if (!ot_fast_is_untouched(orders) && !ot_fast_lock(orders, LockWaitSkip))
+	if (!(alone && ot_fast_is_untouched(orders)) && !ot_fast_lock(orders, LockWaitSkip))
 		return NULL;
 	order = read_order(orders);
 	if (order->state != ORDER_PENDING || order->expires_at < from || order->expires_at > now)
@@ -143,7 +144,7 @@ take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_a
 }
 
 List *
-ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside)
+ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside, bool alone)
 {
 	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
 	List	   *due = NIL;
@@ -152,7 +153,7 @@ ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside)
 	look_for_deadlines(orders, from, now);
 	while (list_length(due) < limit && ot_fast_next(orders))
 	{
-		Order	   *order = take_due(orders, from, now, set_aside);
+		Order	   *order = take_due(orders, from, now, set_aside, alone);
 
 		if (order != NULL)
 			due = ot_fast_append(orders, due, order);

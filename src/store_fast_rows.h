@@ -15,8 +15,8 @@ extern Order *ot_fast_find_order(const char *order_id);
 extern Order *ot_fast_lock_order(const char *order_id, LockWaitPolicy wait_policy);
 extern bool ot_fast_insert_order(const Order *order);
 extern void ot_fast_update_order(const Order *order);
-/* Set_aside: their order_ids, sorted. */
-extern List *ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside);
+/* Set_aside: their order_ids. Alone: nobody else looks for due orders now. */
+extern List *ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside, bool alone);
 extern List *ot_fast_update_due(List *orders);
 extern TimestampTz ot_fast_next_deadline(TimestampTz from, List *set_aside);
 

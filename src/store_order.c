@@ -174,6 +174,9 @@ update_orders(List *orders)
 		elog(ERROR, "locked orders are not there any more");
 }
 
+/* No order has this id. */
+#define SWEEPING "\001sweeping"
+
 static void *
 read_order_id(Columns *columns)
 {
@@ -199,7 +202,7 @@ ot_store_find_due(TimestampTz from, TimestampTz now, int limit)
 	Args		args = {0};
 
 	if (ot_fast_serves(FAST_ORDERS))
-		return ot_fast_find_due(from, now, limit, set_aside_at(now));
+		return ot_fast_find_due(from, now, limit, set_aside_at(now), ot_meet_nobody(SWEEPING));
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);

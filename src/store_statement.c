@@ -156,12 +156,22 @@ ot_store_init(void)
  * A transaction-level advisory lock: there is no row yet to lock. Two names that hash alike wait for each other for the
  * length of a transaction, which is harmless.
  */
+static Datum
+meeting_key(const char *name)
+{
+	return Int64GetDatum((int64) hash_bytes_extended((const unsigned char *) name, strlen(name), MEETING_SEED));
+}
+
 void
 ot_meet(const char *name)
 {
-	uint64		key = hash_bytes_extended((const unsigned char *) name, strlen(name), MEETING_SEED);
+	DirectFunctionCall1(pg_advisory_xact_lock_int8, meeting_key(name));
+}
 
-	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum((int64) key));
+bool
+ot_meet_nobody(const char *name)
+{
+	return DatumGetBool(DirectFunctionCall1(pg_try_advisory_xact_lock_int8, meeting_key(name)));
 }
 
 /* Statements. */

@@ -54,5 +54,7 @@ extern bool ot_owner_exists(void);
 
 /* Waits for every other transaction that came here with the same name. */
 extern void ot_meet(const char *name);
+/* False if there is one now. If not, whoever comes with it before this transaction ends finds this one. */
+extern bool ot_meet_nobody(const char *name);
 
 #endif
