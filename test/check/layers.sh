@@ -36,8 +36,8 @@ for file in src/*.[ch]; do
 	while read -r included; do
 		((own >= $(floor "$included"))) || fail "$name includes $included, which stands above it"
 		case $included in
-		store_statement.h)
-			[[ $name == store* ]] || fail "$name includes $included, which is private to the SQL store"
+		store_?*.h)
+			[[ $name == store_* ]] || fail "$name includes $included, which is private to the stores"
 			;;
 		api_args.h)
 			[[ $name == api_* ]] || fail "$name includes $included, which belongs to the SQL entry points"

@@ -1,0 +1,241 @@
+/*
+ * store_fast_table.c
+ *    What the fast store knows of a table.
+ *
+ * What an SQL statement looks up and builds anew each time (the indexes, the trees of the CHECKs and of the indexes'
+ * predicates, slots) is kept here for the session, until the table's shape changes: PostgreSQL tells by a relcache
+ * invalidation, which arrives at the latest when the table is locked, and a lock is held from there to the end of the
+ * transaction.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "store_fast_table.h"
+
+/* Memory that a reset does not give back to the system: getting it anew each time would cost more than its use. */
+#define KEPT_MEMORY 0, 256 * 1024, ALLOCSET_DEFAULT_MAXSIZE
+
+/* As in sql/install/10_tables.sql. */
+static const TableSpec specs[FAST_TABLES] = {
+	[FAST_POLICIES] = {"policies", true, false, {{{1}}},
+	{{"policy", TEXTOID}, {"pay_within", INTERVALOID}, {"late_rule", TEXTOID}, {"on_late", TEXTOID},
+	{"refund_max_attempts", INT4OID}, {"refund_backoff", INTERVALOID}, {"refund_backoff_max", INTERVALOID},
+	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
+	{"orphan_after", INTERVALOID}}},
+	[FAST_ORDERS] = {"orders", false, false, {{{1}}, {{10}, 12}},
+	{{"order_id", TEXTOID}, {"policy", TEXTOID}, {"state", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
+	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},
+	{"created_at", TIMESTAMPTZOID}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
+	[FAST_PAYMENTS] = {"payments", false, false, {{{1, 2}}, {{3}}},
+	{{"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"order_id", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
+	{"paid_at", TIMESTAMPTZOID}, {"received_at", TIMESTAMPTZOID}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
+	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
+	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
+	[FAST_REFUNDS] = {"refunds", false, false, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
+	{{"refund_ref", TEXTOID}, {"order_id", TEXTOID}, {"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"amount", INT8OID},
+	{"currency", TEXTOID}, {"reason", TEXTOID}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
+	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},
+	{"gateway_refund_ref", TEXTOID}, {"last_error", TEXTOID}, {"request_key", TEXTOID}, {"asked", INT8OID},
+	{"handed_out_at", TIMESTAMPTZOID}, {"submitted_at", TIMESTAMPTZOID}, {"returned_at", TIMESTAMPTZOID},
+	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID},
+	{"settled_at", TIMESTAMPTZOID}}},
+	[FAST_EVENTS] = {"events", false, true, {{{1}}},
+	{{"id", INT8OID}, {"aggregatetype", TEXTOID}, {"aggregateid", TEXTOID}, {"type", TEXTOID}, {"payload", JSONBOID},
+	{"created_at", TIMESTAMPTZOID}}},
+};
+
+FastTable	ot_fast_tables[FAST_TABLES];
+
+static void
+shape_changed(Datum arg, Oid relid)
+{
+	for (int i = 0; i < FAST_TABLES; i++)
+		if (!OidIsValid(relid) || ot_fast_tables[i].relid == relid)
+			ot_fast_tables[i].valid = false;
+}
+
+/* The tables are found by the schema's name, which may be another one now. */
+static void
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	shape_changed(arg, InvalidOid);
+}
+
+void
+ot_fast_watch_tables(void)
+{
+	for (int i = 0; i < FAST_TABLES; i++)
+		ot_fast_tables[i].spec = &specs[i];
+	CacheRegisterRelcacheCallback(shape_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
+}
+
+/* Building. */
+
+static bool
+is_index(Relation index, const IndexSpec *spec)
+{
+	int			count = spec->columns[1] != 0 ? 2 : 1;
+	List	   *predicate = RelationGetIndexPredicate(index);
+
+	if (spec->columns[0] == 0 || !index->rd_index->indisvalid || index->rd_index->indnkeyatts != count)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (index->rd_index->indkey.values[i] != spec->columns[i] || index->rd_indoption[i] != 0 ||
+			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
+			return false;
+	if (spec->predicate == 0 || predicate == NIL)
+		return spec->predicate == 0 && predicate == NIL;
+	if (list_length(predicate) == 1 && IsA(linitial(predicate), NullTest))
+	{
+		NullTest   *test = linitial(predicate);
+
+		return IsA(test->arg, Var) && ((Var *) test->arg)->varattno == abs(spec->predicate) &&
+			test->nulltesttype == (spec->predicate > 0 ? IS_NULL : IS_NOT_NULL);
+	}
+	return false;
+}
+
+/* Others may have been made with the same columns. */
+static bool
+is_primary_key(Relation index)
+{
+	return index->rd_index->indisprimary && index->rd_index->indimmediate;
+}
+
+static const char *
+build_index(FastTable *table, int i, Oid oid)
+{
+	Relation	index = index_open(oid, RowExclusiveLock);
+	const char *obstacle = ot_fast_index_obstacle(index);
+
+	table->index_oids[i] = oid;
+	table->result->ri_IndexRelationInfo[i] = BuildIndexInfo(index);
+	for (int j = 0; j < FAST_INDEXES; j++)
+		if (is_index(index, &table->spec->indexes[j]) && (j > 0 || is_primary_key(index)))
+			table->lookups[j] = oid;
+	index_close(index, NoLock);
+	return obstacle;
+}
+
+static const char *
+build_indexes(FastTable *table, Relation relation)
+{
+	List	   *oids = RelationGetIndexList(relation);
+	int			count = list_length(oids);
+
+	table->index_oids = palloc(count * sizeof(Oid));
+	table->result->ri_NumIndices = count;
+	table->result->ri_IndexRelationDescs = palloc0(count * sizeof(Relation));
+	table->result->ri_IndexRelationInfo = palloc0(count * sizeof(IndexInfo *));
+	memset(table->lookups, 0, sizeof(table->lookups));
+	for (int i = 0; i < count; i++)
+	{
+		const char *obstacle = build_index(table, i, list_nth_oid(oids, i));
+
+		if (obstacle != NULL)
+			return obstacle;
+	}
+	for (int j = 0; j < FAST_INDEXES; j++)
+		if (table->spec->indexes[j].columns[0] != 0 && !OidIsValid(table->lookups[j]))
+			return "an index that the extension made is not there";
+	table->key_index = list_make1_oid(table->lookups[0]);
+	return NULL;
+}
+
+/* In the estate's memory. No triggers are put into result: those that are there have nothing to do. */
+static const char *
+build_state(FastTable *table, Relation relation)
+{
+	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(relation));
+
+	table->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->result, relation, 0, NULL, 0);
+	table->result->ri_TrigDesc = NULL;
+	table->present = MakeSingleTupleTableSlot(desc, &TTSOpsBufferHeapTuple);
+	table->written = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	table->identity = table->spec->identity ? ot_identity_sequence(relation, 1) : InvalidOid;
+	return build_indexes(table, relation);
+}
+
+/* After an error the slots hold pins that are gone: they are forgotten with their memory and never cleared. */
+static void
+forget(FastTable *table)
+{
+	if (table->estate != NULL)
+		MemoryContextDelete(table->estate->es_query_cxt);
+	table->estate = NULL;
+	table->valid = table->busy = false;
+}
+
+static void
+build(FastTable *table)
+{
+	Relation	relation = table_open(table->relid, NoLock);
+	MemoryContext previous = CurrentMemoryContext;
+
+	forget(table);
+	table->busy = true;			/* an error in here leaves it half built */
+	table->valid = true;		/* until an invalidation says otherwise, in the middle of this too */
+	table->obstacle = ot_fast_table_obstacle(relation, table->spec);
+	if (table->obstacle == NULL)
+	{
+		MemoryContextSwitchTo(CacheMemoryContext);
+		table->estate = CreateExecutorState();
+		MemoryContextSwitchTo(table->estate->es_query_cxt);
+		(void) GetPerTupleExprContext(table->estate);
+		table->row_context = AllocSetContextCreate(table->estate->es_query_cxt, "order_timeout rows", KEPT_MEMORY);
+		table->obstacle = build_state(table, relation);
+	}
+	table->busy = false;
+	MemoryContextSwitchTo(previous);
+	table_close(relation, NoLock);
+}
+
+static Oid
+find_relid(const char *name)
+{
+	Oid			namespace = get_namespace_oid("order_timeout", true);
+
+	return OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
+}
+
+bool
+ot_fast_find_table(FastTable *table)
+{
+	LOCKMODE	mode = table->spec->read_only ? AccessShareLock : RowExclusiveLock;
+
+	for (;;)
+	{
+		if (!table->valid || table->busy)
+		{
+			forget(table);
+			table->relid = find_relid(table->spec->name);
+			if (!OidIsValid(table->relid))
+				return false;
+			LockRelationOid(table->relid, mode);
+			if (find_relid(table->spec->name) != table->relid)
+				continue;		/* it was dropped or renamed meanwhile */
+			build(table);
+		}
+		else
+			LockRelationOid(table->relid, mode);
+		if (table->valid)
+			return true;
+	}
+}
