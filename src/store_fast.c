@@ -193,45 +193,61 @@ open_indexes(FastTable *table)
 		table->result->ri_IndexRelationDescs[i] = index_open(table->index_oids[i], RowExclusiveLock);
 }
 
-/* Columns without an argument come from before, if there is one. */
+/* A new row: columns without an argument are NULL. */
 static void
-fill(TupleTableSlot *slot, const Args *args, TupleTableSlot *before)
+fill_new(FastTable *table, TupleTableSlot *slot, const Args *args)
 {
 	int			count = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, args->values, args->count * sizeof(Datum));
 	memcpy(slot->tts_isnull, args->nulls, args->count * sizeof(bool));
-	if (before != NULL)
-		slot_getallattrs(before);
-	for (int i = args->count; i < count; i++)
-	{
-		slot->tts_values[i] = before != NULL ? before->tts_values[i] : (Datum) 0;
-		slot->tts_isnull[i] = before != NULL ? before->tts_isnull[i] : true;
-	}
+	memset(slot->tts_isnull + args->count, true, (count - args->count) * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = table->relid;
+	ExecConstraints(table->result, slot, table->estate);
 }
 
+/*
+ * The present row anew. What no update changes stays as it is stored: a key that was stored compressed and is written anew
+ * would look like another one.
+ */
 static void
-fill_and_check(FastTable *table, CmdType command, const Args *args, TupleTableSlot *before)
+fill_changed(FastTable *table, const Args *args)
 {
-	CheckCmdReplicaIdentity(table->relation, command);
-	fill(table->written, args, before);
-	table->written->tts_tableOid = table->relid;
-	ExecConstraints(table->result, table->written, table->estate);
+	TupleTableSlot *before = table->present;
+	TupleTableSlot *slot = table->written;
+	int			count = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	slot_getallattrs(before);
+	for (int i = 0; i < count; i++)
+	{
+		bool		stays = i >= args->count || table->spec->columns[i].fixed;
+
+		slot->tts_values[i] = stays ? before->tts_values[i] : args->values[i];
+		slot->tts_isnull[i] = stays ? before->tts_isnull[i] : args->nulls[i];
+	}
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = table->relid;
+	ExecConstraints(table->result, slot, table->estate);
 }
 
 void
 ot_fast_insert(FastTable *table, const Args *args)
 {
-	fill_and_check(table, CMD_INSERT, args, NULL);
+	CheckCmdReplicaIdentity(table->relation, CMD_INSERT);
+	fill_new(table, table->written, args);
 	open_indexes(table);
 	table_tuple_insert(table->relation, table->written, GetCurrentCommandId(true), 0, NULL);
 	(void) ot_insert_index_entries(table->result, table->written, table->estate, false, false, NULL, NIL, false);
 	table->wrote = true;
 }
 
-/* As INSERT ... ON CONFLICT does it, but who meets somebody is not told who it was. */
+/*
+ * As INSERT ... ON CONFLICT does it, but who meets somebody is not told who it was, nor in which unique index: the key may
+ * have two while one of them is rebuilt.
+ */
 bool
 ot_fast_insert_new(FastTable *table, const Args *args)
 {
@@ -239,12 +255,13 @@ ot_fast_insert_new(FastTable *table, const Args *args)
 	bool		conflict = false;
 	uint32		token;
 
-	fill_and_check(table, CMD_INSERT, args, NULL);
+	CheckCmdReplicaIdentity(table->relation, CMD_INSERT);
+	fill_new(table, table->written, args);
 	open_indexes(table);
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(table->relation, table->written, GetCurrentCommandId(true), 0, NULL, token);
 	(void) ot_insert_index_entries(table->result, table->written, table->estate, false, true, &conflict,
-								   table->key_index, false);
+								   NIL, false);
 	table_tuple_complete_speculative(table->relation, table->written, token, !conflict);
 	SpeculativeInsertionLockRelease(xid);
 	table->wrote = true;
@@ -261,9 +278,7 @@ ot_fast_insert_many(FastTable *table, const Args *rows, int count)
 	for (int i = 0; i < count; i++)
 	{
 		slots[i] = MakeTupleTableSlot(table->written->tts_tupleDescriptor, &TTSOpsVirtual);
-		slots[i]->tts_tableOid = table->relid;
-		fill(slots[i], &rows[i], NULL);
-		ExecConstraints(table->result, slots[i], table->estate);
+		fill_new(table, slots[i], &rows[i]);
 	}
 	open_indexes(table);
 	table_multi_insert(table->relation, slots, count, GetCurrentCommandId(true), 0, bulk);
@@ -282,7 +297,8 @@ update(FastTable *table, const Args *args, bool wait)
 	UpdatedIndexes indexes;
 	TM_Result	result;
 
-	fill_and_check(table, CMD_UPDATE, args, table->present);
+	CheckCmdReplicaIdentity(table->relation, CMD_UPDATE);
+	fill_changed(table, args);
 	result = table_tuple_update(table->relation, &tid, table->written, GetCurrentCommandId(true), GetActiveSnapshot(),
 								InvalidSnapshot, wait, &failure, &mode, &indexes);
 	if (result != TM_Ok)

@@ -81,9 +81,9 @@ extern void *ot_fast_read(FastTable *table, FastReader read);
 /* A list that outlives the operation, like what was read. */
 extern List *ot_fast_append(FastTable *table, List *rows, void *row);
 
-/* Writes. Columns beyond the arguments stay as they are, or are NULL in a new row. */
+/* Writes. Columns beyond the arguments are NULL in a new row; an update leaves them as they are, and those that are fixed. */
 extern void ot_fast_insert(FastTable *table, const Args *args);
-/* False, and nothing is written, when a row with its key is there, or may be in a moment. */
+/* False, and nothing is written, when a unique index has a row with its values, or may have one in a moment. */
 extern bool ot_fast_insert_new(FastTable *table, const Args *args);
 extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);

@@ -71,17 +71,24 @@ ot_fast_insert_order(const Order *order)
 	return true;
 }
 
-void
-ot_fast_update_order(const Order *order)
+/* A version after the one that was read can only be our own. That it cannot be written is an error. */
+static void
+update_locked(FastTable *orders, const Order *order)
 {
-	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
 	Args		args = {0};
 
-	/* The order is locked, so a version after the one that was read can only be our own. */
 	if (!ot_fast_fetch(orders, &order->version) && !find(orders, order->order_id))
 		ot_row_not_written();
 	ot_order_args(&args, order);
 	ot_fast_update(orders, &args);
+}
+
+void
+ot_fast_update_order(const Order *order)
+{
+	FastTable  *orders = ot_fast_begin(FAST_ORDERS);
+
+	update_locked(orders, order);
 	ot_fast_end(orders);
 }
 
@@ -162,20 +169,17 @@ ot_fast_find_due(TimestampTz from, TimestampTz now, int limit, List *set_aside, 
 	return due;
 }
 
-/* What was locked is ours to write, and its payments may be written already: it is an error if it cannot be. */
 static bool
 update_due(FastTable *orders, const Order *order)
 {
 	Args		args = {0};
 
-	ot_order_args(&args, order);
 	if (order->version.locked)
 	{
-		if (!ot_fast_fetch(orders, &order->version))
-			ot_row_not_written();
-		ot_fast_update(orders, &args);
+		update_locked(orders, order);
 		return true;
 	}
+	ot_order_args(&args, order);
 	return ot_fast_fetch(orders, &order->version) && ot_fast_update_if_free(orders, &args);
 }
 

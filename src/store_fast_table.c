@@ -38,21 +38,21 @@ static const TableSpec specs[FAST_TABLES] = {
 	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
 	{"orphan_after", INTERVALOID}}},
 	[FAST_ORDERS] = {"orders", false, false, {{{1}}, {{10}, 12}},
-	{{"order_id", TEXTOID}, {"policy", TEXTOID}, {"state", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
+	{{"order_id", TEXTOID, true}, {"policy", TEXTOID, true}, {"state", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
 	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},
-	{"created_at", TIMESTAMPTZOID}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
+	{"created_at", TIMESTAMPTZOID, true}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
 	[FAST_PAYMENTS] = {"payments", false, false, {{{1, 2}}, {{3}}},
-	{{"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"order_id", TEXTOID}, {"amount", INT8OID}, {"currency", TEXTOID},
-	{"paid_at", TIMESTAMPTZOID}, {"received_at", TIMESTAMPTZOID}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
+	{{"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"order_id", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
+	{"paid_at", TIMESTAMPTZOID, true}, {"received_at", TIMESTAMPTZOID, true}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
 	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
 	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
 	[FAST_REFUNDS] = {"refunds", false, false, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
-	{{"refund_ref", TEXTOID}, {"order_id", TEXTOID}, {"gateway", TEXTOID}, {"payment_ref", TEXTOID}, {"amount", INT8OID},
-	{"currency", TEXTOID}, {"reason", TEXTOID}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
+	{{"refund_ref", TEXTOID, true}, {"order_id", TEXTOID, true}, {"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"amount", INT8OID},
+	{"currency", TEXTOID, true}, {"reason", TEXTOID, true}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
 	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},
-	{"gateway_refund_ref", TEXTOID}, {"last_error", TEXTOID}, {"request_key", TEXTOID}, {"asked", INT8OID},
+	{"gateway_refund_ref", TEXTOID}, {"last_error", TEXTOID}, {"request_key", TEXTOID, true}, {"asked", INT8OID, true},
 	{"handed_out_at", TIMESTAMPTZOID}, {"submitted_at", TIMESTAMPTZOID}, {"returned_at", TIMESTAMPTZOID},
-	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID},
+	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID, true},
 	{"settled_at", TIMESTAMPTZOID}}},
 	[FAST_EVENTS] = {"events", false, true, {{{1}}},
 	{{"id", INT8OID}, {"aggregatetype", TEXTOID}, {"aggregateid", TEXTOID}, {"type", TEXTOID}, {"payload", JSONBOID},
@@ -61,11 +61,22 @@ static const TableSpec specs[FAST_TABLES] = {
 
 FastTable	ot_fast_tables[FAST_TABLES];
 
+static bool
+is_about(const FastTable *table, Oid relid)
+{
+	if (!OidIsValid(relid) || table->relid == relid)
+		return true;
+	for (int i = 0; table->result != NULL && i < table->result->ri_NumIndices; i++)
+		if (table->index_oids[i] == relid)
+			return true;
+	return false;
+}
+
 static void
 shape_changed(Datum arg, Oid relid)
 {
 	for (int i = 0; i < FAST_TABLES; i++)
-		if (!OidIsValid(relid) || ot_fast_tables[i].relid == relid)
+		if (ot_fast_tables[i].valid && is_about(&ot_fast_tables[i], relid))
 			ot_fast_tables[i].valid = false;
 }
 
@@ -154,7 +165,6 @@ build_indexes(FastTable *table, Relation relation)
 	for (int j = 0; j < FAST_INDEXES; j++)
 		if (table->spec->indexes[j].columns[0] != 0 && !OidIsValid(table->lookups[j]))
 			return "an index that the extension made is not there";
-	table->key_index = list_make1_oid(table->lookups[0]);
 	return NULL;
 }
 
@@ -180,6 +190,7 @@ forget(FastTable *table)
 	if (table->estate != NULL)
 		MemoryContextDelete(table->estate->es_query_cxt);
 	table->estate = NULL;
+	table->result = NULL;
 	table->valid = table->busy = false;
 }
 

@@ -20,6 +20,7 @@ typedef struct ColumnSpec
 {
 	const char *name;
 	Oid			type;
+	bool		fixed;			/* no update changes it */
 } ColumnSpec;
 
 /* An index that is looked for by its columns; the predicate is that a column is null (its number), or is not (negative). */
@@ -51,7 +52,6 @@ struct FastTable
 	ResultRelInfo *result;
 	Oid		   *index_oids;		/* of all indexes, as result has them */
 	Oid			lookups[FAST_INDEXES];	/* of those in spec */
-	List	   *key_index;		/* the primary key */
 	Oid			identity;		/* the sequence of column 1, or InvalidOid */
 	TupleTableSlot *present;
 	TupleTableSlot *written;

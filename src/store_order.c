@@ -60,6 +60,14 @@ order_by_id(Statement *statement, const char *order_id)
 	return ot_run_one(statement, &args, ot_read_order);
 }
 
+static Order *
+locked(Order *order)
+{
+	if (order != NULL)
+		order->version.locked = true;
+	return order;
+}
+
 Order *
 ot_store_find_order(const char *order_id)
 {
@@ -78,7 +86,7 @@ ot_store_lock_order(const char *order_id)
 
 	if (ot_fast_serves(FAST_ORDERS))
 		return ot_fast_lock_order(order_id, LockWaitBlock);
-	return order_by_id(&lock, order_id);
+	return locked(order_by_id(&lock, order_id));
 }
 
 Order *
@@ -89,7 +97,7 @@ ot_store_lock_order_if_free(const char *order_id)
 
 	if (ot_fast_serves(FAST_ORDERS))
 		return ot_fast_lock_order(order_id, LockWaitSkip);
-	return order_by_id(&lock, order_id);
+	return locked(order_by_id(&lock, order_id));
 }
 
 /*
@@ -200,21 +208,39 @@ ot_store_find_due(TimestampTz from, TimestampTz now, int limit)
 		"WHERE o.settled_at IS NULL AND o.expires_at" GE "$1 AND o.expires_at" LE "$2 AND " NOT_SET_ASIDE("$2")
 	" ORDER BY o.expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
 	Args		args = {0};
+	List	   *due;
+	ListCell   *cell;
 
 	if (ot_fast_serves(FAST_ORDERS))
 		return ot_fast_find_due(from, now, limit, set_aside_at(now), ot_meet_nobody(SWEEPING));
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
-	return ot_run_list(&lock, &args, ot_read_order);
+	due = ot_run_list(&lock, &args, ot_read_order);
+	foreach(cell, due)
+		locked(lfirst(cell));
+	return due;
 }
 
-/* SQL has locked them when it found them. */
+/* A trigger may have chosen the other store since they were found: SQL writes over whatever is there. */
+static void
+require_locked(List *orders)
+{
+	ListCell   *cell;
+
+	foreach(cell, orders)
+		if (!((Order *) lfirst(cell))->version.locked)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("order_timeout.store was changed while orders were being closed")));
+}
+
 List *
 ot_store_update_due(List *orders)
 {
 	if (ot_fast_serves(FAST_ORDERS))
 		return ot_fast_update_due(orders);
+	require_locked(orders);
 	update_orders(orders);
 	return orders;
 }

@@ -35,7 +35,7 @@ sub waits {
 		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") });
 }
 
-my ($orders, $gateway_refs) = (0, 0);
+my $orders = 0;
 
 sub order {
 	my $order = 'order-' . ++$orders;

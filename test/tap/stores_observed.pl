@@ -97,6 +97,35 @@ trade('full');
 is_deeply($changes[0], $changes[1], 'with the old rows too');
 on_both("ALTER TABLE order_timeout.$_ REPLICA IDENTITY DEFAULT") for qw(orders payments refunds events);
 
+# ------------------------------------------------------------ keys that are stored compressed
+
+# A long order_id is compressed when the rest of the row is large and cannot be. The key stays as it is all the same: a row
+# that points at it is in nobody's way, and decoding does not see a new key.
+{
+	my $order = 'o' x 255;
+	srand 1;
+	my $letters = join '', map { chr(97 + int rand 26) } 1 .. 1850;
+	both('create_order', $order, 100, 'EUR', '1 hour', undef, undef, qq({"text": "$letters"}));
+	for my $side (@sides) {
+		cmp_ok($side->dbh->selectrow_array("SELECT pg_column_size(order_id) FROM order_timeout.orders WHERE order_id = '$order' AND metadata IS NOT NULL"), '<', 255,
+			"$side->{store}: the key is compressed");
+		$side->dbh->do('CREATE TABLE items (order_id text COLLATE "C" REFERENCES order_timeout.orders)');
+		decoded($side);
+		my $other = $server->dbh($side->{store});
+		$other->begin_work;
+		$other->do("INSERT INTO items VALUES ('$order')");
+		$side->dbh->do("SET lock_timeout = '1 s'");
+		is(eval { call($side->dbh, 'record_payment', $order, 'bank', 'compressed', 10, 'EUR')->{outcome} } // $@, 'partial',
+			"$side->{store}: who points at it does not keep it from being paid");
+		$other->commit;
+		$side->dbh->do('RESET lock_timeout');
+		is(call($side->dbh, 'cancel_order', $order)->{outcome}, 'cancelled', "$side->{store}: cancelled");
+		is_deeply([ grep { /old-key/ } @{ decoded($side) } ], [], "$side->{store}: with the same key");
+		$other->disconnect;
+		$side->dbh->do('DROP TABLE items');
+	}
+}
+
 # ------------------------------------------------------------ publications
 
 on_both('CREATE PUBLICATION everything FOR TABLE order_timeout.orders, order_timeout.payments, order_timeout.refunds');
