@@ -3,6 +3,7 @@
 # part would break the funds identity here.
 
 batch_loop_title='plpgsql batch loop'
+batch_loop_leaves='part payments (it gives none back), orders whose closing fails (one stops all), leases, orphans, waiting for the next deadline'
 
 batch_loop_setup() {
 	query <<-'SQL'

@@ -3,6 +3,7 @@
 # reach is left out: policies that hold or reopen, results other than succeeded.
 
 plpgsql_title='plpgsql functions'
+plpgsql_leaves='policies that hold or reopen, results of refunds other than succeeded, checks of arguments, acting as the owner'
 
 plpgsql_setup() {
 	query -f - <<-'SQL'
