@@ -77,3 +77,26 @@ head_of_report() {
 millions() {
 	if (($1 % 1000000 == 0)); then echo "$(($1 / 1000000)) M"; else sed -E ':a; s/^([0-9]+)([0-9]{3})/\1,\2/; ta' <<<"$1"; fi
 }
+
+# ---------------------------------------------------------------- for scenes
+
+has_peer() { [[ " $peers " == *" $1 "* ]]; }
+
+# percentile P FILE: of sorted numbers.
+percentile() {
+	awk -v p="$1" '{v[NR] = $1} END {if (!NR) exit 1; i = int(NR * p / 100); if (i < NR * p / 100) i++; print v[i ? i : 1]}' "$2"
+}
+
+# distribution CHART SERIES FILE: its percentiles, by how many lie above.
+distribution() {
+	local p
+	for p in 0 25 50 75 90 95 98 99 99.5 99.8 99.9; do
+		point "$1" "$2" "$(awk -v p="$p" 'BEGIN {print 100 - p}')" "$(percentile "$p" "$3")"
+	done
+}
+
+# lateness CONDITION: milliseconds from the deadline to when others could see the closing, sorted.
+lateness() {
+	query -c "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - expires_at) * 1000 FROM order_timeout.orders
+		WHERE state = 'expired' AND $1 ORDER BY 1"
+}
