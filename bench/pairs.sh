@@ -92,6 +92,7 @@ measure() {
 	side=$1
 	numbers "$count"
 	if has "${work}_before"; then "${work}_before"; fi
+	if has "${side}_${work}_before"; then "${side}_${work}_before"; fi
 	before=$(lsn)
 	speed=$("${side}_$work")
 	wal=$(($(lsn) - before))
