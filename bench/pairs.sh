@@ -8,7 +8,7 @@ lsn() { query -c "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"; }
 
 # fresh TEMPLATE: what a work begins with, a copy of database `loaded` or `empty`.
 fresh() {
-	query -d postgres -c 'DROP DATABASE IF EXISTS bench' \
+	query -d postgres -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS bench' \
 		-c "CREATE DATABASE bench TEMPLATE $1 STRATEGY file_copy"
 	query -c "SELECT pg_prewarm(oid) FROM pg_class WHERE relkind IN ('r', 'i')
 		AND relnamespace = 'order_timeout'::regnamespace" >/dev/null

@@ -10,7 +10,7 @@ describe_settled() {
 }
 
 settled_databases() {
-	query -d postgres -c 'DROP DATABASE IF EXISTS bench' -c 'DROP DATABASE IF EXISTS settled' \
+	query -d postgres -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS bench' \
 		-c 'CREATE DATABASE bench TEMPLATE empty' -c 'CREATE DATABASE settled TEMPLATE empty'
 	query -d settled -c "SELECT bench.load_history($settled)" -c 'VACUUM ANALYZE' -c CHECKPOINT >/dev/null
 }

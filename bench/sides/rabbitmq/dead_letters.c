@@ -6,7 +6,8 @@
  * that ends at the order's deadline. The queue has no consumer: what expires is dead-lettered into the durable queue "due".
  *
  * consume: processes that take from "due", close the order in PostgreSQL, write its event, and acknowledge after the
- * commit. A consumer closes all that it has at hand (at most BATCH) in one statement and acknowledges it at once.
+ * commit. A consumer takes all that it has at hand (at most BATCH) and acknowledges it at once; it closes them "together",
+ * in one statement, or "each" in a transaction of its own, sent to the database without waiting for the one before.
  *
  * The message is the order's number and its deadline in microseconds.
  */
@@ -32,6 +33,7 @@
 #define LONGEST_BATCH  5000
 #define NUMBER_LENGTH  24
 #define MOST_CONSUMERS 64
+#define PIPELINE       50	/* transactions on their way at most */
 
 static const char *const close_orders =
 	"WITH closed AS ("
@@ -235,8 +237,7 @@ typedef struct Batch
 	int			length;
 	uint64_t	last_tag;
 	int64_t		deadline;		/* the last one of them */
-	char		numbers[LONGEST_BATCH * NUMBER_LENGTH];	/* an array literal */
-	size_t		used;
+	char		numbers[LONGEST_BATCH][NUMBER_LENGTH];
 } Batch;
 
 /* Takes the next message, if one comes in time. */
@@ -257,8 +258,7 @@ take(amqp_connection_state_t broker, Batch *batch, struct timeval *wait)
 	snprintf(body, sizeof(body), "%.*s", (int) envelope.message.body.len, (char *) envelope.message.body.bytes);
 	if (sscanf(body, "%lld %lld", &number, &deadline) != 2)
 		die("consume", "what message is this");
-	batch->used += sprintf(batch->numbers + batch->used, "%c%lld", batch->length == 0 ? '{' : ',', number);
-	batch->length++;
+	snprintf(batch->numbers[batch->length++], NUMBER_LENGTH, "%lld", number);
 	batch->last_tag = envelope.delivery_tag;
 	if (deadline > batch->deadline)
 		batch->deadline = deadline;
@@ -279,21 +279,65 @@ connect_database(void)
 }
 
 static void
-close_batch(PGconn *database, Batch *batch)
+close_together(PGconn *database, Batch *batch)
 {
-	const char *values[] = {batch->numbers};
+	static char literal[LONGEST_BATCH * NUMBER_LENGTH + 2];
+	const char *values[] = {literal};
+	size_t		used = 0;
 	PGresult   *result;
 
-	strcpy(batch->numbers + batch->used, "}");
-	sleep_until(batch->deadline);
+	for (int i = 0; i < batch->length; i++)
+		used += sprintf(literal + used, "%c%s", i == 0 ? '{' : ',', batch->numbers[i]);
+	strcpy(literal + used, "}");
 	result = PQexecPrepared(database, "close", 1, values, NULL, NULL, 0);
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
 		die("database", PQerrorMessage(database));
 	PQclear(result);
 }
 
+/* Results come in groups: that of a statement, a NULL, that of its sync. */
 static void
-consumer(Shared *shared, int64_t count, int longest_batch, int prefetch)
+read_closing(PGconn *database)
+{
+	ExecStatusType wanted[] = {PGRES_COMMAND_OK, PGRES_PIPELINE_SYNC};
+
+	for (int i = 0; i < 2; i++)
+	{
+		PGresult   *result = PQgetResult(database);
+
+		if (PQresultStatus(result) != wanted[i])
+			die("database", PQerrorMessage(database));
+		PQclear(result);
+		if (i == 0 && PQgetResult(database) != NULL)
+			die("database", "more than one result");
+	}
+}
+
+static void
+close_each(PGconn *database, Batch *batch)
+{
+	int			on_their_way = 0;
+
+	for (int i = 0; i < batch->length; i++)
+	{
+		char		literal[NUMBER_LENGTH + 2];
+		const char *values[] = {literal};
+
+		snprintf(literal, sizeof(literal), "{%s}", batch->numbers[i]);
+		if (PQsendQueryPrepared(database, "close", 1, values, NULL, NULL, 0) != 1 || PQpipelineSync(database) != 1)
+			die("database", PQerrorMessage(database));
+		if (++on_their_way == PIPELINE)
+		{
+			read_closing(database);
+			on_their_way--;
+		}
+	}
+	while (on_their_way-- > 0)
+		read_closing(database);
+}
+
+static void
+consumer(Shared *shared, int64_t count, bool together, int longest_batch, int prefetch)
 {
 	amqp_connection_state_t broker = connect_broker();
 	PGconn	   *database = connect_database();
@@ -301,6 +345,8 @@ consumer(Shared *shared, int64_t count, int longest_batch, int prefetch)
 	struct timeval a_while = {0, 100000};
 	struct timeval at_once = {0, 0};
 
+	if (!together && PQenterPipelineMode(database) != 1)
+		die("database", PQerrorMessage(database));
 	amqp_basic_qos(broker, CHANNEL, 0, prefetch, false);
 	check(amqp_get_rpc_reply(broker), "prefetch");
 	__sync_fetch_and_add(&shared->ready, 1);
@@ -311,12 +357,12 @@ consumer(Shared *shared, int64_t count, int longest_batch, int prefetch)
 	while (shared->done < count)
 	{
 		memset(&batch, 0, offsetof(Batch, numbers));
-		batch.used = 0;
 		if (!take(broker, &batch, &a_while))
 			continue;
 		while (batch.length < longest_batch && take(broker, &batch, &at_once))
 			;
-		close_batch(database, &batch);
+		sleep_until(batch.deadline);
+		(together ? close_together : close_each) (database, &batch);
 		check_status(amqp_basic_ack(broker, CHANNEL, batch.last_tag, true), "acknowledge");
 		__sync_fetch_and_add(&shared->done, batch.length);
 	}
@@ -340,7 +386,7 @@ reap(const pid_t *children, int count, int options)
 	return false;
 }
 
-/* consume CONSUMERS COUNT BATCH PREFETCH: prints when they began, and ends when COUNT messages are done. */
+/* consume CONSUMERS each|together BATCH PREFETCH COUNT: prints when they began, and ends when COUNT messages are done. */
 static void
 consume(char **arguments)
 {
@@ -354,7 +400,7 @@ consume(char **arguments)
 	for (int i = 0; i < consumers; i++)
 		if ((children[i] = fork()) == 0)
 		{
-			consumer(shared, atoll(arguments[1]), longest_batch, atoi(arguments[3]));
+			consumer(shared, atoll(arguments[4]), strcmp(arguments[1], "together") == 0, longest_batch, atoi(arguments[3]));
 			exit(0);
 		}
 	while (shared->ready < consumers)
@@ -374,11 +420,11 @@ main(int count, char **arguments)
 {
 	if (count == 7 && strcmp(arguments[1], "publish") == 0)
 		publish(arguments + 2);
-	else if (count == 6 && strcmp(arguments[1], "consume") == 0)
+	else if (count == 7 && strcmp(arguments[1], "consume") == 0)
 		consume(arguments + 2);
 	else if (count == 2 && strcmp(arguments[1], "due") == 0)
 		printf("%d\n", declare(connect_broker()));
 	else
-		die("usage", "publish FIRST COUNT DEADLINE STEP LEAD | consume CONSUMERS COUNT BATCH PREFETCH | due");
+		die("usage", "publish FIRST COUNT DEADLINE STEP LEAD | consume CONSUMERS each|together BATCH PREFETCH COUNT | due");
 	return 0;
 }
