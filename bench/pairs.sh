@@ -127,7 +127,8 @@ one_pair() {
 }
 
 measure_work() {
-	local peer pair count first last side speed wal
+	local peer pair count first last side speed wal pairs=$pairs
+	if [[ $sync == on ]]; then pairs=$pairs_on; fi
 	count=$("${work}_count")
 	"${work}_prepare"
 	for ((pair = 1; pair <= pairs; pair++)); do

@@ -9,7 +9,7 @@ rabbitmq_title='RabbitMQ dead letters, a transaction an order'
 rabbitmq_leaves="what a crash between the order's commit and its message loses; new deadlines (extend_order: messages leave a queue in their order, one that expires later holds up those behind it); at-least-once dead-lettering, which classic queues lack; part payments; orders whose closing fails"
 rabbitmq_packages='rabbitmq-server librabbitmq-dev libpq-dev'
 rabbitmq_version=''
-rabbitmq_each='3 each 100 500'           # consumers, how they close, messages at once, prefetch
+rabbitmq_each='4 each 100 500'           # consumers, how they close, messages at once, prefetch
 rabbitmq_together='2 together 1000 2000'
 
 rabbitmq_setup() {

@@ -30,6 +30,7 @@
 
 #define CHANNEL        1
 #define UNCONFIRMED    2000		/* messages on their way at most */
+#define RING           (4 * UNCONFIRMED)
 #define LONGEST_BATCH  5000
 #define NUMBER_LENGTH  24
 #define MOST_CONSUMERS 64
@@ -132,12 +133,21 @@ declare(amqp_connection_state_t broker)
 
 /* Publishing. */
 
+/* They may come in any order: each message is ticked off by itself. */
 typedef struct Confirms
 {
-	uint64_t	published;
-	uint64_t	confirmed;
-	uint64_t	one_by_one;		/* confirmed out of turn: counted only when all are awaited */
+	uint64_t	published;		/* the last one's tag */
+	uint64_t	lowest;			/* none below it is open */
+	int			open_count;
+	bool		open[RING];
 } Confirms;
+
+static void
+confirm(Confirms *confirms, uint64_t tag)
+{
+	confirms->open_count -= confirms->open[tag % RING];
+	confirms->open[tag % RING] = false;
+}
 
 /* Reads one confirmation; waits for it at most so long. */
 static bool
@@ -153,21 +163,13 @@ read_confirm(amqp_connection_state_t broker, Confirms *confirms, struct timeval 
 	if (frame.frame_type != AMQP_FRAME_METHOD || frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
 		die("confirm", "something else came");
 	ack = frame.payload.method.decoded;
-	if (ack->multiple)
-	{
-		confirms->confirmed = ack->delivery_tag;
-		confirms->one_by_one = 0;
-	}
-	else
-		confirms->one_by_one++;
+	confirm(confirms, ack->delivery_tag);
+	for (; ack->multiple && confirms->lowest < ack->delivery_tag; confirms->lowest++)
+		confirm(confirms, confirms->lowest);
+	while (confirms->lowest <= confirms->published && !confirms->open[confirms->lowest % RING])
+		confirms->lowest++;
 	amqp_maybe_release_buffers(broker);
 	return true;
-}
-
-static uint64_t
-unconfirmed(const Confirms *confirms)
-{
-	return confirms->published - confirms->confirmed - confirms->one_by_one;
 }
 
 static void
@@ -201,7 +203,7 @@ publish(char **arguments)
 	int64_t		step = atoll(arguments[3]);
 	int64_t		lead = atoll(arguments[4]);
 	amqp_connection_state_t broker = connect_broker();
-	Confirms	confirms = {0};
+	Confirms	confirms = {.lowest = 1};
 	struct timeval at_once = {0, 0};
 	struct timeval long_enough = {30, 0};
 
@@ -212,13 +214,16 @@ publish(char **arguments)
 	{
 		sleep_until(deadline + i * step - lead);
 		publish_one(broker, first + i, deadline + i * step);
-		confirms.published++;
-		while (read_confirm(broker, &confirms, unconfirmed(&confirms) < UNCONFIRMED ? &at_once : &long_enough))
+		confirms.open[++confirms.published % RING] = true;
+		confirms.open_count++;
+		while (read_confirm(broker, &confirms, &at_once))
 			;
-		if (unconfirmed(&confirms) >= 2 * UNCONFIRMED)
-			die("publish", "no confirms for 30 seconds");
+		/* The next one needs the place of the oldest in the ring. */
+		while (confirms.open_count >= UNCONFIRMED || confirms.published + 1 - confirms.lowest >= RING)
+			if (!read_confirm(broker, &confirms, &long_enough))
+				die("publish", "no confirms for 30 seconds");
 	}
-	while (unconfirmed(&confirms) > 0)
+	while (confirms.open_count > 0)
 		if (!read_confirm(broker, &confirms, &long_enough))
 			die("publish", "no confirms for 30 seconds");
 }
