@@ -22,7 +22,7 @@ memory_watch() {
 
 # memory_sweep FILE: one sweep of all; the samples up to the last closing go to FILE.
 memory_sweep() {
-	local fifo=$tmp/memory.fifo pid sweeper begun seconds
+	local fifo=$tmp/memory.fifo pid sweeper watcher begun seconds
 	mkfifo "$fifo"
 	# It ends by being cancelled; whether the orders are closed is looked at below.
 	{ query <"$fifo" >"$tmp/memory.pid" 2>/dev/null || true; } &
@@ -35,12 +35,13 @@ memory_sweep() {
 	echo "CALL order_timeout.sweep('$((overdue / 20000 + 1)) seconds');" >&9
 	exec 9>&-
 	memory_watch "$pid" >"$tmp/memory.all" &
+	watcher=$!
 	until [[ $(query -c 'SELECT count(*) FROM (SELECT FROM order_timeout.orders WHERE settled_at IS NULL LIMIT 1) s') == 0 ]]; do
 		kill -0 "$sweeper" 2>/dev/null || break
 		sleep 0.2
 	done
 	query -c "SELECT pg_cancel_backend($pid)" >/dev/null
-	wait
+	wait "$sweeper" "$watcher"
 	rm "$fifo"
 	[[ $(query -c 'SELECT count(*) FROM order_timeout.orders WHERE settled_at IS NULL') == 0 ]] || ot_die 'the sweep ended before its orders'
 	seconds=$(query -c "SELECT extract(epoch FROM timestamptz '$(last_closing)' - '$begun')")
