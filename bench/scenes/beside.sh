@@ -6,7 +6,7 @@
 beside_syncs=off
 
 describe_beside() {
-	note measure beside p99 "p99 of record_payment at 30 % of its capacity, while $(millions "$overdue") overdue orders are cleared" ms
+	note measure beside p99 "p99 of record_payment at 30 % load, while $(millions "$overdue") overdue are cleared" ms
 	note side alone 'nothing beside it'
 }
 
