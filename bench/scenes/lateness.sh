@@ -16,7 +16,6 @@ describe_lateness() {
 	note measure lateness burst_p99 "lateness, $(millions "$burst") due in the same instant, p99" ms
 }
 
-# Each part of a turn sets the name of a file with the lateness of its orders.
 # falling_due COUNT SECONDS STEP: loads orders of which the first is due in so
 # many seconds, the others STEP seconds apart; sets deadline, in microseconds.
 falling_due() {
