@@ -56,3 +56,11 @@ BEGIN
 		now() - interval '30 minutes' + i * interval '1 ms', 1999, now() - interval '30 minutes'
 	FROM generate_series(0, refunds - 1) i;
 END $$;
+
+-- Orders that fall due one after the other.
+CREATE FUNCTION bench.load_falling_due(first bigint, orders integer, first_deadline timestamptz, step interval) RETURNS void
+LANGUAGE sql AS $$
+	INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at)
+	SELECT (first + i)::text, 'default', 'pending', 1999, 'EUR', first_deadline + i * step, clock_timestamp()
+	FROM generate_series(0, orders - 1) i
+$$;

@@ -4,6 +4,7 @@
 # is an error, orders and payments that race are not reconciled, nothing is late.
 
 application_title='application, one transaction'
+application_leaves='repeats (a payment told twice is an error), orders and payments that race, late and surplus payments'
 
 application_pay() {
 	clients "$(pay_each)" <<-'SQL'

@@ -4,6 +4,7 @@
 
 bare_title='bare statements'
 bare_writes=orders
+bare_leaves='the payment, the event, the lock before the check, every answer; a sweep in one statement also locks out payments until its end'
 
 bare_pay() {
 	clients "$(pay_each)" <<-'SQL'

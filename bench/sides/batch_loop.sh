@@ -3,6 +3,7 @@
 # part would break the funds identity here.
 
 batch_loop_title='plpgsql batch loop'
+batch_loop_leaves='part payments (it gives none back), orders whose closing fails (one stops all), leases, orphans, waiting for the next deadline'
 
 batch_loop_setup() {
 	query <<-'SQL'
@@ -12,11 +13,12 @@ batch_loop_setup() {
 		BEGIN
 			LOOP
 				-- An array and not a join: with a table of this size a join may read all of it for each batch.
+				-- Where the rows lie is known and stays so, for they are locked: faster than by their key.
 				WITH closed AS (
 					UPDATE order_timeout.orders o
 					SET state = 'expired', settled_at = clock_timestamp(), close_reason = 'deadline'
-					WHERE o.order_id = ANY (ARRAY(
-						SELECT d.order_id FROM order_timeout.orders d
+					WHERE o.ctid = ANY (ARRAY(
+						SELECT d.ctid FROM order_timeout.orders d
 						WHERE d.settled_at IS NULL AND d.expires_at <= now()
 						ORDER BY d.expires_at LIMIT batch_size FOR NO KEY UPDATE SKIP LOCKED))
 					RETURNING o.order_id, o.state, o.amount, o.currency, o.paid, o.refund_pending, o.expires_at, o.close_reason, o.settled_at

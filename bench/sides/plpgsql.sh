@@ -3,6 +3,7 @@
 # reach is left out: policies that hold or reopen, results other than succeeded.
 
 plpgsql_title='plpgsql functions'
+plpgsql_leaves='policies that hold or reopen, results of refunds other than succeeded, checks of arguments, acting as the owner'
 
 plpgsql_setup() {
 	query -f - <<-'SQL'
@@ -174,7 +175,7 @@ plpgsql_setup() {
 			p_now timestamptz := clock_timestamp();
 		BEGIN
 			RETURN QUERY
-			-- An array and not a join, which may read all refunds each time.
+			-- An array and not a join, which may read all refunds each time; locked rows stay where they are.
 			WITH claimed AS (
 				UPDATE order_timeout.refunds r
 				SET state = 'processing', worker = p_worker, lease_token = replace(gen_random_uuid()::text, '-', ''),
@@ -182,8 +183,8 @@ plpgsql_setup() {
 					handed_out_at = coalesce(r.handed_out_at, p_now),
 					attempts = r.attempts + (r.state = 'processing')::integer
 				FROM order_timeout.orders o, order_timeout.policies p
-				WHERE r.refund_ref = ANY (ARRAY(
-						SELECT d.refund_ref FROM order_timeout.refunds d
+				WHERE r.ctid = ANY (ARRAY(
+						SELECT d.ctid FROM order_timeout.refunds d
 						WHERE d.settled_at IS NULL AND d.next_attempt_at <= p_now AND (p_gateway IS NULL OR d.gateway = p_gateway)
 						ORDER BY d.next_attempt_at LIMIT p_max FOR NO KEY UPDATE SKIP LOCKED))
 					AND o.order_id = r.order_id AND p.policy = o.policy

@@ -166,11 +166,15 @@ ot_end_child() {
 	kill -KILL -- "-$OT_CHILD" 2>/dev/null || true
 }
 
-# A runner that has something to say at the very end defines ot_last_words.
+# A runner that has something to say at the very end defines ot_last_words; one
+# that started more than PostgreSQL servers ends it in ot_stop_others.
 ot_on_exit() {
 	local status=$?
 	trap '' INT TERM HUP
 	set +e
+	if declare -F ot_stop_others >/dev/null; then
+		ot_stop_others
+	fi
 	ot_cleanup
 	if declare -F ot_last_words >/dev/null; then
 		ot_last_words "$status"
