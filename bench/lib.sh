@@ -22,6 +22,15 @@ figure() { note figure "$work" "$sync" "$1" "$2" "$3" "${4:-}"; }
 # point CHART SERIES X Y
 point() { note point "$@"; }
 
+# A server that has run for a while writes into segments of WAL that were used before, and into memory that the machine
+# has used before: some hypervisors hand out the first use of it slowly, to whoever comes first.
+warm_up() {
+	ot_as_user dd if=/dev/zero of="$tmp/warm" bs=1M count=6000 status=none
+	rm "$tmp/warm"
+	query -d postgres -c "SELECT count(pg_logical_emit_message(false, 'bench', repeat('x', 1000000))) FROM generate_series(1, 3000)" \
+		-c CHECKPOINT >/dev/null
+}
+
 # ---------------------------------------------------------------- the head of the report
 
 load_average() { cut -d' ' -f1 /proc/loadavg; }
@@ -66,7 +75,7 @@ head_of_report() {
 		[[ -z $version ]] || printf ', %s' "$version"
 	done
 	printf '\n- settings: %s; synchronous_commit as the rows say\n' \
-		"$(settings fsync shared_buffers max_wal_size checkpoint_timeout autovacuum full_page_writes jit track_commit_timestamp order_timeout.store)"
+		"$(settings fsync shared_buffers min_wal_size max_wal_size checkpoint_timeout autovacuum full_page_writes jit track_commit_timestamp order_timeout.store)"
 	printf -- '- clients: 8 where there are clients, `pgbench -M prepared` over the local socket, on the same cores\n'
 	printf -- '- %d pairs, interleaved; %d orders of the past in the tables of single calls\n' "$pairs" "$history"
 }

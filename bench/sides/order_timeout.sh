@@ -30,6 +30,5 @@ order_timeout_sweep() {
 }
 
 order_timeout_refund() {
-	workers "SELECT array_agg(refund_ref) AS refs, array_agg(lease_token) AS tokens FROM order_timeout.claim_refunds('worker', 10)" \
-		"SELECT * FROM order_timeout.complete_refund((:refs::text[])[@], 'succeeded', (:tokens::text[])[@])"
+	workers order_timeout
 }

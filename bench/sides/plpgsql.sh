@@ -268,6 +268,5 @@ plpgsql_inside() {
 }
 
 plpgsql_refund() {
-	workers "SELECT array_agg(refund_ref) AS refs, array_agg(lease_token) AS tokens FROM plain.claim_refunds('worker', 10)" \
-		"SELECT * FROM plain.complete_refund((:refs::text[])[@], 'succeeded', (:tokens::text[])[@])"
+	workers plain
 }

@@ -12,13 +12,13 @@ refund_before() {
 	query -c "SELECT bench.load_refunds($first, $count)" -c 'ANALYZE order_timeout.refunds' >/dev/null
 }
 
-# workers CLAIM COMPLETE: the SQL of both; prints refunds a second.
+# workers SCHEMA: with the functions of that schema; prints refunds a second.
 workers() {
-	local i
+	local i columns=''
+	for i in {1..10}; do columns+="${columns:+, }refs[$i] AS ref$i, tokens[$i] AS token$i"; done
 	{
-		echo "$1 \\gset"
-		for i in 1 2 3 4 5 6 7 8 9 10; do
-			echo "${2//@/$i};"
-		done
+		echo "SELECT $columns FROM (SELECT array_agg(refund_ref) AS refs, array_agg(lease_token) AS tokens" \
+			"FROM $1.claim_refunds('worker', 10)) c \\gset"
+		for i in {1..10}; do echo "SELECT * FROM $1.complete_refund(:ref$i, 'succeeded', :token$i);"; done
 	} | clients "$refunds" | awk '{print 10 * $1}'
 }
