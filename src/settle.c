@@ -407,9 +407,12 @@ known_after_all(const Payment *told, bool looked_before)
 static bool
 will_be_applied_whole(const Order *order, const Payment *told, TimestampTz now)
 {
+	int64		sum = order != NULL ? order->funds.paid : 0;
+
 	return order != NULL && order->state == ORDER_PENDING && !ot_is_due(order, now) &&
 		strcmp(order->currency, told->currency) == 0 &&
-		told->funds.paid <= ot_money_subtract(order->amount, ot_kept(&order->funds));
+		told->funds.paid <= ot_money_subtract(order->amount, ot_kept(&order->funds)) &&
+		ot_money_accumulate(&sum, told->funds.paid);
 }
 
 PayAnswer
@@ -428,7 +431,7 @@ ot_payment_record(Payment *told)
 		order = ot_store_lock_order(told->order_id);
 	}
 	now = GetCurrentTimestamp();
-	look = !will_be_applied_whole(order, told, now);
+	look = !will_be_applied_whole(order, told, now) || !ot_store_insert_payment_tells();
 	if (look)
 		known = ot_store_find_payment(told->gateway, told->payment_ref);
 	if (known != NULL)

@@ -61,6 +61,8 @@ extern Payment *ot_store_lock_payment_if_free(const Payment *found);
 extern List *ot_store_lock_payments(const char *order_id);
 /* False when it is there already. */
 extern bool ot_store_insert_payment(const Payment *payment);
+/* Whether it finds that out before anything else happens: no trigger fires for a repeat, and no CHECK of others is asked. */
+extern bool ot_store_insert_payment_tells(void);
 extern void ot_store_update_payment(const Payment *payment);
 /* Orphans with money that could be applied or given back: beside their order, or received before a time. */
 extern List *ot_store_stray_orphans(int limit);

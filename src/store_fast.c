@@ -33,7 +33,7 @@ ot_fast_begin(FastTableName name)
 	table->busy = true;
 	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);
 	table->scan = NULL;
-	table->indexes_open = table->wrote = false;
+	table->indexes_open = table->wrote = table->locked = false;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table->caller_context = MemoryContextSwitchTo(table->row_context);
 	return table;
@@ -113,6 +113,7 @@ ot_fast_fetch(FastTable *table, const RowVersion *version)
 {
 	ItemPointerData tid = version->tid;
 
+	table->locked = false;
 	return ItemPointerIsValid(&tid) &&
 		table_tuple_fetch_row_version(table->relation, &tid, GetActiveSnapshot(), table->present) &&
 		HeapTupleHeaderGetRawXmin(header(table)) == version->xmin;

@@ -57,6 +57,9 @@ extern void ot_fast_init(void);
  */
 extern bool ot_fast_serves(FastTableName name);
 
+/* Whether others have added no CHECK to a table that is served. */
+extern bool ot_fast_has_own_checks_only(FastTableName name);
+
 /* What one operation does lies between these two. Its memory is gone after it, whatever read returns is the caller's. */
 extern FastTable *ot_fast_begin(FastTableName name);
 extern void ot_fast_end(FastTable *table);
@@ -87,7 +90,10 @@ extern void ot_fast_insert(FastTable *table, const Args *args);
 extern bool ot_fast_insert_new(FastTable *table, const Args *args);
 extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
-/* False, and nothing is written, when the present row is not the latest, or somebody else has it. */
+/*
+ * False, and nothing is written, when the present row is not the latest, or somebody else has it. PostgreSQL does not use
+ * this way of its heap itself; what it does then was read in the sources of 15 to 18, and it has a spec of its own here.
+ */
 extern bool ot_fast_update_if_free(FastTable *table, const Args *args);
 
 /* The next number of the table's identity column. */

@@ -17,6 +17,7 @@
 #include "catalog/pg_am.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/guc.h"
@@ -96,6 +97,7 @@ columns_obstacle(Relation relation, const TableSpec *spec)
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
 		if (column->attisdropped || column->attgenerated || column->atttypid != spec->columns[i].type ||
+			column->atttypmod != -1 ||
 			strcmp(NameStr(column->attname), spec->columns[i].name) != 0 ||
 			(column->attidentity != '\0') != (spec->identity && i == 0))
 			return "its columns are not those that the extension made";
@@ -170,6 +172,15 @@ refuse(const FastTable *table, const char *obstacle)
 }
 
 bool
+ot_fast_has_own_checks_only(FastTableName name)
+{
+	const FastTable *table = &ot_fast_tables[name];
+	const TupleConstr *constr = table->present->tts_tupleDescriptor->constr;
+
+	return constr == NULL || constr->num_check == table->spec->checks;
+}
+
+bool
 ot_fast_serves(FastTableName name)
 {
 	FastTable  *table = &ot_fast_tables[name];
@@ -181,6 +192,8 @@ ot_fast_serves(FastTableName name)
 		return false;
 	if (IsolationUsesXactSnapshot())
 		return refuse(table, "the transaction's isolation level is not READ COMMITTED");
+	if (ExecutorCheckPerms_hook != NULL)
+		return refuse(table, "an extension checks or records what statements touch (ExecutorCheckPerms_hook)");
 	if (!ot_fast_find_table(table))
 		return false;
 	return table->obstacle == NULL || refuse(table, table->obstacle);

@@ -142,12 +142,14 @@ take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_a
 {
 	Order	   *order;
 
+	if (set_aside != NIL && contains(set_aside, read_order(orders)->order_id))
+		return NULL;
 	if (!(alone && ot_fast_is_untouched(orders)) && !ot_fast_lock(orders, LockWaitSkip))
 		return NULL;
 	order = read_order(orders);
 	if (order->state != ORDER_PENDING || order->expires_at < from || order->expires_at > now)
 		return NULL;			/* the latest version is another one than the index led to */
-	return contains(set_aside, order->order_id) ? NULL : order;
+	return order;
 }
 
 List *
@@ -180,7 +182,8 @@ update_due(FastTable *orders, const Order *order)
 		return true;
 	}
 	ot_order_args(&args, order);
-	return ot_fast_fetch(orders, &order->version) && ot_fast_update_if_free(orders, &args);
+	return ot_fast_fetch(orders, &order->version) && ot_fast_is_untouched(orders) &&
+		ot_fast_update_if_free(orders, &args);
 }
 
 List *

@@ -32,21 +32,21 @@
 
 /* As in sql/install/10_tables.sql. */
 static const TableSpec specs[FAST_TABLES] = {
-	[FAST_POLICIES] = {"policies", true, false, {{{1}}},
+	[FAST_POLICIES] = {"policies", true, false, 0, {{{1}}},
 	{{"policy", TEXTOID}, {"pay_within", INTERVALOID}, {"late_rule", TEXTOID}, {"on_late", TEXTOID},
 	{"refund_max_attempts", INT4OID}, {"refund_backoff", INTERVALOID}, {"refund_backoff_max", INTERVALOID},
 	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
 	{"orphan_after", INTERVALOID}}},
-	[FAST_ORDERS] = {"orders", false, false, {{{1}}, {{10}, 12}},
+	[FAST_ORDERS] = {"orders", false, false, 2, {{{1}}, {{10}, 12}},
 	{{"order_id", TEXTOID, true}, {"policy", TEXTOID, true}, {"state", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
 	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},
 	{"created_at", TIMESTAMPTZOID, true}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
-	[FAST_PAYMENTS] = {"payments", false, false, {{{1, 2}}, {{3}}},
+	[FAST_PAYMENTS] = {"payments", false, false, 3, {{{1, 2}}, {{3}}},
 	{{"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"order_id", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
 	{"paid_at", TIMESTAMPTZOID, true}, {"received_at", TIMESTAMPTZOID, true}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
 	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
 	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
-	[FAST_REFUNDS] = {"refunds", false, false, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
+	[FAST_REFUNDS] = {"refunds", false, false, 4, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
 	{{"refund_ref", TEXTOID, true}, {"order_id", TEXTOID, true}, {"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"amount", INT8OID},
 	{"currency", TEXTOID, true}, {"reason", TEXTOID, true}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
 	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},
@@ -54,7 +54,7 @@ static const TableSpec specs[FAST_TABLES] = {
 	{"handed_out_at", TIMESTAMPTZOID}, {"submitted_at", TIMESTAMPTZOID}, {"returned_at", TIMESTAMPTZOID},
 	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID, true},
 	{"settled_at", TIMESTAMPTZOID}}},
-	[FAST_EVENTS] = {"events", false, true, {{{1}}},
+	[FAST_EVENTS] = {"events", false, true, 0, {{{1}}},
 	{{"id", INT8OID}, {"aggregatetype", TEXTOID}, {"aggregateid", TEXTOID}, {"type", TEXTOID}, {"payload", JSONBOID},
 	{"created_at", TIMESTAMPTZOID}}},
 };
@@ -129,6 +129,24 @@ is_primary_key(Relation index)
 	return index->rd_index->indisprimary && index->rd_index->indimmediate;
 }
 
+/*
+ * An entry that an update writes anew with the values that it had is a hint to clear the old ones away. The executor tells
+ * by the columns that a statement sets; here there is no statement.
+ */
+static void
+hint_unchanged(const FastTable *table, IndexInfo *info)
+{
+	info->ii_CheckedUnchanged = true;
+	info->ii_IndexUnchanged = true;
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
+	{
+		AttrNumber	column = info->ii_IndexAttrNumbers[i];
+
+		if (column <= 0 || !table->spec->columns[column - 1].fixed)
+			info->ii_IndexUnchanged = false;
+	}
+}
+
 static const char *
 build_index(FastTable *table, int i, Oid oid)
 {
@@ -137,6 +155,7 @@ build_index(FastTable *table, int i, Oid oid)
 
 	table->index_oids[i] = oid;
 	table->result->ri_IndexRelationInfo[i] = BuildIndexInfo(index);
+	hint_unchanged(table, table->result->ri_IndexRelationInfo[i]);
 	for (int j = 0; j < FAST_INDEXES; j++)
 		if (is_index(index, &table->spec->indexes[j]) && (j > 0 || is_primary_key(index)))
 			table->lookups[j] = oid;
@@ -172,7 +191,7 @@ build_indexes(FastTable *table, Relation relation)
 static const char *
 build_state(FastTable *table, Relation relation)
 {
-	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(relation));
+	TupleDesc	desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 
 	table->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(table->result, relation, 0, NULL, 0);
@@ -243,9 +262,9 @@ ot_fast_find_table(FastTable *table)
 			if (find_relid(table->spec->name) != table->relid)
 				continue;		/* it was dropped or renamed meanwhile */
 			build(table);
+			return true;		/* invalid again or not: now there is a lock, what it tells cannot change */
 		}
-		else
-			LockRelationOid(table->relid, mode);
+		LockRelationOid(table->relid, mode);
 		if (table->valid)
 			return true;
 	}

@@ -35,6 +35,7 @@ typedef struct TableSpec
 	const char *name;
 	bool		read_only;
 	bool		identity;		/* the first column numbers itself */
+	int			checks;
 	IndexSpec	indexes[FAST_INDEXES];	/* the first is the primary key */
 	ColumnSpec	columns[OT_FAST_COLUMNS];
 } TableSpec;

@@ -212,7 +212,13 @@ ot_store_find_due(TimestampTz from, TimestampTz now, int limit)
 	ListCell   *cell;
 
 	if (ot_fast_serves(FAST_ORDERS))
-		return ot_fast_find_due(from, now, limit, set_aside_at(now), ot_meet_nobody(SWEEPING));
+	{
+		List	   *set_aside = set_aside_at(now);
+		bool		alone = ot_meet_nobody(SWEEPING);
+
+		if (ot_fast_serves(FAST_ORDERS))	/* what the SQL in between ran is not known */
+			return ot_fast_find_due(from, now, limit, set_aside, alone);
+	}
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
@@ -263,7 +269,12 @@ ot_store_next_deadline(TimestampTz from, TimestampTz now)
 	TimestampTz *deadline;
 
 	if (ot_fast_serves(FAST_ORDERS))
-		return ot_fast_next_deadline(from, set_aside_at(now));
+	{
+		List	   *set_aside = set_aside_at(now);
+
+		if (ot_fast_serves(FAST_ORDERS))
+			return ot_fast_next_deadline(from, set_aside);
+	}
 	ot_arg_lower_bound(&args, from);
 	ot_arg_time(&args, now);
 	deadline = ot_run_one(&next, &args, read_deadline);

@@ -88,6 +88,12 @@ ot_store_insert_payment(const Payment *payment)
 	return ot_run(&insert, &args) == 1;
 }
 
+bool
+ot_store_insert_payment_tells(void)
+{
+	return ot_fast_serves(FAST_PAYMENTS) && ot_fast_has_own_checks_only(FAST_PAYMENTS);
+}
+
 void
 ot_store_update_payment(const Payment *payment)
 {

@@ -88,6 +88,25 @@ SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payme
           '(duplicate,cancelled)', 'a payment told again after its order was cancelled');
 SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.create_order('due', 100, 'CNY', expires_at => '2020-01-01')$$),
           '(exists,cancelled)', 'an order created again after it was closed');
+
+-- A repeat is recognised before anything else is asked or run: a sum that would not fit, a CHECK and a trigger that came later
+SELECT is(t.create_order('huge', 9000000000000000000) || ', ' || t.pay('huge', 'huge-1', 5000000000000000000), 'created pending, partial pending applied', 'a part of a huge amount');
+SELECT is(r.outcome, 'recorded', 'and it went back elsewhere') FROM order_timeout.record_refund('bank', 'huge-1', 'huge-back', 5000000000000000000) AS r;
+SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payment('huge', 'bank', 'huge-1', 5000000000000000000, 'CNY')$$),
+          '(duplicate,pending)', 'told again');
+SELECT is(t.create_order('watched', 3000) || ', ' || t.pay('watched', 'watched-1', 2000), 'created pending, partial pending applied', 'a part payment');
+ALTER TABLE order_timeout.payments ADD CONSTRAINT mine CHECK (amount <= 1000) NOT VALID;
+SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payment('watched', 'bank', 'watched-1', 2000, 'CNY')$$),
+          '(duplicate,pending)', 'told again after somebody added a CHECK');
+ALTER TABLE order_timeout.payments DROP CONSTRAINT mine;
+CREATE TABLE t.ledger (amount bigint);
+CREATE FUNCTION t.count_payment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t.ledger VALUES (NEW.amount); RETURN NEW; END $$;
+CREATE TRIGGER count_payment BEFORE INSERT ON order_timeout.payments FOR EACH ROW EXECUTE FUNCTION t.count_payment();
+SELECT is(t.pay('watched', 'watched-2', 500), 'partial pending applied', 'a part payment that a trigger counts');
+SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payment('watched', 'bank', 'watched-2', 500, 'CNY')$$),
+          '(duplicate,pending)', 'told again');
+SELECT results_eq('SELECT amount FROM t.ledger', ARRAY[500::bigint], 'is not counted again');
+DROP TRIGGER count_payment ON order_timeout.payments;
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;

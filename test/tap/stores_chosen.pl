@@ -264,6 +264,8 @@ my $columns = 'its columns are not those that the extension made';
 
 hindered('a column of another type', 'orders', $columns,
 	'ALTER TABLE order_timeout.orders ALTER close_reason TYPE varchar(500)', 'ALTER TABLE order_timeout.orders ALTER close_reason TYPE text');
+hindered('a column of less precision', 'payments', $columns,
+	'ALTER TABLE order_timeout.payments ALTER paid_at TYPE timestamptz(0)', 'ALTER TABLE order_timeout.payments ALTER paid_at TYPE timestamptz');
 for my $table (qw(policies orders payments refunds events)) {
 	$dbh->do("ALTER TABLE order_timeout.$table ADD COLUMN more text DEFAULT 'something'");
 	is(refusal(), "55000: $table: $columns", "a column more in $table: refused");
