@@ -22,21 +22,35 @@
 
 #define MAX_KEYS 4
 
-FastTable *
-ot_fast_begin(FastTableName name)
+static FastTable *
+begin(FastTableName name, bool own_snapshot)
 {
 	FastTable  *table = &ot_fast_tables[name];
 
 	/* Valid or not: what an invalidation since then is about cannot have changed what we hold a lock on. */
 	Assert(table->obstacle == NULL && !table->busy);
-	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
 	table->busy = true;
 	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);
 	table->scan = NULL;
 	table->indexes_open = table->wrote = table->locked = false;
-	PushActiveSnapshot(GetTransactionSnapshot());
+	table->own_snapshot = own_snapshot;
+	if (own_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	table->caller_context = MemoryContextSwitchTo(table->row_context);
 	return table;
+}
+
+FastTable *
+ot_fast_begin(FastTableName name)
+{
+	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
+	return begin(name, true);
+}
+
+FastTable *
+ot_fast_begin_insert(FastTableName name)
+{
+	return begin(name, !ActiveSnapshotSet());
 }
 
 static void
@@ -69,7 +83,8 @@ ot_fast_end(FastTable *table)
 	MemoryContextSwitchTo(table->caller_context);
 	ResetPerTupleExprContext(table->estate);
 	MemoryContextReset(table->row_context);
-	PopActiveSnapshot();
+	if (table->own_snapshot)
+		PopActiveSnapshot();
 	table_close(table->relation, NoLock);
 	table->busy = false;
 	if (table->wrote)

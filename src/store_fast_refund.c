@@ -62,8 +62,8 @@ ot_fast_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 {
 	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
 	FastKey		equal[] = {
-		{1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(gateway)},
-		{2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(gateway_refund_ref)}
+		{1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(gateway_refund_ref)},
+		{2, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(gateway)}
 	};
 	Refund	   *refund;
 
@@ -108,7 +108,7 @@ ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 void
 ot_fast_insert_refund(const Refund *refund)
 {
-	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
+	FastTable  *refunds = ot_fast_begin_insert(FAST_REFUNDS);
 	Args		args = {0};
 
 	ot_refund_args(&args, refund);

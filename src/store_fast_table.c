@@ -46,7 +46,7 @@ static const TableSpec specs[FAST_TABLES] = {
 	{"paid_at", TIMESTAMPTZOID, true}, {"received_at", TIMESTAMPTZOID, true}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
 	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
 	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
-	[FAST_REFUNDS] = {"refunds", false, false, 4, {{{1}}, {{11, 3}, 26}, {{3, 4}}, {{3, 15}, -15}},
+	[FAST_REFUNDS] = {"refunds", false, false, 4, {{{1}}, {{11, 3}, 26}, {{4}}, {{15, 3}, -15}},
 	{{"refund_ref", TEXTOID, true}, {"order_id", TEXTOID, true}, {"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"amount", INT8OID},
 	{"currency", TEXTOID, true}, {"reason", TEXTOID, true}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
 	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},

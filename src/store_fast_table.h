@@ -60,6 +60,7 @@ struct FastTable
 	/* Of one operation. */
 	bool		busy;			/* stays true after an error: what the slots and relations point at is gone then */
 	bool		wrote;
+	bool		own_snapshot;
 	MemoryContext caller_context;
 	Relation	relation;
 	Relation	looked_in;

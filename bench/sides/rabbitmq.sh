@@ -5,11 +5,12 @@
 # is the publisher and the consumers. The settings are the fastest of those tried
 # on 2 cores.
 
-rabbitmq_title='RabbitMQ dead letters, a transaction an order'
+rabbitmq_title='RabbitMQ dead letters, a consumer that closes one order after the other'
 rabbitmq_leaves="what a crash between the order's commit and its message loses; new deadlines (extend_order: messages leave a queue in their order, one that expires later holds up those behind it); at-least-once dead-lettering, which classic queues lack; part payments; orders whose closing fails"
 rabbitmq_packages='rabbitmq-server librabbitmq-dev libpq-dev'
 rabbitmq_version=''
-rabbitmq_each='4 each 100 500'           # consumers, how they close, messages at once, prefetch
+rabbitmq_one='8 each 1 500'              # consumers, how they close, messages at once, prefetch
+rabbitmq_each='4 each 100 500'
 rabbitmq_together='2 together 1000 2000'
 
 rabbitmq_setup() {
@@ -85,7 +86,7 @@ rabbitmq_sweep_before() {
 	rabbitmq_await_due "$count"
 }
 
-rabbitmq_sweep() { rabbitmq_drain "$rabbitmq_each"; }
+rabbitmq_sweep() { rabbitmq_drain "$rabbitmq_one"; }
 
 # rabbitmq_consume SETTINGS: until this run's messages are done; prints when it began.
 # shellcheck disable=SC2086 # the settings are several arguments
