@@ -44,7 +44,7 @@
 
 #define SLACK              USECS_PER_SEC	/* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
-#define FULL_PASS_SHARE    20	/* a full pass takes at most this part of the time */
+#define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
