@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 
 chdir "$FindBin::Bin/../.." or die "chdir: $!\n";
-my @pages = (glob('*.md'), glob('doc/*.md'));
+my @pages = (glob('*.md'), glob('doc/*.md'), glob('doc/*/*.md'));
 
 sub text_of {
 	my ($file) = @_;
