@@ -204,7 +204,7 @@ $dbh->do('INSERT INTO handled SELECT id FROM order_timeout.events');
 is(call($dbh, 'reverse_refund', $dbh->selectrow_array('SELECT refund_ref FROM items'), 'came back')->{outcome}, 'reversed', 'rows that are pointed at are written');
 is_deeply($dbh->selectrow_arrayref('SELECT order_id, gateway, payment_ref FROM items'), [ $order, 'bank', $order ], 'who points at them still does');
 is(error_of($dbh, sub { $dbh->do("INSERT INTO items VALUES ('nobody')") }), '23503', 'the foreign key holds');
-is(error_of($dbh, sub { $dbh->do('DELETE FROM order_timeout.refunds WHERE order_id = ?', undef, $order) }), '23503', 'in both directions');
+like(error_of($dbh, sub { $dbh->do('DELETE FROM order_timeout.refunds WHERE order_id = ?', undef, $order) }), qr/^(23503|23001)$/, 'in both directions');    # 23001 from PostgreSQL 18 on
 $dbh->do('DROP TABLE items, handled');
 
 $dbh->do('CREATE UNIQUE INDEX other_key ON order_timeout.orders (order_id, amount)');

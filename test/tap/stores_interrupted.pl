@@ -98,8 +98,9 @@ $session->query('RESET lock_timeout');
 
 # ------------------------------------------------------------ looking at a table
 
-# While a session looks at a table that has changed, it waits for a lock on a catalog and is cancelled.
-{
+# While a session looks at a table that has changed, it waits for a lock on a catalog and is cancelled. From PostgreSQL 18
+# on it finds that catalog's row in a cache, and there is nothing to wait for.
+if ($admin->{pg_server_version} < 180000) {
 	my $order = order();
 	call($waiter, 'extend_order', $order, '2099-01-01');
 	$admin->do('ALTER TABLE order_timeout.orders SET (fillfactor = 90)');
