@@ -94,7 +94,8 @@ extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
 /*
  * False, and nothing is written, when the present row is not the latest, or somebody else has it. PostgreSQL does not use
- * this way of its heap itself; what it does then was read in the sources of 15 to 18, and it has a spec of its own here.
+ * this way of its heap itself, and asserts that a row is free: who calls this has just seen it untouched
+ * (ot_fast_is_untouched). Look at heap_update again with each major; test/specs/race_sweep_between.spec is about it.
  */
 extern bool ot_fast_update_if_free(FastTable *table, const Args *args);
 

@@ -45,6 +45,7 @@
 #define SLACK              USECS_PER_SEC	/* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
 #define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
+#define FULL_PASS_WITHIN   (20 * USECS_PER_SEC)	/* however long it takes: what only it finds must not wait for a slow one */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
@@ -452,7 +453,7 @@ full_pass(Sweep *sweep)
 	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
 		write_run(&sweep->run);
 	took = GetCurrentTimestamp() - started;
-	return started + Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE);
+	return started + Min(Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE), FULL_PASS_WITHIN);
 }
 
 /* What only needs a look now and then is done at the end of a run, after all that is due. */
