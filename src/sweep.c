@@ -42,7 +42,7 @@
 #include "store.h"
 #include "sweep.h"
 
-#define SLACK              USECS_PER_SEC	/* how far below the last look the next one starts */
+#define SLACK              (100 * INT64CONST(1000))	/* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
 #define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
 #define FULL_PASS_WITHIN   (20 * USECS_PER_SEC)	/* however long it takes: what only it finds must not wait for a slow one */
