@@ -22,35 +22,31 @@
 
 #define MAX_KEYS 4
 
-static FastTable *
-begin(FastTableName name, bool own_snapshot)
+static void
+take_snapshot(FastTable *table)
 {
-	FastTable  *table = &ot_fast_tables[name];
-
-	/* Valid or not: what an invalidation since then is about cannot have changed what we hold a lock on. */
-	Assert(table->obstacle == NULL && !table->busy);
-	table->busy = true;
-	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);
-	table->scan = NULL;
-	table->indexes_open = table->wrote = table->locked = false;
-	table->own_snapshot = own_snapshot;
-	if (own_snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	table->caller_context = MemoryContextSwitchTo(table->row_context);
-	return table;
+	if (table->own_snapshot)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	table->own_snapshot = true;
 }
 
 FastTable *
 ot_fast_begin(FastTableName name)
 {
-	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
-	return begin(name, true);
-}
+	FastTable  *table = &ot_fast_tables[name];
 
-FastTable *
-ot_fast_begin_insert(FastTableName name)
-{
-	return begin(name, !ActiveSnapshotSet());
+	/* Valid or not: what an invalidation since then is about cannot have changed what we hold a lock on. */
+	Assert(table->obstacle == NULL && !table->busy);
+	CommandCounterIncrement();	/* the caller's own writes are to be seen, as by a statement */
+	table->busy = true;
+	table->relation = table->result->ri_RelationDesc = table_open(table->relid, NoLock);
+	table->scan = NULL;
+	table->indexes_open = table->wrote = table->locked = table->own_snapshot = false;
+	if (!ActiveSnapshotSet())
+		take_snapshot(table);	/* who only writes needs one, if any at all */
+	table->caller_context = MemoryContextSwitchTo(table->row_context);
+	return table;
 }
 
 static void
@@ -98,6 +94,7 @@ ot_fast_look(FastTable *table, FastIndex index, const FastKey *keys, int count)
 
 	Assert(count <= MAX_KEYS);
 	end_look(table);
+	take_snapshot(table);
 	table->looked_in = index_open(table->lookups[index], RowExclusiveLock);
 	for (int i = 0; i < count; i++)
 		ScanKeyEntryInitialize(&scan_keys[i], 0, keys[i].column, keys[i].strategy, InvalidOid,
@@ -121,16 +118,20 @@ header(FastTable *table)
 
 /*
  * A place may hold another row by now, if nothing kept the version that was read there: its inserting transaction tells
- * them apart, since it had ended when the version was read, or was ours.
+ * them apart, since it had ended when the version was read, or was ours. What is locked needs no new snapshot: no other
+ * transaction can have changed it, so only our own changes matter, and those SnapshotSelf sees.
  */
 bool
 ot_fast_fetch(FastTable *table, const RowVersion *version)
 {
 	ItemPointerData tid = version->tid;
 
+	if (!version->locked)
+		take_snapshot(table);
 	table->locked = false;
 	return ItemPointerIsValid(&tid) &&
-		table_tuple_fetch_row_version(table->relation, &tid, GetActiveSnapshot(), table->present) &&
+		table_tuple_fetch_row_version(table->relation, &tid, version->locked ? SnapshotSelf : GetActiveSnapshot(),
+									  table->present) &&
 		HeapTupleHeaderGetRawXmin(header(table)) == version->xmin;
 }
 

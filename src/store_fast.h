@@ -60,10 +60,11 @@ extern bool ot_fast_serves(FastTableName name);
 /* Whether others have added no CHECK to a table that is served. */
 extern bool ot_fast_has_own_checks_only(FastTableName name);
 
-/* What one operation does lies between these two. Its memory is gone after it, whatever read returns is the caller's. */
+/*
+ * What one operation does lies between these two. Its memory is gone after it, whatever read returns is the caller's.
+ * It takes a new snapshot when it first looks for something.
+ */
 extern FastTable *ot_fast_begin(FastTableName name);
-/* The same for an operation that only inserts: it sees nothing, so any snapshot will do. */
-extern FastTable *ot_fast_begin_insert(FastTableName name);
 extern void ot_fast_end(FastTable *table);
 
 /* Makes the rows of an index's range come one after the other, in the index's order; ot_fast_end ends that too. */

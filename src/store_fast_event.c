@@ -23,7 +23,7 @@ event_args(Args *args, FastTable *events, const Event *event)
 void
 ot_fast_add_event(const Event *event)
 {
-	FastTable  *events = ot_fast_begin_insert(FAST_EVENTS);
+	FastTable  *events = ot_fast_begin(FAST_EVENTS);
 	Args		args = {0};
 
 	event_args(&args, events, event);
@@ -34,7 +34,7 @@ ot_fast_add_event(const Event *event)
 static void
 add_some(List *of_one_batch, int first)
 {
-	FastTable  *events = ot_fast_begin_insert(FAST_EVENTS);
+	FastTable  *events = ot_fast_begin(FAST_EVENTS);
 	int			count = Min(list_length(of_one_batch) - first, AT_ONCE);
 	Args	   *rows = palloc0(count * sizeof(Args));
 

@@ -63,7 +63,7 @@ ot_fast_insert_order(const Order *order)
 
 	if (ot_fast_find_policy(order->policy) == NULL)
 		return false;
-	orders = ot_fast_begin_insert(FAST_ORDERS);
+	orders = ot_fast_begin(FAST_ORDERS);
 	ot_order_args(&args, order);
 	ot_arg_jsonb(&args, order->metadata);
 	ot_fast_insert(orders, &args);

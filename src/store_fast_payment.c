@@ -100,7 +100,7 @@ ot_fast_lock_payments(const char *order_id)
 bool
 ot_fast_insert_payment(const Payment *payment)
 {
-	FastTable  *payments = ot_fast_begin_insert(FAST_PAYMENTS);
+	FastTable  *payments = ot_fast_begin(FAST_PAYMENTS);
 	Args		args = {0};
 	bool		inserted;
 

@@ -108,7 +108,7 @@ ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 void
 ot_fast_insert_refund(const Refund *refund)
 {
-	FastTable  *refunds = ot_fast_begin_insert(FAST_REFUNDS);
+	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
 	Args		args = {0};
 
 	ot_refund_args(&args, refund);

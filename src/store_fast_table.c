@@ -27,7 +27,10 @@
 #include "compat.h"
 #include "store_fast_table.h"
 
-/* Memory that a reset does not give back to the system: getting it anew each time would cost more than its use. */
+/*
+ * Memory that a reset does not give back to the system: getting it anew each time would cost more than its use. It is all
+ * freed at once, and what an index scan allocates is too large for a chunk of the usual kind of context.
+ */
 #define KEPT_MEMORY 0, 256 * 1024, ALLOCSET_DEFAULT_MAXSIZE
 
 /* As in sql/install/10_tables.sql. */
@@ -229,7 +232,7 @@ build(FastTable *table)
 		table->estate = CreateExecutorState();
 		MemoryContextSwitchTo(table->estate->es_query_cxt);
 		(void) GetPerTupleExprContext(table->estate);
-		table->row_context = AllocSetContextCreate(table->estate->es_query_cxt, "order_timeout rows", KEPT_MEMORY);
+		table->row_context = GenerationContextCreate(table->estate->es_query_cxt, "order_timeout rows", KEPT_MEMORY);
 		table->obstacle = build_state(table, relation);
 	}
 	table->busy = false;
