@@ -9,27 +9,18 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
+#include "nodes/parsenodes.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
+#include "check.h"
 #include "compat.h"
 
-#define MAX_ID_BYTES 255
 #define MAX_YEARS 1000
 
-static void
-bad_value(const char *name, const char *why)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid %s: %s", name, why)));
-}
-
-static void
-require(FunctionCallInfo fcinfo, int n, const char *name)
+void
+ot_require(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
@@ -37,33 +28,29 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
-/* Text. */
-
-/* C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
-static bool
-has_control_character(const char *text)
+void
+ot_require_own_transactions(FunctionCallInfo fcinfo, const char *procedure, const char *commits, const char *hint)
 {
-	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+	CallContext *call = (CallContext *) fcinfo->context;
 
-	for (const unsigned char *byte = (const unsigned char *) text; *byte; byte++)
-		if (*byte < 0x20 || *byte == 0x7f || (utf8 && byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f))
-			return true;
-	return false;
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s cannot run inside a transaction block or a function", procedure),
+				 errdetail("It commits %s.", commits),
+				 errhint("%s", hint)));
 }
+
+/* Text. */
 
 char *
 ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	char	   *id;
 
-	require(fcinfo, n, name);
+	ot_require(fcinfo, n, name);
 	id = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (id[0] == '\0')
-		bad_value(name, "it is empty");
-	if (strlen(id) > MAX_ID_BYTES)
-		bad_value(name, "it is longer than 255 bytes");
-	if (has_control_character(id))
-		bad_value(name, "it contains a control character");
+	ot_check_id(id, name);
 	return id;
 }
 
@@ -76,7 +63,7 @@ ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 char *
 ot_get_text(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	require(fcinfo, n, name);
+	ot_require(fcinfo, n, name);
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
@@ -91,10 +78,9 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 {
 	char	   *currency;
 
-	require(fcinfo, n, "currency");
+	ot_require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", psprintf("\"%s\" is not three capital letters (ISO 4217)", currency));
+	ot_check_currency(currency, "currency");
 	return currency;
 }
 
@@ -104,7 +90,7 @@ ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const 
 	char	   *word;
 	int			index;
 
-	require(fcinfo, n, name);
+	ot_require(fcinfo, n, name);
 	word = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	index = ot_word_find(words, word);
 	if (index < 0)
@@ -135,11 +121,9 @@ ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 {
 	int64		amount;
 
-	require(fcinfo, n, name);
+	ot_require(fcinfo, n, name);
 	amount = PG_GETARG_INT64(n);
-	if (amount < least)
-		bad_value(name, psprintf("%lld %s", (long long) amount,
-								 least == 0 ? "is negative" : "is not greater than zero"));
+	ot_check_amount(amount, least, name);
 	return amount;
 }
 
@@ -155,7 +139,7 @@ ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, i
 	int			count = PG_ARGISNULL(n) ? by_default : PG_GETARG_INT32(n);
 
 	if (count < 1 || count > most)
-		bad_value(name, psprintf("%d is not between 1 and %d", count, most));
+		ot_bad_value(name, psprintf("%d is not between 1 and %d", count, most));
 	return count;
 }
 
@@ -164,22 +148,19 @@ ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, i
 TimestampTz
 ot_get_time_or_none(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	TimestampTz earliest = (TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-	TimestampTz latest = (TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 	TimestampTz time;
 
 	if (PG_ARGISNULL(n))
 		return OT_NO_TIME;
 	time = PG_GETARG_TIMESTAMPTZ(n);
-	if (time < earliest || time >= latest)
-		bad_value(name, "it must lie between the years 1970 and 9999");
+	ot_check_time(time, name);
 	return time;
 }
 
 TimestampTz
 ot_get_time(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	require(fcinfo, n, name);
+	ot_require(fcinfo, n, name);
 	return ot_get_time_or_none(fcinfo, n, name);
 }
 
@@ -202,9 +183,9 @@ ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 		is_beyond(interval->month, MAX_YEARS * MONTHS_PER_YEAR) ||
 		is_beyond(interval->day, MAX_YEARS * 366) ||
 		is_beyond(interval->time, MAX_YEARS * 366 * USECS_PER_DAY))
-		bad_value(name, "it is longer than 1000 years");
+		ot_bad_value(name, "it is longer than 1000 years");
 	if (interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY <= 0)
-		bad_value(name, "it must be greater than zero");
+		ot_bad_value(name, "it must be greater than zero");
 	return interval;
 }
 
@@ -218,7 +199,7 @@ ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default,
 		return by_default;
 	usecs = interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
 	if (usecs > most)
-		bad_value(name, "it is too long");
+		ot_bad_value(name, "it is too long");
 	return usecs;
 }
 

@@ -8,6 +8,9 @@
 #include "fmgr.h"
 #include "rows.h"
 
+/* Not NULL. */
+extern void ot_require(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* An identifier: 1 to 255 bytes, no control characters. The second form answers NULL for NULL. */
 extern char *ot_get_id(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name);
@@ -37,6 +40,9 @@ extern int64 ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int6
 extern int	ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const *words);
 
 extern Jsonb *ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n);
+
+/* Of a procedure that commits: refuses to be called where it cannot. */
+extern void ot_require_own_transactions(FunctionCallInfo fcinfo, const char *procedure, const char *commits, const char *hint);
 
 /* Answers: the columns of one row, set from left to right. */
 #define OT_MAX_COLUMNS 12

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 
 #include "api_args.h"
+#include "follow.h"
 #include "orphan.h"
 #include "settle.h"
 #include "store.h"
@@ -30,6 +31,7 @@ PG_FUNCTION_INFO_V1(ot_resolve_held);
 PG_FUNCTION_INFO_V1(ot_refund_orphan);
 PG_FUNCTION_INFO_V1(ot_assign_orphan);
 PG_FUNCTION_INFO_V1(ot_policy_in_use);
+PG_FUNCTION_INFO_V1(ot_resolve_follow_up);
 
 static void
 put_state(Answer *answer, const Order *order)
@@ -68,7 +70,7 @@ return_payment(FunctionCallInfo fcinfo, PayAnswer from)
 Datum
 ot_create_order(PG_FUNCTION_ARGS)
 {
-	OrderTerms	terms;
+	OrderTerms	terms = {0};
 
 	terms.order_id = ot_get_id(fcinfo, 0, "order_id");
 	terms.amount = ot_get_amount(fcinfo, 1, "amount", 0);
@@ -160,4 +162,13 @@ Datum
 ot_policy_in_use(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(ot_store_policy_in_use(ot_get_id(fcinfo, 0, "policy")));
+}
+
+Datum
+ot_resolve_follow_up(PG_FUNCTION_ARGS)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, ot_follow_resolve(ot_get_amount(fcinfo, 0, "follow_up_id", 1)) ? "resolved" : "not_found");
+	return ot_return(fcinfo, &answer);
 }

@@ -11,13 +11,16 @@
 #include "conflict.h"
 #include "refund.h"
 #include "request.h"
+#include "send.h"
 
 #define MAX_CLAIM 10000
 #define MAX_LEASE (365 * USECS_PER_DAY)
+#define MAX_RUN (365 * USECS_PER_DAY)
 
 PG_FUNCTION_INFO_V1(ot_request_refund);
 PG_FUNCTION_INFO_V1(ot_claim_refunds);
 PG_FUNCTION_INFO_V1(ot_complete_refund);
+PG_FUNCTION_INFO_V1(ot_send_refunds_procedure);
 PG_FUNCTION_INFO_V1(ot_retry_refund);
 PG_FUNCTION_INFO_V1(ot_settle_refund);
 PG_FUNCTION_INFO_V1(ot_reverse_refund);
@@ -107,6 +110,19 @@ ot_complete_refund(PG_FUNCTION_ARGS)
 	ot_put_text(&answer, ot_refund_states[from.state]);
 	ot_put_time(&answer, from.next_attempt_at);
 	return ot_return(fcinfo, &answer);
+}
+
+Datum
+ot_send_refunds_procedure(PG_FUNCTION_ARGS)
+{
+	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
+	int64		poll_interval = ot_get_usecs(fcinfo, 1, "poll_interval", USECS_PER_SEC, USECS_PER_HOUR);
+	char	   *gateway = ot_get_id_or_null(fcinfo, 2, "gateway");
+
+	ot_require_own_transactions(fcinfo, "send_refunds", "before and after every refund",
+								"CALL order_timeout.send_refunds() alone.");
+	ot_send_refunds(run_for, poll_interval, gateway);
+	return (Datum) 0;
 }
 
 static Datum

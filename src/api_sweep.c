@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "nodes/parsenodes.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
@@ -23,14 +22,9 @@ ot_sweep_procedure(PG_FUNCTION_ARGS)
 	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
 	int			batch_size = ot_get_count(fcinfo, 1, "batch_size", 1000, MAX_BATCH);
 	int64		poll_interval = ot_get_usecs(fcinfo, 2, "poll_interval", USECS_PER_SEC / 10, USECS_PER_HOUR);
-	CallContext *call = (CallContext *) fcinfo->context;
 
-	if (call == NULL || !IsA(call, CallContext) || call->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sweep cannot run inside a transaction block or a function"),
-				 errdetail("It commits after every batch."),
-				 errhint("CALL order_timeout.sweep() alone, or use SELECT * FROM order_timeout.sweep_once().")));
+	ot_require_own_transactions(fcinfo, "sweep", "after every batch",
+								"CALL order_timeout.sweep() alone, or use SELECT * FROM order_timeout.sweep_once().");
 	ot_sweep(run_for, batch_size, poll_interval);
 	return (Datum) 0;
 }

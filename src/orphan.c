@@ -8,6 +8,7 @@
 #include "utils/timestamp.h"
 
 #include "errors.h"
+#include "follow.h"
 #include "lock.h"
 #include "money.h"
 #include "orphan.h"
@@ -74,6 +75,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 {
 	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
 	Order	   *order;
+	PayAnswer	result;
 
 	if (payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
@@ -94,7 +96,9 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		payment->order_id = pstrdup(order_id);
 		ot_store_move_refunds(payment);
 	}
-	return ot_payment_apply(order, payment, GetCurrentTimestamp());
+	result = ot_payment_apply(order, payment, GetCurrentTimestamp());
+	ot_follow_payment(order, true);
+	return result;
 }
 
 /*
@@ -114,7 +118,10 @@ ot_orphan_settle(const Payment *found, bool may_give_back)
 	if (payment == NULL || !is_free(payment) || strcmp(payment->order_id, found->order_id) != 0)
 		return false;
 	if (has_order)
+	{
 		ot_payment_apply(order, payment, GetCurrentTimestamp());
+		ot_follow_payment(order, false);
+	}
 	else
 		give_back(payment);
 	return true;

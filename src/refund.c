@@ -364,8 +364,10 @@ claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
 	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
 }
 
-List *
-ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
+typedef List *(*LockDue) (TimestampTz now, const char *gateway, int limit);
+
+static List *
+claim(LockDue lock_due, const char *worker, int max_refunds, int64 lease, const char *gateway)
 {
 	TimestampTz asked_at = GetCurrentTimestamp();
 	List	   *claimed = NIL;
@@ -376,7 +378,7 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 	 * due when it asked: a lease of a moment must not make it due for the same call again.
 	 */
 	while (list_length(claimed) < max_refunds &&
-		   (due = ot_store_lock_due_refunds(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
+		   (due = lock_due(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		List	   *some = NIL;
@@ -384,15 +386,29 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 
 		foreach(cell, due)
 		{
-			ClaimedRefund *claim = claim_one(lfirst(cell), worker, lease, now);
+			ClaimedRefund *handed_out = claim_one(lfirst(cell), worker, lease, now);
 
-			if (claim != NULL)
-				some = lappend(some, claim);
+			if (handed_out != NULL)
+				some = lappend(some, handed_out);
 		}
 		tell_claimed(some, now);
 		claimed = list_concat(claimed, some);
 	}
 	return claimed;
+}
+
+List *
+ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
+{
+	return claim(ot_store_lock_due_refunds, worker, max_refunds, lease, gateway);
+}
+
+ClaimedRefund *
+ot_refund_claim_to_send(const char *worker, const char *gateway)
+{
+	List	   *claimed = claim(ot_store_lock_sendable_refunds, worker, 1, 0, gateway);
+
+	return claimed != NIL ? linitial(claimed) : NULL;
 }
 
 /* complete_refund, succeeded */

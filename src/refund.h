@@ -45,6 +45,8 @@ extern Refund *ot_refund_insert(Refund *refund);
 extern Refund *ot_refund_of(const Payment *payment);
 
 extern List *ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway);
+/* One of those whose policy names a function that sends them, leased as the policy says; or NULL. */
+extern ClaimedRefund *ot_refund_claim_to_send(const char *worker, const char *gateway);
 extern RefundAnswer ot_refund_complete(RefundReport *report);
 extern RefundAnswer ot_refund_retry(const char *refund_ref);
 extern RefundAnswer ot_refund_settle(const char *refund_ref, const char *note);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
@@ -65,6 +66,7 @@ typedef struct Order
 	TimestampTz settled_at;
 	char	   *close_reason;
 	Jsonb	   *metadata;		/* only written */
+	int			changes;		/* bits, 1 << FollowKind: what became of it in this call; no column */
 } Order;
 
 typedef struct Payment
@@ -146,6 +148,55 @@ typedef struct SetAside
 	const char *sqlstate;
 	const char *error;
 } SetAside;
+
+typedef struct FollowUp
+{
+	int64		follow_up_id;
+	const char *order_id;
+	FollowKind	kind;
+	TimestampTz since;
+	int			failures;
+	TimestampTz retry_at;
+	const char *sqlstate;
+	const char *error;
+} FollowUp;
+
+/* A table of the user's that follows the engine. Names of columns are as in the catalog, the others are quoted. */
+typedef struct Link
+{
+	char	   *table_name;
+	char	   *key_column;
+	char	   *key_type;
+	char	   *status_column;
+	char	   *status_type;
+	List	   *words[ORDER_CANCELLED + 1];	/* of each state; the first is written */
+	char	   *amount_column;
+	bool		amount_is_major;
+	char	   *currency_column;
+	char	   *currency;
+	char	   *deadline_column;
+	char	   *created_column;
+	char	   *policy;
+	char	   *prefix;
+	bool		track;
+	bool		shadow;
+	bool		ignore_missing;
+	bool		retry_failed;
+	bool		note_contradictions;
+	char	   *backfilled_to;
+	struct LinkStatements *statements;	/* the store's */
+} Link;
+
+/* A row of such a table. */
+typedef struct LinkedRow
+{
+	char	   *key;
+	char	   *status;
+	char	   *amount;			/* as it stands there */
+	char	   *currency;
+	TimestampTz deadline;
+	TimestampTz created;
+} LinkedRow;
 
 typedef struct SweepRun
 {

@@ -28,6 +28,7 @@
 
 #include "errors.h"
 #include "event.h"
+#include "follow.h"
 #include "lock.h"
 #include "money.h"
 #include "refund.h"
@@ -81,6 +82,12 @@ order_payload(const Order *order)
 	return payload;
 }
 
+static void
+has_become(Order *order, FollowKind kind)
+{
+	order->changes |= 1 << kind | 1 << FOLLOW_ROW;
+}
+
 /* Closing. */
 
 /* Everything kept is owed back, each payment's part to itself. Writes payments and refunds; the caller writes the order. */
@@ -105,6 +112,7 @@ close_order(Order *order, OrderState state, const char *reason, TimestampTz now)
 	order->state = state;
 	order->settled_at = now;
 	order->close_reason = reason ? pstrdup(reason) : NULL;
+	has_become(order, FOLLOW_CLOSED);
 }
 
 static Event *
@@ -135,7 +143,7 @@ take_for_expiry(Order *found, TimestampTz now)
 }
 
 List *
-ot_orders_expire(List *due, TimestampTz now)
+ot_orders_expire(List *due, TimestampTz now, bool wait)
 {
 	List	   *orders = NIL;
 	List	   *events = NIL;
@@ -157,6 +165,7 @@ ot_orders_expire(List *due, TimestampTz now)
 		events = lappend(events, closed_event(lfirst(cell), now));
 	if (events != NIL)
 		ot_store_add_events(events);
+	ot_follow_closing(orders, wait);
 	return orders;
 }
 
@@ -177,6 +186,7 @@ ot_order_expire(const char *order_id)
 	expire_in_memory(order, now);
 	ot_store_update_order(order);
 	ot_store_add_event(closed_event(order, now));
+	ot_follow_closing(list_make1(order), true);
 	return answer("expired", order);
 }
 
@@ -198,10 +208,12 @@ ot_order_cancel(const char *order_id, const char *reason)
 		case ORDER_EXPIRED:		/* its money is settled; settled_at stays the moment of closing */
 			order->state = ORDER_CANCELLED;
 			order->close_reason = reason ? pstrdup(reason) : NULL;
+			has_become(order, FOLLOW_ROW);
 			break;
 	}
 	ot_store_update_order(order);
 	ot_store_add_event(closed_event(order, now));
+	ot_follow_closing(list_make1(order), true);
 	return answer("cancelled", order);
 }
 
@@ -263,6 +275,7 @@ take_pending(Order *order, Payment *payment, TimestampTz now)
 		return pay_answer("partial", order, payment, NULL);
 	order->state = ORDER_PAID;
 	order->settled_at = now;
+	has_become(order, FOLLOW_PAID);
 	return pay_answer("paid", order, payment, owe_surplus(order, payment, now));
 }
 
@@ -296,6 +309,7 @@ take_closed(Order *order, Payment *payment, const Policy *policy, TimestampTz no
 		order->state = ORDER_PAID;
 		order->settled_at = now;
 		order->close_reason = NULL;
+		has_become(order, FOLLOW_REOPENED);
 		return pay_answer("reopened", order, payment, owe_surplus(order, payment, now));
 	}
 	payment->disposition = PAYMENT_LATE;
@@ -450,6 +464,7 @@ ot_payment_record(Payment *told)
 	if (order != NULL && ot_counts(told))
 		ot_store_update_order(order);
 	payment_event(order, told, result.outcome, now);
+	ot_follow_payment(order, true);
 	return result;
 }
 
@@ -484,11 +499,12 @@ deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 {
 	const Interval *within = terms->expires_in ? terms->expires_in : policy->pay_within;
 	TimestampTz deadline = terms->expires_at;
+	TimestampTz from = terms->adopted && terms->since != OT_NO_TIME ? terms->since : now;
 
 	if (deadline == OT_NO_TIME)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(now), IntervalPGetDatum(within)));
-	if (deadline <= now)
+														   TimestampTzGetDatum(from), IntervalPGetDatum(within)));
+	if (deadline <= now && !terms->adopted)
 		not_in_future();
 	return deadline;
 }
@@ -549,8 +565,12 @@ ot_order_create(const OrderTerms *terms)
 	}
 	ot_event(order->order_id, "order.created", order_payload(order), now);
 	if (order->state == ORDER_PAID)
+	{
+		has_become(order, FOLLOW_PAID);
 		ot_event(order->order_id, "order.paid", order_payload(order), now);
+	}
 	apply_orphans(order, now);
+	ot_follow_payment(order, true);
 	return answer("created", order);
 }
 
@@ -602,8 +622,10 @@ accept_held(Order *order, Payment *chosen, TimestampTz now)
 	order->state = ORDER_PAID;
 	order->settled_at = now;
 	order->close_reason = NULL;
+	has_become(order, FOLLOW_REOPENED);
 	ot_store_update_order(order);
 	payment_event(order, chosen, "reopened", now);
+	ot_follow_payment(order, true);
 	return "accepted";
 }
 

@@ -33,6 +33,8 @@ typedef struct OrderTerms
 	const Interval *expires_in;
 	TimestampTz expires_at;
 	Jsonb	   *metadata;
+	bool		adopted;		/* it was there before: its deadline may have passed */
+	TimestampTz since;			/* since when, or OT_NO_TIME */
 } OrderTerms;
 
 extern OrderAnswer ot_order_create(const OrderTerms *terms);
@@ -40,13 +42,16 @@ extern OrderAnswer ot_order_cancel(const char *order_id, const char *reason);
 extern OrderAnswer ot_order_expire(const char *order_id);
 extern OrderAnswer ot_order_extend(const char *order_id, TimestampTz expires_at);
 
-/* Closes orders that were found due by then, all together; answers with those that nobody else took first. */
-extern List *ot_orders_expire(List *due, TimestampTz now);
+/*
+ * Closes orders that were found due by then, all together; answers with those that nobody else took first. Without wait, a
+ * row of a linked table that somebody holds is an error.
+ */
+extern List *ot_orders_expire(List *due, TimestampTz now, bool wait);
 
 extern PayAnswer ot_payment_record(Payment *told);
 extern OrderAnswer ot_payment_resolve_held(const char *gateway, const char *payment_ref, Decision decision);
 
-/* Applies a waiting payment, locked like its order, as if it came now. */
+/* Applies a waiting payment, locked like its order, as if it came now. What follows it (ot_follow_payment) is the caller's. */
 extern PayAnswer ot_payment_apply(Order *order, Payment *orphan, TimestampTz now);
 
 #endif

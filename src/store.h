@@ -11,6 +11,8 @@
 #ifndef OT_STORE_H
 #define OT_STORE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
 #include "nodes/pg_list.h"
 #include "rows.h"
 #include "utils/tuplestore.h"
@@ -79,14 +81,32 @@ extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);
 /* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
-/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
+/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones and rehearsals. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
+/* The same, but only those whose policy names a function that sends them. */
+extern List *ot_store_lock_sendable_refunds(TimestampTz now, const char *gateway, int limit);
+/* When the first of these is due that is due after a time, or OT_NO_TIME. */
+extern TimestampTz ot_store_next_sendable(TimestampTz after, const char *gateway);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
 /* Submitted longer ago than their policy allows; without the locked ones. */
 extern List *ot_store_lock_overlong_refunds(TimestampTz now, int limit);
 extern void ot_store_insert_refund(const Refund *refund);
 extern void ot_store_update_refund(const Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);
+
+/* What a function that sends refunds answered: text, not yet looked at; NULL what it did not say. */
+typedef struct SendAnswer
+{
+	char	   *result;
+	char	   *gateway_refund_ref;
+	char	   *error;
+	char	   *refunded_amount;
+} SendAnswer;
+
+/* The function that the policy of such an order names for sending refunds, or NULL. */
+extern char *ot_store_find_sender(const char *order_id);
+/* Calls it, as the caller; one SendAnswer a row. */
+extern List *ot_store_call_sender(const char *sender, const Refund *refund, const char *action);
 
 /* Policies. */
 extern Policy *ot_store_find_policy(const char *policy);
@@ -109,6 +129,47 @@ extern bool ot_store_has_conflict(const Payment *payment, const char *gateway_re
 extern void ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now);
 extern Conflict *ot_store_lock_conflict(int64 conflict_id);
 extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note);
+
+/* What follows a change of an order's state: hooks that policies name, and rows of linked tables. */
+
+/* Whether there is any. What it is lives as long as the transaction. */
+extern bool ot_store_follows(void);
+extern List *ot_store_links(void);
+/* Of links in shadow mode: an order whose id begins with one is a rehearsal. */
+extern List *ot_store_shadow_prefixes(void);
+/* NULL if there is none; by its name, qualified and quoted, or by the table. */
+extern const Link *ot_store_find_link(const char *table_name);
+extern const Link *ot_store_find_link_of(Oid table);
+/* The function that the policy names for that, or NULL. */
+extern const char *ot_store_find_hook(const char *policy, FollowKind kind);
+/* Calls it, as the caller, with the orders' ids. */
+extern void ot_store_call_hook(const char *hook, List *orders);
+
+/*
+ * Rows of a linked table, by their keys, as the caller. Writes the state's word where it does not stand there already, and
+ * answers with the keys of the rows that it wrote. With wait, for rows that others hold, too.
+ */
+extern List *ot_store_write_linked(const Link *link, OrderState state, List *keys, bool wait);
+extern List *ot_store_find_linked(const Link *link, List *keys);
+/* Those of them that nobody holds. */
+extern List *ot_store_lock_linked_if_free(const Link *link, List *keys);
+/* All that the caller may write, or 55P03. */
+extern void ot_store_lock_linked_now(const Link *link, List *keys);
+/* Rows with a word of pending and a key after that one (NULL: all), in the order of their keys, locked. */
+extern List *ot_store_lock_payable(const Link *link, const char *after, int limit);
+/* One that a trigger got. */
+extern LinkedRow *ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc);
+extern void ot_store_update_backfill(const Link *link, const char *to, int64 created, TimestampTz ended);
+
+/* Those that failed. A hook waits behind the older ones of its order. */
+extern void ot_store_add_follow_up(const FollowUp *follow_up);
+extern bool ot_store_has_hook_waiting(const char *order_id);
+extern List *ot_store_due_follow_ups(TimestampTz now, int limit);
+/* False when it is gone, or somebody else is at work on it. */
+extern bool ot_store_lock_follow_up_if_free(int64 follow_up_id);
+extern void ot_store_update_follow_up(const FollowUp *follow_up);
+/* NULL when it was not there. */
+extern FollowUp *ot_store_delete_follow_up(int64 follow_up_id);
 
 /* The sweeper's own rows. */
 

@@ -80,8 +80,20 @@ is_due(const Refund *refund, TimestampTz now)
 	return refund->settled_at == OT_NO_TIME && refund->next_attempt_at != OT_NO_TIME && refund->next_attempt_at <= now;
 }
 
+static bool
+is_rehearsal(FastTable *refunds, const List *shadow_prefixes)
+{
+	const char *order_id = shadow_prefixes != NIL ? read_refund(refunds)->order_id : NULL;
+	ListCell   *cell;
+
+	foreach(cell, shadow_prefixes)
+		if (strncmp(order_id, lfirst(cell), strlen(lfirst(cell))) == 0)
+			return true;
+	return false;
+}
+
 List *
-ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit, const List *shadow_prefixes)
 {
 	FastTable  *refunds = ot_fast_begin(FAST_REFUNDS);
 	FastKey		keys[] = {
@@ -95,7 +107,7 @@ ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 	{
 		Refund	   *refund;
 
-		if (!ot_fast_lock(refunds, LockWaitSkip))
+		if (is_rehearsal(refunds, shadow_prefixes) || !ot_fast_lock(refunds, LockWaitSkip))
 			continue;
 		refund = read_refund(refunds);
 		if (is_due(refund, now))

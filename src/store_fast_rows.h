@@ -31,7 +31,7 @@ extern Refund *ot_fast_find_refund(const char *refund_ref);
 extern Refund *ot_fast_lock_refund(const Refund *found);
 /* The look only, not the meeting. */
 extern Refund *ot_fast_find_gateway_refund(const char *gateway, const char *gateway_refund_ref);
-extern List *ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
+extern List *ot_fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit, const List *shadow_prefixes);
 extern void ot_fast_insert_refund(const Refund *refund);
 extern void ot_fast_update_refund(const Refund *refund);
 

@@ -39,7 +39,7 @@ static const TableSpec specs[FAST_TABLES] = {
 	{{"policy", TEXTOID}, {"pay_within", INTERVALOID}, {"late_rule", TEXTOID}, {"on_late", TEXTOID},
 	{"refund_max_attempts", INT4OID}, {"refund_backoff", INTERVALOID}, {"refund_backoff_max", INTERVALOID},
 	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
-	{"orphan_after", INTERVALOID}}},
+	{"orphan_after", INTERVALOID}, {"on_close", TEXTOID}, {"on_paid", TEXTOID}, {"on_reopen", TEXTOID}, {"send_refund", TEXTOID}}},
 	[FAST_ORDERS] = {"orders", false, false, 2, {{{1}}, {{10}, 12}},
 	{{"order_id", TEXTOID, true}, {"policy", TEXTOID, true}, {"state", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
 	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},

@@ -16,6 +16,14 @@
 	"r.next_attempt_at, r.leased_until, r.lease_token, r.worker, r.gateway_refund_ref, r.last_error, r.request_key, r.asked, " \
 	"r.handed_out_at, r.submitted_at, r.returned_at, r.replaced_by, r.by_hand, r.attention_at, r.created_at, r.settled_at"
 
+/* A look at each row that is due anyway, so that the order of the index is kept: no join may sort them all for one. */
+#define IS_SENDABLE \
+	"(SELECT p.send_refund FROM order_timeout.policies p WHERE p.policy" EQ \
+	"COALESCE((SELECT o.policy FROM order_timeout.orders o WHERE o.order_id" EQ "r.order_id), 'default')) IS NOT NULL "
+
+/* Money of a rehearsal is not ours to send. */
+#define IS_REHEARSAL "r.order_id OPERATOR(pg_catalog.^@) ANY ($4) "
+
 #define OLDEST_FIRST " ORDER BY r.created_at, r.refund_ref"
 
 static Refund *
@@ -120,16 +128,56 @@ List *
 ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 {
 	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
-		"WHERE r.settled_at IS NULL AND r.next_attempt_at" LE "$1 AND ($2 IS NULL OR r.gateway" EQ "$2) "
+		"WHERE r.settled_at IS NULL AND r.next_attempt_at" LE "$1 AND ($2 IS NULL OR r.gateway" EQ "$2) AND NOT " IS_REHEARSAL
 	"ORDER BY r.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
 	Args		args = {0};
 
 	if (ot_fast_serves(FAST_REFUNDS))
-		return ot_fast_lock_due_refunds(now, gateway, limit);
+		return ot_fast_lock_due_refunds(now, gateway, limit, ot_store_shadow_prefixes());
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, gateway);
 	ot_arg_int4(&args, limit);
+	ot_arg_texts(&args, ot_store_shadow_prefixes());
 	return ot_run_list(&lock, &args, ot_read_refund);
+}
+
+List *
+ot_store_lock_sendable_refunds(TimestampTz now, const char *gateway, int limit)
+{
+	static Statement lock = {"SELECT " REFUND_COLUMNS " FROM order_timeout.refunds r "
+		"WHERE r.settled_at IS NULL AND r.next_attempt_at" LE "$1 AND ($2 IS NULL OR r.gateway" EQ "$2) AND NOT " IS_REHEARSAL "AND " IS_SENDABLE
+	"ORDER BY r.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_text(&args, gateway);
+	ot_arg_int4(&args, limit);
+	ot_arg_texts(&args, ot_store_shadow_prefixes());
+	return ot_run_list(&lock, &args, ot_read_refund);
+}
+
+static void *
+read_time(Columns *columns)
+{
+	TimestampTz *time = palloc(sizeof(TimestampTz));
+
+	*time = ot_column_time(columns);
+	return time;
+}
+
+TimestampTz
+ot_store_next_sendable(TimestampTz after, const char *gateway)
+{
+	static Statement find = {"SELECT r.next_attempt_at FROM order_timeout.refunds r "
+		"WHERE r.settled_at IS NULL AND r.next_attempt_at" GT "$1 AND ($2 IS NULL OR r.gateway" EQ "$2) AND " IS_SENDABLE
+	"ORDER BY r.next_attempt_at LIMIT 1"};
+	Args		args = {0};
+	TimestampTz *next;
+
+	ot_arg_time(&args, after);
+	ot_arg_text(&args, gateway);
+	next = ot_run_one(&find, &args, read_time);
+	return next == NULL ? OT_NO_TIME : *next;
 }
 
 List *

@@ -150,6 +150,7 @@ ot_store_init(void)
 	previous_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = finish_as_caller;
 	ot_fast_init();
+	ot_follow_init();
 }
 
 /*
@@ -186,8 +187,17 @@ prepare(Statement *statement, Args *args)
 	plan = SPI_prepare(statement->sql, args->count, args->types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
+	if (!statement->once)
+		SPI_keepplan(plan);
 	statement->plan = plan;
+}
+
+void
+ot_forget_plan(Statement *statement)
+{
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
 }
 
 /* SPI marks a NULL with a letter. */
@@ -210,6 +220,22 @@ run_plan(Statement *statement, Args *args)
 	return SPI_execute_plan(statement->plan, args->values, nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
 }
 
+static void
+require_result(const Statement *statement, int result)
+{
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+}
+
+/* What belongs to the user: planned, checked and carried out with the rights of who called. */
+static void
+execute_as_caller(Statement *statement, Args *args)
+{
+	SPI_connect();
+	prepare(statement, args);
+	require_result(statement, run_plan(statement, args));
+}
+
 /* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
 static void
 execute(Statement *statement, Args *args)
@@ -217,6 +243,11 @@ execute(Statement *statement, Args *args)
 	Role		caller;
 	volatile int result = 0;
 
+	if (statement->as_caller)
+	{
+		execute_as_caller(statement, args);
+		return;
+	}
 	SPI_connect();
 	caller = become_owner();
 	prepare(statement, args);
@@ -231,8 +262,7 @@ execute(Statement *statement, Args *args)
 	}
 	PG_END_TRY();
 	become_caller(caller);
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+	require_result(statement, result);
 }
 
 uint64

@@ -32,9 +32,13 @@ typedef struct Statement
 	const char *sql;
 	StatementSnapshot snapshot;
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
+	bool		as_caller;		/* it is about what belongs to the user, not about our tables */
+	bool		once;			/* its plan is not kept */
 } Statement;
 
 typedef void *(*RowReader) (Columns *columns);
+
+extern void ot_forget_plan(Statement *statement);
 
 /* Runs it; returns how many rows it touched. */
 extern uint64 ot_run(Statement *statement, Args *args);
@@ -51,6 +55,12 @@ typedef void (*RowVisitor) (Columns *columns, void *state);
 extern void ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state);
 
 extern bool ot_owner_exists(void);
+
+/* Once, when the library is loaded. */
+extern void ot_follow_init(void);
+
+/* All of them, in the present memory context; their plans go with it. */
+extern List *ot_find_links(void);
 
 /* Waits for every other transaction that came here with the same name. */
 extern void ot_meet(const char *name);

@@ -88,6 +88,17 @@ ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
 	add_arg(args, get_array_type(element), PointerGetDatum(array), false);
 }
 
+void
+ot_arg_texts(Args *args, const List *texts)
+{
+	int			count = list_length(texts);
+	Datum	   *values = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = CStringGetTextDatum((char *) list_nth(texts, i));
+	ot_arg_array(args, TEXTOID, values, NULL, count);
+}
+
 /* Columns. */
 
 static Datum
@@ -186,4 +197,19 @@ ot_column_word(Columns *columns, const char *const *words)
 	if (index < 0)
 		elog(ERROR, "unexpected word \"%s\" in column %d", word, columns->next);
 	return index;
+}
+
+List *
+ot_column_texts(Columns *columns)
+{
+	List	   *texts = NIL;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(columns->values[columns->next++]), TEXTOID, -1, false, TYPALIGN_INT,
+					  &values, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		texts = lappend(texts, TextDatumGetCString(values[i]));
+	return texts;
 }

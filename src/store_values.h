@@ -9,6 +9,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 #define OT_MAX_ARGS 28
@@ -32,6 +33,7 @@ extern void ot_arg_lower_bound(Args *args, TimestampTz value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */
 extern void ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count);
+extern void ot_arg_texts(Args *args, const List *texts);
 
 /* The columns of one row, read from left to right. */
 typedef struct Columns
@@ -50,6 +52,8 @@ extern double ot_column_float8(Columns *columns);
 extern bool ot_column_bool(Columns *columns);
 extern TimestampTz ot_column_time(Columns *columns);
 extern Interval *ot_column_interval(Columns *columns);
+/* The elements of an array of text. */
+extern List *ot_column_texts(Columns *columns);
 /* The index of a word that a CHECK has already confined to the list; -1 for NULL. */
 extern int	ot_column_word(Columns *columns, const char *const *words);
 

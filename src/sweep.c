@@ -4,8 +4,8 @@
  *
  * sweep() is a loop of steps, each its own transaction:
  *
- *    close a batch of due orders, oldest deadline first --> once a second: orphans --> leases and its own row
- *         ^                                            |                                      |
+ *    close a batch of due orders, oldest deadline first --> once a second: orphans --> follow-ups --> leases and its own row
+ *         ^                                            |                                                     |
  *         +---- at once after a full batch, else when the next deadline or poll_interval comes
  *
  * Invariants:
@@ -26,18 +26,16 @@
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
-#include "storage/proc.h"
-#include "tcop/tcopprot.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
+#include "attempt.h"
 #include "event.h"
+#include "follow.h"
 #include "orphan.h"
 #include "refund.h"
 #include "rules.h"
+#include "run.h"
 #include "settle.h"
 #include "store.h"
 #include "sweep.h"
@@ -47,10 +45,7 @@
 #define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
 #define FULL_PASS_WITHIN   (20 * USECS_PER_SEC)	/* however long it takes: what only it finds must not wait for a slow one */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
-#define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
-#define FIRST_RETRY        (10 * USECS_PER_SEC)
-#define LONGEST_RETRY      USECS_PER_HOUR
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
@@ -83,26 +78,6 @@ typedef struct Batch
 
 /* Attempts. */
 
-typedef void (*Work) (void *work_state);
-
-typedef struct Failure
-{
-	ErrorData  *error;
-	char	   *text;			/* SQLSTATE and message */
-} Failure;
-
-/* Whether an error says nothing about the row at hand. */
-static bool
-is_about_session(int sqlerrcode)
-{
-	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-		return true;
-	/* The caller of sweep_once retries his transaction; sweep's own are READ COMMITTED. */
-	if (IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
-		return true;
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists();
-}
-
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
 note_error(SweepRun *run, const Failure *failure)
@@ -111,45 +86,23 @@ note_error(SweepRun *run, const Failure *failure)
 			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
 }
 
-/*
- * Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. Deferred
- * triggers of a user's would raise theirs at the commit, when it is too late to tell whose it is: they are fired here.
- */
 static bool
 attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *error = NULL;
+	bool		done = sweep->procedure ? ot_attempt_whole(work, work_state, failure)
+		: ot_attempt(work, work_state, failure);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(work_state);
-		if (sweep->procedure)
-			ot_store_fire_deferred();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error == NULL)
-		return true;
+	if (!done)
+		note_error(&sweep->run, failure);
+	return done;
+}
 
-	if (is_about_session(error->sqlerrcode))
-		ReThrowError(error);
-	failure->error = error;
-	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
-	note_error(&sweep->run, failure);
-	return false;
+/* False if the extension was dropped meanwhile; the loop says so and ends. */
+static bool
+next_step(void)
+{
+	ot_store_commit();
+	return ot_store_hold();
 }
 
 /* Closing. */
@@ -161,9 +114,10 @@ close_due(void *work_state)
 
 	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->limit);
 	batch->now = GetCurrentTimestamp();
-	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	batch->closed = ot_orders_expire(batch->orders, batch->now, false);
 }
 
+/* Waits for no row, because it has them all; so what is refused is refused, and not only held by somebody. */
 static void
 close_one(void *work_state)
 {
@@ -171,8 +125,8 @@ close_one(void *work_state)
 	Order	   *order = ot_store_lock_order_if_free(batch->order_id);
 
 	batch->now = GetCurrentTimestamp();
-	batch->orders = order != NULL ? list_make1(order) : NIL;
-	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	batch->orders = order != NULL && ot_follow_may_close(order) ? list_make1(order) : NIL;
+	batch->closed = ot_orders_expire(batch->orders, batch->now, true);
 }
 
 static void
@@ -190,14 +144,11 @@ set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	SetAside	order = {order_id, now, ot_store_failures(order_id) + 1};
-	int64		wait = FIRST_RETRY;
 	Payload    *payload = ot_payload();
 
-	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
-		wait *= 2;
-	order.retry_at = now + Min(wait, LONGEST_RETRY);
-	order.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
-	order.error = failure->error->message ? failure->error->message : "unknown error";
+	order.retry_at = now + ot_retry_wait(order.failures);
+	order.sqlstate = failure->sqlstate;
+	order.error = failure->message;
 	ot_store_set_aside(&order);
 	ot_payload_text(payload, "sqlstate", order.sqlstate);
 	ot_payload_text(payload, "error", order.error);
@@ -368,6 +319,34 @@ settle_orphans(Sweep *sweep)
 		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->batch_size), true);
 }
 
+/* What was to follow a payment and failed. */
+
+static void
+follow_again(void *work_state)
+{
+	(void) ot_follow_again(work_state);
+}
+
+static void
+follow_up(Sweep *sweep)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_follow_find_due(GetCurrentTimestamp(), sweep->batch_size))
+	{
+		FollowUp   *follow_up = lfirst(cell);
+		Failure		failure;
+
+		if (sweep->procedure && GetCurrentTimestamp() >= sweep->end)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		if (!attempt(sweep, follow_again, follow_up, &failure))
+			ot_follow_failed(follow_up, failure.sqlstate, failure.message);
+		if (sweep->procedure && !next_step())
+			break;
+	}
+}
+
 /* Orders and payments before refunds, as everywhere. */
 SweepRun
 ot_sweep_once(int max_orders)
@@ -377,38 +356,13 @@ ot_sweep_once(int max_orders)
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
 	close_batch(&sweep, true);
+	follow_up(&sweep);
 	take_leases_back_alone(&sweep);
 	stop_waiting_for_gateways(&sweep);
 	return sweep.run;
 }
 
 /* The procedure. */
-
-/* The run ends in time to commit before statement_timeout, which covers the whole CALL, would cancel it. */
-static TimestampTz
-end_of_run(int64 run_for)
-{
-	TimestampTz end = GetCurrentTimestamp() + run_for;
-
-	if (StatementTimeout > 0)
-	{
-		int64		timeout = StatementTimeout * (int64) 1000;
-		int64		margin = Min(Max(timeout / 5, 50 * 1000), 2 * USECS_PER_SEC);
-
-		end = Min(end, GetCurrentStatementStartTimestamp() + timeout - margin);
-	}
-	return end;
-}
-
-static void
-wait_until(TimestampTz until)
-{
-	int64		wait = Max(until - GetCurrentTimestamp(), SHORTEST_WAIT);
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (wait + 999) / 1000, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
 
 /* When to look again: at the next deadline, but never later than poll_interval, because a nearer one may be created. */
 static TimestampTz
@@ -427,14 +381,6 @@ write_run(SweepRun *run)
 	ot_store_update_sweep(run);
 }
 
-/* False if the extension was dropped meanwhile; the loop says so and ends. */
-static bool
-next_step(void)
-{
-	ot_store_commit();
-	return ot_store_hold();
-}
-
 /* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due. */
 static TimestampTz
 full_pass(Sweep *sweep)
@@ -446,6 +392,9 @@ full_pass(Sweep *sweep)
 	if (!next_step())
 		return started;
 	settle_orphans(sweep);
+	if (!next_step())
+		return started;
+	follow_up(sweep);
 	if (!next_step())
 		return started;
 	take_leases_back_alone(sweep);
@@ -479,7 +428,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
-	sweep.end = end_of_run(run_for);
+	sweep.end = ot_run_end(run_for);
 	ot_store_begin_procedure();
 	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", KEPT_MEMORY);
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
@@ -503,7 +452,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
 		if (!sweep.more)
-			wait_until(Min(look, sweep.end));
+			ot_run_wait_until(Min(look, sweep.end));
 	}
 	end_run(&sweep);
 	ot_store_end_procedure();

@@ -22,6 +22,8 @@ const char *const ot_late_rules[] = {"until_closed", "at_deadline", NULL};
 
 const char *const ot_on_lates[] = {"refund", "reopen", "hold", NULL};
 
+const char *const ot_follow_kinds[] = {"closed", "paid", "reopened", "row", NULL};
+
 const char *const ot_decisions[] = {"refund", "accept", NULL};
 
 int

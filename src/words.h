@@ -72,6 +72,17 @@ typedef enum OnLate
 	ON_LATE_HOLD
 } OnLate;
 
+/* What may follow a change of an order's state: a hook of its policy, or the row of its linked table. */
+typedef enum FollowKind
+{
+	FOLLOW_CLOSED,
+	FOLLOW_PAID,
+	FOLLOW_REOPENED,
+	FOLLOW_ROW
+} FollowKind;
+
+#define OT_HOOKS 3				/* the kinds before the row */
+
 typedef enum Decision
 {
 	DECISION_REFUND,
@@ -86,6 +97,7 @@ extern const char *const ot_refund_reasons[];
 extern const char *const ot_refund_results[];
 extern const char *const ot_late_rules[];
 extern const char *const ot_on_lates[];
+extern const char *const ot_follow_kinds[];
 extern const char *const ot_decisions[];
 
 /* The index of a word in such a list, or -1. */

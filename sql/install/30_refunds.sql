@@ -23,6 +23,12 @@ AS 'MODULE_PATHNAME', 'ot_complete_refund' LANGUAGE C;
 COMMENT ON FUNCTION complete_refund(text, text, text, text, text, bigint) IS
 'Reports what the gateway did. result: succeeded (from anyone, at any time), failed, unknown, submitted, deferred, rejected (these with the current lease; failed and rejected of a submitted refund from anyone). refunded_amount (minor units, before fees): what the gateway really returned. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end), conflict (contradicts what is recorded: nothing is overwritten, see view attention). Errors: OT006 no such refund, 22023, 22003, 22004. Locks: succeeded takes the order, the payment, the refund; the others the refund.';
 
+CREATE PROCEDURE send_refunds(
+    run_for interval DEFAULT '1 minute', poll_interval interval DEFAULT '1 second', gateway text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'ot_send_refunds_procedure' LANGUAGE C;
+COMMENT ON PROCEDURE send_refunds(interval, interval, text) IS
+'Does a worker''s work: leases due refunds whose policy names a function in send_refund, one at a time, calls it with (refund_ref, order_id, gateway, payment_ref, amount, currency, action, attempt) as the caller, and completes the refund with what it answers; what it wrote is committed with that. An error, or an answer that complete_refund would not take, is unknown. gateway: only this one. Works for run_for, looking for work when the next one is due and at least every poll_interval; ends before statement_timeout would. Any number may run at once. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: as claim_refunds and complete_refund, none while the function runs or while it waits.';
+
 CREATE FUNCTION retry_refund(refund_ref text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_retry_refund' LANGUAGE C;
 COMMENT ON FUNCTION retry_refund(text) IS

@@ -15,10 +15,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION require_pg_cron(text) IS
-'Raises 55000 with a line to run elsewhere if pg_cron is not in this database; used by schedule_sweeper and unschedule_sweeper.';
+'Raises 55000 with a line to run elsewhere if pg_cron is not in this database; used by schedule_job and unschedule_job.';
 
 -- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
-CREATE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
+CREATE FUNCTION call_pg_cron(line text, statement text, VARIADIC arguments text[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answer bigint;
@@ -31,23 +31,51 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
     END IF;
     RAISE EXCEPTION 'pg_cron is installed but not loaded'
         USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
-              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper();';
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: ' || line;
 END
 $$;
-COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
-'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper and unschedule_sweeper.';
+COMMENT ON FUNCTION call_pg_cron(text, text, text[]) IS
+'Runs a statement of pg_cron''s and answers its number; 55000 with the line to run later if pg_cron is not preloaded. Used by schedule_job and unschedule_job.';
 
+-- What the sweeper's job and the refunds' have in common; line is the call to repeat.
+CREATE FUNCTION schedule_job(line text, job_name text, schedule text, command text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    RETURN order_timeout.call_pg_cron(line, 'SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+END
+$$;
+COMMENT ON FUNCTION schedule_job(text, text, text, text) IS
+'Puts a command into pg_cron under job_name, or changes that job; answers its number. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule. Used by schedule_sweeper and schedule_refunds.';
+
+CREATE FUNCTION unschedule_job(line text, job_name text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_job bigint;
+BEGIN
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
+    EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
+    IF found_job IS NULL THEN
+        RETURN 'not_scheduled';
+    END IF;
+    PERFORM order_timeout.call_pg_cron(line, 'SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
+    RETURN 'unscheduled';
+END
+$$;
+COMMENT ON FUNCTION unschedule_job(text, text) IS
+'Takes the caller''s job of that name out of pg_cron; safe to repeat. Answers unscheduled or not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded. Used by unschedule_sweeper and unschedule_refunds.';
+
+-- The commands are a lone CALL: pg_cron runs several statements as one transaction, in which they could not commit.
 CREATE FUNCTION schedule_sweeper(
     OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     schedule := coalesce(schedule, '* * * * *');
     job_name := coalesce(job_name, 'order_timeout');
-    -- A lone CALL: pg_cron runs several statements as one transaction, in which sweep could not commit.
     command := 'CALL order_timeout.sweep()';
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
-    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+    jobid := order_timeout.schedule_job(format('SELECT * FROM order_timeout.schedule_sweeper(%L, %L);', schedule, job_name),
+                                        job_name, schedule, command);
 END
 $$;
 COMMENT ON FUNCTION schedule_sweeper(text, text) IS
@@ -55,21 +83,36 @@ COMMENT ON FUNCTION schedule_sweeper(text, text) IS
 
 CREATE FUNCTION unschedule_sweeper(job_name text DEFAULT 'order_timeout', OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    found_job bigint;
 BEGIN
     job_name := coalesce(job_name, 'order_timeout');
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
-    EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
-    IF found_job IS NULL THEN
-        outcome := 'not_scheduled';
-        RETURN;
-    END IF;
-    PERFORM order_timeout.call_pg_cron('SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
-    outcome := 'unscheduled';
+    outcome := order_timeout.unschedule_job(format('SELECT * FROM order_timeout.unschedule_sweeper(%L);', job_name), job_name);
 END
 $$;
 COMMENT ON FUNCTION unschedule_sweeper(text) IS
+'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
+
+CREATE FUNCTION schedule_refunds(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout_refunds', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    job_name := coalesce(job_name, 'order_timeout_refunds');
+    command := 'CALL order_timeout.send_refunds()';
+    jobid := order_timeout.schedule_job(format('SELECT * FROM order_timeout.schedule_refunds(%L, %L);', schedule, job_name),
+                                        job_name, schedule, command);
+END
+$$;
+COMMENT ON FUNCTION schedule_refunds(text, text) IS
+'Puts CALL order_timeout.send_refunds() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute (each run works through its minute). Another job_name adds a session that shares the work. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule.';
+
+CREATE FUNCTION unschedule_refunds(job_name text DEFAULT 'order_timeout_refunds', OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    job_name := coalesce(job_name, 'order_timeout_refunds');
+    outcome := order_timeout.unschedule_job(format('SELECT * FROM order_timeout.unschedule_refunds(%L);', job_name), job_name);
+END
+$$;
+COMMENT ON FUNCTION unschedule_refunds(text) IS
 'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
 
 -- What each kind of access may call; one list for grant_access and revoke_access.
@@ -78,14 +121,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+                                      'request_refund', 'funds', 'history', 'minor_units']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'link_differences', 'minor_units']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
-                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
+                                   'send_refunds', 'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'resolve_follow_up', 'link_differences',
+                                   'minor_units', 'backfill', 'sweep', 'sweep_once', 'schedule_sweeper', 'unschedule_sweeper',
+                                   'schedule_refunds', 'unschedule_refunds', 'schedule_job', 'unschedule_job', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
     IF names IS NULL THEN
@@ -99,11 +143,16 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
-                              'health', 'attention']) AS t;
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'follow_ups',
+                              'links', 'sweeps', 'health', 'attention']) AS t;
     END IF;
     IF access = 'operator' THEN
-        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+        -- Not the columns that name functions: the sweeper may run as a role with more rights than an operator.
+        RETURN QUERY SELECT format('INSERT (%1$s), UPDATE (%1$s), DELETE ON order_timeout.policies',
+                                   string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+            FROM pg_attribute a
+            WHERE a.attrelid = 'order_timeout.policies'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+                  AND a.attname <> ALL ('{on_close, on_paid, on_reopen, send_refund}');
     END IF;
 END
 $$;

@@ -14,6 +14,7 @@ SELECT o.pending,
        (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
                                                                    AND so.expires_at <= s.since) AS orders_set_aside,
        (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
+       (SELECT count(*) FROM follow_ups) AS follow_ups_waiting,
        w.active_at AS last_sweep,
        w.behind AS last_sweep_lag
 FROM (SELECT count(*) AS pending,
@@ -32,27 +33,40 @@ COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs a person, the last sweep''s last sign of life and how far behind it was.';
 
 CREATE VIEW attention AS
-SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
+SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id, NULL::bigint AS follow_up_id,
        r.amount, r.currency, r.attention_at AS since,
        coalesce(r.last_error, r.note, r.reason) AS why,
        'retry_refund, settle_refund, reverse_refund or complete_refund' AS resolved_by
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
-SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
+SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, NULL, p.held, p.currency, p.held_at,
        'a late payment waits for a decision (' || p.late_reason || ')', 'resolve_held'
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
-SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
+SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
        p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan'
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
-SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
+SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
 UNION ALL
-SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
+SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, NULL, c.amount, p.currency, c.created_at,
        c.problem, 'resolve_conflict'
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
- WHERE c.resolved_at IS NULL;
+ WHERE c.resolved_at IS NULL
+UNION ALL
+SELECT 'follow_up', f.order_id, NULL, NULL, NULL, NULL, f.follow_up_id, o.amount, o.currency, f.since,
+       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'the sweeper tries again by itself; resolve_follow_up if it was done by hand'
+  FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id
+UNION ALL
+SELECT 'link', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.linked_at,
+       CASE WHEN t.relation IS NULL THEN 'linked table ' || l.table_name || ' is not there'
+            ELSE 'linked table ' || l.table_name || ' is to be tracked, and its trigger is not there or disabled' END,
+       'link_table or unlink_table'
+  FROM links l CROSS JOIN LATERAL (SELECT to_regclass(l.table_name) AS relation) t
+ WHERE t.relation IS NULL
+    OR l.track AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = t.relation AND g.tgenabled IN ('O', 'A')
+                                                                    AND g.tgname = 'order_timeout_track');
 COMMENT ON VIEW attention IS
-'Everything that waits for a person: kind (needs_attention, held, orphan, set_aside, conflict), the ids, since when, why, and which function resolves it.';
+'Everything that waits for a person: kind (needs_attention, held, orphan, set_aside, conflict, follow_up, link), the ids, since when, why, and which function resolves it.';

@@ -21,10 +21,10 @@ floor() {
 	case $1 in
 	api_args.*) echo 1 ;;
 	api_*) echo 5 ;;
-	sweep.*) echo 4 ;;
-	settle.* | refund.* | request.* | conflict.* | lock.* | orphan.* | audit.* | event.*) echo 3 ;;
+	sweep.* | send.* | backfill.*) echo 4 ;;
+	settle.* | refund.* | request.* | conflict.* | lock.* | attempt.* | run.* | follow.* | link.* | track.* | orphan.* | audit.* | event.*) echo 3 ;;
 	store*) echo 2 ;;
-	money.* | rules.* | rows.* | words.* | errors.* | compat.*) echo 1 ;;
+	check.* | currency.* | money.* | rules.* | rows.* | words.* | errors.* | compat.*) echo 1 ;;
 	*) echo 0 ;;
 	esac
 }

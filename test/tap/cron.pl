@@ -1,4 +1,4 @@
-# pg_cron drives the sweeper: in client mode and with background workers, in
+# pg_cron drives the sweeper and sends refunds: in client mode and with background workers, in
 # its own database and in another one. The four wait for the same minutes.
 
 use strict;
@@ -39,6 +39,13 @@ for my $mode (@modes) {
 	}
 	$server->safe_psql('elsewhere',
 		"SELECT order_timeout.create_order('early', 100, 'EUR', '10 milliseconds')");
+	$server->safe_psql('postgres', <<'END');
+CREATE FUNCTION pay_back(refund_ref text, text, text, text, bigint, text, text, integer) RETURNS text LANGUAGE sql AS
+$$ SELECT 'succeeded' $$;
+UPDATE order_timeout.policies SET send_refund = 'public.pay_back';
+SELECT order_timeout.record_payment('nobody''s', 'bank', 'late', 100, 'EUR');
+SELECT order_timeout.refund_orphan('bank', 'late');
+END
 }
 
 for my $mode (@modes) {
@@ -70,6 +77,16 @@ for my $mode (@modes) {
 	is(call($cron, 'unschedule_sweeper', 'another')->{outcome}, 'unscheduled', "$mode: that one goes");
 	is($jobs->(), $once, "$mode: the first stays");
 
+	my $refunds = call($cron, 'schedule_refunds');
+	is($refunds->{command}, 'CALL order_timeout.send_refunds()', "$mode: refunds: a lone CALL");
+	like($jobs->(), qr{\n$refunds->{jobid}\|order_timeout_refunds\|\* \* \* \* \*\|CALL [^|]*\|postgres$}, "$mode: in a job of its own");
+	is(call($cron, 'schedule_refunds')->{jobid}, $refunds->{jobid}, "$mode: a repeat answers the same job");
+	isnt(call($cron, 'schedule_refunds', undef, 'more refunds')->{jobid}, $refunds->{jobid}, "$mode: another name, another job");
+	is(call($cron, 'unschedule_refunds', 'more refunds')->{outcome}, 'unscheduled', "$mode: which goes");
+	is((refusal($server, 'elsewhere', "SELECT order_timeout.${_}schedule_refunds();"))[0], '55000',
+		"$mode: ${_}schedule_refunds without pg_cron in this database") for '', 'un';
+	$once = $jobs->();
+
 	my ($sqlstate, $hint) = refusal($server, 'elsewhere', 'SELECT order_timeout.schedule_sweeper();');
 	is($sqlstate, '55000', "$mode: no pg_cron in this database");
 	my ($line) = $hint =~ $hint_line;
@@ -87,7 +104,11 @@ for my $place (@places) {
 	my ($server, $db) = @$place{qw(server db)};
 	ok($server->poll_until($db, 'SELECT count(*) > 0 FROM order_timeout.sweeps', 't', $first_runs - time),
 		"$place->{name}: the sweeper runs");
-	next if $db eq 'postgres';
+	if ($db eq 'postgres') {
+		ok($server->poll_until($db, 'SELECT state FROM order_timeout.refunds', 'succeeded', $first_runs - time),
+			"$place->{name}: refunds are sent");
+		next;
+	}
 	ok($server->poll_until($db, "SELECT state = 'expired' FROM order_timeout.orders", 't', $first_runs - time),
 		"$place->{name}: it closes what was due before");
 }
@@ -129,6 +150,8 @@ for my $mode (@modes) {
 
 	is(call($cron, 'unschedule_sweeper')->{outcome}, 'unscheduled',   "$mode: unscheduled");
 	is(call($cron, 'unschedule_sweeper')->{outcome}, 'not_scheduled', "$mode: not twice");
+	is(call($cron, 'unschedule_refunds')->{outcome}, 'unscheduled',   "$mode: refunds unscheduled");
+	is(call($cron, 'unschedule_refunds')->{outcome}, 'not_scheduled', "$mode: not twice");
 	my ($sqlstate, $hint) = refusal($server, 'elsewhere', 'SELECT order_timeout.unschedule_sweeper();');
 	is($sqlstate, '55000', "$mode: taking it out needs pg_cron's database too");
 	my ($line) = $hint =~ $hint_line;
@@ -146,9 +169,15 @@ $server->configure(shared_preload_libraries => '')->restart;
 my ($sqlstate, $hint) = refusal($server, 'postgres', 'SELECT order_timeout.schedule_sweeper();');
 is($sqlstate, '55000', 'pg_cron is not preloaded');
 is((refusal($server, 'postgres', 'SELECT order_timeout.unschedule_sweeper();'))[0], '55000', 'nor is it to take the job out');
+my ($refunds_sqlstate, $refunds_hint) = refusal($server, 'postgres', "SELECT order_timeout.schedule_refunds('0 0 1 1 *', 'it''s mine');");
+is($refunds_sqlstate, '55000', 'nor is it for refunds');
 $server->configure(shared_preload_libraries => 'pg_cron')->restart;
-my ($line) = $hint =~ $hint_line;
-is(($server->psql('postgres', $line // 'SELECT no_line'))[2], 0, 'the hint works once it is') or diag($hint);
+for my $hint ($hint, $refunds_hint) {
+	my ($line) = $hint =~ $hint_line;
+	is(($server->psql('postgres', $line // 'SELECT no_line'))[2], 0, 'the hint works once it is') or diag($hint);
+}
+is($server->safe_psql('postgres', "SELECT count(*) FROM cron.job WHERE jobname = 'it''s mine' AND schedule = '0 0 1 1 *'"), 1,
+	'and is the call that was made');
 
 # Nothing but the schedule needs pg_cron.
 $server->safe_psql('postgres', 'DROP EXTENSION pg_cron');

@@ -6,53 +6,19 @@ use strict;
 use warnings;
 use utf8;
 
-use FindBin;
+use OTPage;
 use OTServer;
 use Test::More;
-
-my $root = "$FindBin::Bin/../..";
-my $file = "$ENV{OT_TMP}/tmp/example-$$.sql";
 
 my $server = OTServer->new('examples', conf => { 'cron.database_name' => 'shop' })->start;
 $server->safe_psql('postgres', 'CREATE DATABASE shop; CREATE ROLE shop; CREATE ROLE refund_worker');
 $server->safe_psql('shop', 'CREATE EXTENSION pg_cron');
 
-# Fenced blocks: { line, language, text }.
-sub blocks {
-	my ($page) = @_;
-	my (@blocks, $open);
-
-	open my $in, '<:encoding(UTF-8)', "$root/$page" or die "$page: $!\n";
-	while (my $line = <$in>) {
-		if ($line =~ /^( *)```(\w*)$/) {
-			push @blocks, $open if $open;
-			$open = $open ? undef : { line => $., indent => $1, language => $2, text => '' };
-			next;
-		}
-		$open->{text} .= $line =~ s/^$open->{indent}//r if $open;
-	}
-	return @blocks;
-}
-
-sub run {
-	my ($sql) = @_;
-	open my $out, '>:encoding(UTF-8)', $file or die "$file: $!\n";
-	print {$out} $sql;
-	close $out or die "$file: $!\n";
-	return $server->command('psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', 'shop', '-f', $file);
-}
+sub run { return run_page_sql($server, 'shop', 'postgres', @_) }
 
 sub prepared {
 	my ($sql) = @_;
 	return join '', map { "PREPARE example AS $_;\nDEALLOCATE example;\n" } grep { /\S/ } split /;\s*\n/, $sql;
-}
-
-# Times and keys differ from run to run, and with them the widths of columns.
-sub shape {
-	my ($text) = @_;
-	$text =~ s/\brf_[0-9a-f]{32}\b/KEY/g;
-	$text =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/TIME/g;
-	return [ grep { /\S/ } map { s/-+/-/gr =~ s/ +/ /gr =~ s/^ | $//gr } split /\n/, $text ];
 }
 
 my $answers = 0;
@@ -60,22 +26,20 @@ my @pages = ([ 'README.md' ], [ 'doc/functions.md', 'doc/tables.md', 'doc/operat
 for my $together (@pages) {
 	run('DROP EXTENSION IF EXISTS order_timeout CASCADE; CREATE EXTENSION order_timeout;');
 	for my $page (@$together) {
-		my @blocks = blocks($page);
-		isnt(scalar(grep { $_->{language} eq 'sql' } @blocks), 0, "$page has examples");
-		for my $i (grep { $blocks[$_]{language} eq 'sql' } 0 .. $#blocks) {
-			my ($line, $sql) = @{ $blocks[$i] }{qw(line text)};
+		my @blocks = grep { $_->{language} eq 'sql' } blocks($page);
+		isnt(scalar @blocks, 0, "$page has examples");
+		for my $block (@blocks) {
+			my ($line, $sql, $answer) = @$block{qw(line text answer)};
 			run('DROP EXTENSION order_timeout') if $sql =~ /^CREATE EXTENSION order_timeout/m;
 			my ($out, $err, $rc) = run($sql =~ /\$\d/ ? prepared($sql) : $sql);
 			is($rc, 0, "$page, line $line: runs") or diag($err);
 
-			my $next = $blocks[ $i + 1 ];
-			next unless $next && $next->{language} eq '' && $next->{line} == $line + ($sql =~ tr/\n//) + 2;
-			is_deeply(shape($out), shape($next->{text}), "$page, line $line: answers what is printed") or diag($out);
+			next unless defined $answer;
+			is_deeply(shape($out), shape($answer), "$page, line $line: answers what is printed") or diag($out);
 			$answers++;
 		}
 	}
 }
 isnt($answers, 0, 'answers are compared');
-unlink $file;
 
 done_testing;

@@ -65,6 +65,7 @@ my %try = (
 	request_refund     => q{SELECT order_timeout.request_refund('none', 'key')},
 	claim_refunds      => q{SELECT order_timeout.claim_refunds('worker')},
 	complete_refund    => q{SELECT order_timeout.complete_refund('none', 'succeeded')},
+	send_refunds       => q{CALL order_timeout.send_refunds('10 milliseconds')},
 	record_refund      => q{SELECT order_timeout.record_refund('gate', 'none', 'ref', 1)},
 	retry_refund       => q{SELECT order_timeout.retry_refund('none')},
 	settle_refund      => q{SELECT order_timeout.settle_refund('none', 'note')},
@@ -76,16 +77,19 @@ my %try = (
 	funds              => q{SELECT order_timeout.funds('none')},
 	funds_violations   => q{SELECT order_timeout.funds_violations()},
 	history            => q{SELECT order_timeout.history('none')},
+	minor_units        => q{SELECT order_timeout.minor_units(1.5, 'EUR')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
 	schedule_sweeper   => q{SELECT order_timeout.schedule_sweeper()},
 	unschedule_sweeper => q{SELECT order_timeout.unschedule_sweeper()},
+	schedule_refunds   => q{SELECT order_timeout.schedule_refunds()},
+	unschedule_refunds => q{SELECT order_timeout.unschedule_refunds()},
 	grant_access       => q{SELECT order_timeout.grant_access('nobody', 'reader')},
 	revoke_access      => q{SELECT order_timeout.revoke_access('nobody', 'reader')},
 );
-my @application = qw(create_order record_payment cancel_order expire_order extend_order request_refund funds history);
-my @worker      = qw(claim_refunds complete_refund record_refund);
-my @reader      = qw(funds funds_violations history);
+my @application = qw(create_order record_payment cancel_order expire_order extend_order request_refund funds history minor_units);
+my @worker      = qw(claim_refunds complete_refund record_refund send_refunds);
+my @reader      = qw(funds funds_violations history minor_units);
 my %may = (
 	application => \@application,
 	worker      => \@worker,
@@ -314,13 +318,27 @@ is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.orders WHERE order_
 goes_on('held', 'record_payment', 'h6', 'h', 'p8', 100, 'EUR');
 goes_on('accepted', 'resolve_held', 'h', 'p8', 'accept');
 
+
+# The call of the function and the reading of its answer run as the caller, under this path.
+$dbh->do($_) for 'CREATE SCHEMA gate', "GRANT USAGE ON SCHEMA gate TO $hostile", <<'SQL',
+CREATE FUNCTION gate.send(text, text, text, text, bigint, text, text, integer, OUT result text, OUT refunded_amount bigint)
+LANGUAGE sql AS $$ SELECT 'succeeded', $5 $$
+SQL
+	"UPDATE order_timeout.policies SET send_refund = 'gate.send' WHERE policy = 'default'";
+call($dbh, 'refund_orphan', 'h', call($dbh, 'record_payment', 'h10', 'h', 'p9', 30, 'EUR')->{outcome} eq 'orphan' ? 'p9' : 'none');
+is(error_of($trapped, sub { $trapped->do("CALL order_timeout.send_refunds('300 milliseconds')") }), '', 'send_refunds captures nothing')
+	or diag($trapped->errstr);
+is_deeply($dbh->selectrow_arrayref("SELECT state, last_error FROM order_timeout.refunds WHERE payment_ref = 'p9'"), [ 'succeeded', undef ],
+	'it sends refunds');
+
 is(eval { rows($trapped, 'funds', 'h1')->[0]{paid} } // $trapped->errstr, 130, 'funds captures nothing');
 is(eval { scalar @{ rows($trapped, 'funds_violations') } } // $trapped->errstr, 0, 'funds_violations captures nothing');
 cmp_ok(eval { scalar @{ rows($trapped, 'history', 'h1') } } // 0, '>', 5, 'history captures nothing');
 is(error_of($trapped, sub { $trapped->do($_) }), '', "captures nothing: $_") for
 	'SELECT * FROM order_timeout.health',
 	'SELECT * FROM order_timeout.attention';
-is(error_of($trapped, sub { call($trapped, $_) }), '55000', "$_ captures nothing") for qw(schedule_sweeper unschedule_sweeper);
+is(error_of($trapped, sub { call($trapped, $_) }), '55000', "$_ captures nothing") for
+	qw(schedule_sweeper unschedule_sweeper schedule_refunds unschedule_refunds);
 is($trapped->selectrow_array('SHOW search_path'), $path, 'the path is still the one that the caller set');
 
 my $filled = 0;
