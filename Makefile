@@ -3,7 +3,10 @@ EXTENSION = order_timeout
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(EXTENSION).control)
 
 MODULE_big = $(EXTENSION)
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+# One folder a layer, each calls only those below it; file names are unique.
+LAYERS = $(addprefix src/,api core store store/sql store/fast store/row rules)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:=/*.c))))
+PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS))
 
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 INSTALL_PIECES = $(sort $(wildcard sql/install/*.sql))
@@ -27,7 +30,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # PGXS follows no headers on its own: a changed one rebuilds all.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(LAYERS:=/*.h))
 
 $(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
 	printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@

@@ -1,9 +1,9 @@
 #!/bin/bash
 #
-# Reads the #includes and keeps the layers: SQL entry points (api_*) call use
-# cases (settle, refund, orphan, sweep, audit), these the store and the rules,
-# and nothing calls up. SPI is the SQL store's alone, the server's version
-# compat.h's alone, and every header compiles on its own.
+# Reads the #includes and keeps the layers, which are the folders of src/: SQL
+# entry points call use cases, these the store and the rules, and nothing calls
+# up. What only one layer may do (SPI, the server's version, adding money) is
+# looked for in the others.
 #
 # Run in the top folder of the sources; CC and PG_CONFIG choose the tools.
 set -euo pipefail
@@ -15,44 +15,49 @@ fail() {
 	failures=$((failures + 1))
 }
 
-# The floor a file stands on. It may include headers of lower floors, and of
-# its own floor as long as there is no circle.
+LAYERS=(api core store store/sql store/fast store/row rules)
+
+# From the ground up; the stores are one floor.
 floor() {
 	case $1 in
-	api_args.*) echo 1 ;;
-	api_*) echo 5 ;;
-	sweep.*) echo 4 ;;
-	settle.* | refund.* | request.* | conflict.* | lock.* | orphan.* | audit.* | event.*) echo 3 ;;
-	store*) echo 2 ;;
-	money.* | rules.* | rows.* | words.* | errors.* | compat.*) echo 1 ;;
-	*) echo 0 ;;
+	api) echo 4 ;;
+	core) echo 3 ;;
+	store | store/sql | store/fast | store/row) echo 2 ;;
+	rules) echo 1 ;;
 	esac
 }
 
-for file in src/*.[ch]; do
+mapfile -t FILES < <(find src -name '*.[ch]' | sort)
+declare -A LAYER
+for file in "${FILES[@]}"; do
 	name=${file##*/}
-	own=$(floor "$name")
-	((own > 0)) || fail "$name stands on no floor: say in test/check/layers.sh where it belongs"
-	while read -r included; do
-		((own >= $(floor "$included"))) || fail "$name includes $included, which stands above it"
-		case $included in
-		store_?*.h)
-			[[ $name == store_* ]] || fail "$name includes $included, which is private to the stores"
-			;;
-		api_args.h)
-			[[ $name == api_* ]] || fail "$name includes $included, which belongs to the SQL entry points"
-			;;
-		esac
-	done < <(sed -n 's/^#include "\([a-z_]*\.h\)"$/\1/p' "$file" | while read -r header; do
-		[[ ! -f src/$header ]] || echo "$header"
-	done)
+	layer=${file#src/}
+	layer=${layer%/*}
+	[[ -n $(floor "$layer") ]] || fail "$file stands in no layer: the folders are ${LAYERS[*]}"
+	# PostgreSQL's LOCATION lines and gdb show the last part of a path only.
+	[[ -z ${LAYER[$name]:-} ]] || fail "$file has the name of a file in ${LAYER[$name]}"
+	LAYER[$name]=$layer
+done
+
+# A file may include headers of lower layers and of its own.
+own_includes() { sed -n 's/^#include "\([a-z_]*\.h\)"$/\1/p' "$1"; }
+
+for file in "${FILES[@]}"; do
+	layer=${LAYER[${file##*/}]}
+	while read -r header; do
+		below=${LAYER[$header]:-}
+		[[ -n $below ]] || continue
+		(($(floor "$layer") >= $(floor "$below"))) || fail "$file includes $header, which stands above it"
+		[[ $layer != core && $layer != api || $below != store/* ]] || fail "$file includes $header, which is private to the stores"
+	done < <(own_includes "$file")
 done
 
 only_in() {
 	local pattern=$1 allowed=$2 why=$3 file
 	while read -r file; do
+		# shellcheck disable=SC2053 # a pattern
 		[[ ${file##*/} == $allowed ]] || fail "$file: $why"
-	done < <(grep -lE "$pattern" src/*.[ch] || true)
+	done < <(grep -lE "$pattern" "${FILES[@]}" || true)
 }
 only_in 'executor/spi\.h' 'store_statement.h' 'talks to SPI; only the SQL store does'
 only_in 'SPI_(connect|execute|prepare|cursor|commit|finish)' 'store_statement.c' 'runs SPI; only store_statement.c does'
@@ -64,10 +69,11 @@ only_in 'order->state = ([^o]|o[^t])' 'settle.c' 'changes the state of an order;
 only_in '(refund|anew|rest|external)->state = ([^o]|o[^t])' 'refund.c' 'changes the state of a refund; only refund.c does'
 
 # No circles among our own headers.
-if ! circle=$(for file in src/*.h; do
+if ! circle=$(for file in "${FILES[@]}"; do
+	[[ $file == *.h ]] || continue
 	echo "${file##*/} ${file##*/}"
-	sed -n 's/^#include "\([a-z_]*\.h\)"$/\1/p' "$file" | while read -r header; do
-		[[ ! -f src/$header ]] || echo "${file##*/} $header"
+	own_includes "$file" | while read -r header; do
+		[[ -z ${LAYER[$header]:-} ]] || echo "${file##*/} $header"
 	done
 done | tsort 2>&1 >/dev/null); then
 	fail "headers include each other in a circle: $circle"
@@ -75,13 +81,14 @@ fi
 
 cc=${CC:-cc}
 flags=(-fsyntax-only -Wall -Werror -I"$("${PG_CONFIG:-pg_config}" --includedir-server)" -x c)
-for header in src/*.h; do
+for header in "${FILES[@]}"; do
+	[[ $header == *.h ]] || continue
 	printf '#include "postgres.h"\n#include "%s"\n' "${header##*/}" |
-		"$cc" "${flags[@]}" -Isrc - || fail "$header does not compile alone"
+		"$cc" "${flags[@]}" "${LAYERS[@]/#/-Isrc/}" - || fail "$header does not compile alone"
 done
 
 # A file that cannot be read in one go is a place to ask whether it is two things.
-for file in src/*.c; do
+for file in "${FILES[@]}"; do
 	lines=$(wc -l <"$file")
 	((lines <= 900)) || fail "$file has $lines lines"
 done

@@ -153,10 +153,10 @@ for my $row (table($described{policies}, 'column | type | default |')) {
 
 # ------------------------------------------------------------ SQLSTATEs
 
-my $header = text_of('src/errors.h');
+my $header = text_of('src/rules/errors.h');
 my @raised = map { s/\W//gr } $header =~ /MAKE_SQLSTATE\(([^)]*)\)/g;
 my @listed = map { $_->[0] =~ /`(\w{5})`/g } table($page{reference}, 'SQLSTATE |');
-is_deeply([ grep { /^OT/ } @listed ], [ sort @raised ], 'the SQLSTATEs of src/errors.h');
+is_deeply([ grep { /^OT/ } @listed ], [ sort @raised ], 'the SQLSTATEs of src/rules/errors.h');
 for my $file (qw(README.md doc/reference.md doc/functions.md doc/tables.md doc/operations.md)) {
 	my %known = map { $_ => 1 } @listed;
 	is_deeply([ grep { !$known{$_} } text_of($file) =~ /\b(OT\d{3})\b/g ], [], "$file: no SQLSTATE that does not exist");
@@ -168,7 +168,7 @@ is_deeply([ grep { my $code = $_; !grep { $_ eq $code } @listed } sort keys %sta
 # ------------------------------------------------------------ words
 
 my %words;
-my $words = text_of('src/words.c');
+my $words = text_of('src/rules/words.c');
 while ($words =~ /const char \*const ot_(\w+)\[\] = \{(.*?)\}/gs) {
 	my ($list, $members) = ($1, $2);
 	$words{$list} = [ $members =~ /"(\w+)"/g ];
@@ -181,7 +181,7 @@ is_deeply(first_column($chapter{Refunds}, 'reason |'), $words{refund_reasons}, '
 is_deeply([ sort @{ first_column($documented{complete_refund}, '`result` |') } ], [ sort @{ $words{refund_results} } ],
 	'the results of complete_refund');
 
-my $audit = text_of('src/audit.c');
+my $audit = text_of('src/core/audit.c');
 my %kinds = map { $_ => 1 } grep { defined } $audit =~ /(?:report|compare)\(audit, "(\w+)"|Violation\s+violation = \{"(\w+)"/g;
 is_deeply([ sort @{ first_column($chapter{Violations}, 'kind |') } ], [ sort keys %kinds ],
 	'the kinds of funds_violations');
@@ -191,7 +191,7 @@ is_deeply([ sort @{ first_column($described{attention}, '`kind` |') } ],
 	[ sort $attention =~ /SELECT '(\w+)'::text/g ], 'the kinds of attention');
 
 my @problems = map { $_->[0] } table($described{conflicts}, '`problem` |');
-my $source = join '', map { text_of($_ =~ s/^\Q$root\E\///r) } glob "$root/src/*.c";
+my $source = join '', map { text_of($_ =~ s/^\Q$root\E\///r) } glob "$root/src/{*,*/*}/*.c";
 isnt(scalar @problems, 0, 'the problems of conflicts are listed');
 is_deeply([ grep { index($source, "\"$_\"") < 0 } @problems ], [], 'and are told in these words');
 
