@@ -86,7 +86,7 @@ row_counts(const AuditRow *row)
 {
 	Payment		payment = {.disposition = row->disposition};
 
-	return ot_counts(&payment);
+	return ot_counts_for_order(&payment);
 }
 
 static void

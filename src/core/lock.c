@@ -35,7 +35,7 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	locked.order = ot_store_lock_order(found->order_id);
 	if (locked.order == NULL)
 	{
-		ot_store_meet(found->order_id);
+		ot_store_lock_order_id(found->order_id);
 		found = find_payment(gateway, payment_ref);
 		locked.order = ot_store_lock_order(found->order_id);
 	}
@@ -54,6 +54,6 @@ void
 ot_write_money(const Locked *locked)
 {
 	ot_store_update_payment(locked->payment);
-	if (ot_counts(locked->payment))
+	if (ot_counts_for_order(locked->payment))
 		ot_store_update_order(locked->order);
 }

@@ -34,7 +34,7 @@ is_free(const Payment *payment)
 static Refund *
 give_back(Payment *payment)
 {
-	Refund	   *refund = ot_refund_owe(NULL, payment, KEPT, ot_kept(&payment->funds), REASON_ORPHAN, GetCurrentTimestamp());
+	Refund	   *refund = ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_ORPHAN, GetCurrentTimestamp());
 
 	ot_store_update_payment(payment);
 	return refund;
@@ -78,7 +78,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 	if (payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
 	if (strcmp(payment->order_id, order_id) != 0)
-		ot_store_meet(payment->order_id);	/* others may be about to apply it there, or to give it back */
+		ot_store_lock_order_id(payment->order_id);	/* others may be about to apply it there, or to give it back */
 	order = ot_store_lock_order(order_id);
 	if (order == NULL)
 		ot_no_such_order(order_id);

@@ -151,7 +151,7 @@ ot_refund_insert(Refund *refund)
 Refund *
 ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now)
 {
-	ot_funds_move(order, payment, from, OWED, amount);
+	ot_funds_move(order, payment, from, BUCKET_REFUND_PENDING, amount);
 	return ot_refund_insert(ot_refund_make(payment, amount, reason, now));
 }
 
@@ -251,7 +251,7 @@ lock_refund(const Refund *found)
 static Refund *
 find_bearer(const char *gateway, const char *gateway_refund_ref)
 {
-	return gateway_refund_ref ? ot_store_meet_gateway_refund(gateway, gateway_refund_ref) : NULL;
+	return gateway_refund_ref ? ot_store_lock_gateway_refund_ref(gateway, gateway_refund_ref) : NULL;
 }
 
 /* A refund's gateway and payment never change, so they may be read before anything is locked. */
@@ -451,7 +451,7 @@ succeed(LockedRefund *locked, const RefundReport *report, TimestampTz now)
 		refund->gateway_refund_ref = pstrdup(number);
 	refund->last_error = NULL;
 	become_succeeded(refund, now);
-	ot_funds_move(money->order, money->payment, OWED, RETURNED, refund->amount);
+	ot_funds_move(money->order, money->payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
 	write_refund(refund, "refund.succeeded", now);
 	ot_write_money(money);
 	if (refund->gateway_refund_ref != NULL)
@@ -489,7 +489,7 @@ external_gives_way(LockedRefund *locked, const RefundReport *report, TimestampTz
 			strcmp(other->replaced_by, external->refund_ref) == 0)
 			return false;
 	}
-	ot_funds_move(money->order, money->payment, RETURNED, KEPT, external->amount);
+	ot_funds_move(money->order, money->payment, BUCKET_REFUNDED, BUCKET_KEPT, external->amount);
 	external->gateway_refund_ref = NULL;
 	external->returned_at = OT_NO_TIME;
 	external->replaced_by = locked->refund->refund_ref;
@@ -651,7 +651,7 @@ ot_refund_settle(const char *refund_ref, const char *note)
 	refund->by_hand = true;
 	refund->note = pstrdup(note);
 	become_succeeded(refund, now);
-	ot_funds_move(locked.money.order, locked.money.payment, OWED, RETURNED, refund->amount);
+	ot_funds_move(locked.money.order, locked.money.payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
 	write_refund(refund, "refund.settled", now);
 	ot_write_money(&locked.money);
 	return answer("settled", refund);
@@ -681,7 +681,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	if (came_back)
 	{
 		become_needs_attention(anew, now);
-		ot_funds_move(locked.money.order, locked.money.payment, RETURNED, OWED, refund->amount);
+		ot_funds_move(locked.money.order, locked.money.payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, refund->amount);
 		ot_write_money(&locked.money);
 	}
 	ot_refund_insert(anew);
@@ -699,7 +699,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 static void
 replace_refund(Locked *money, Refund *refund, const Refund *external, int64 part, TimestampTz now)
 {
-	ot_funds_move(money->order, money->payment, OWED, RETURNED, part);
+	ot_funds_move(money->order, money->payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, part);
 	if (part < refund->amount)
 	{
 		Refund	   *rest = ot_refund_make(money->payment, refund->amount - part, refund->reason, now);
@@ -734,10 +734,10 @@ take_returned(Locked *money, const Refund *external, int64 amount, TimestampTz n
 		left -= part;
 	}
 	part = Min(left, ot_kept(&payment->funds));
-	ot_funds_move(money->order, payment, KEPT, RETURNED, part);
+	ot_funds_move(money->order, payment, BUCKET_KEPT, BUCKET_REFUNDED, part);
 	left -= part;
 	part = Min(left, payment->funds.held);
-	ot_funds_move(money->order, payment, HELD, RETURNED, part);
+	ot_funds_move(money->order, payment, BUCKET_HELD, BUCKET_REFUNDED, part);
 	if (payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
 		payment->disposition = PAYMENT_LATE;
 	return left - part;
@@ -804,7 +804,7 @@ ot_refund_record(const char *gateway, const char *payment_ref, const char *gatew
 	TimestampTz now;
 
 	locked.money = ot_lock_payment(gateway, payment_ref);
-	locked.bearer = locked.refund = ot_store_meet_gateway_refund(gateway, gateway_refund_ref);
+	locked.bearer = locked.refund = ot_store_lock_gateway_refund_ref(gateway, gateway_refund_ref);
 	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
 		locked.refund = lock_refund(locked.refund);
 	now = GetCurrentTimestamp();

@@ -28,7 +28,7 @@ refundable_payments(const Order *order, const char *payment_ref)
 		if (payment_ref != NULL && strcmp(payment->payment_ref, payment_ref) != 0)
 			continue;
 		found = true;
-		if (ot_counts(payment) && ot_kept(&payment->funds) > 0)
+		if (ot_counts_for_order(payment) && ot_kept(&payment->funds) > 0)
 			payments = lcons(payment, payments);	/* they come oldest first */
 	}
 	if (!found)
@@ -83,7 +83,7 @@ refund_part(Order *order, Payment *payment, int64 part, const RefundRequest *req
 
 	refund->request_key = pstrdup(request->request_key);
 	refund->note = request->reason ? pstrdup(request->reason) : NULL;
-	ot_funds_move(order, payment, KEPT, OWED, part);
+	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_REFUND_PENDING, part);
 	ot_store_update_payment(payment);
 	return ot_refund_insert(refund);
 }

@@ -97,9 +97,9 @@ close_order(Order *order, OrderState state, const char *reason, TimestampTz now)
 		Payment    *payment = lfirst(cell);
 		int64		kept = ot_kept(&payment->funds);
 
-		if (!ot_counts(payment) || kept == 0)
+		if (!ot_counts_for_order(payment) || kept == 0)
 			continue;
-		ot_refund_owe(order, payment, KEPT, kept, why, now);
+		ot_refund_owe(order, payment, BUCKET_KEPT, kept, why, now);
 		ot_store_update_payment(payment);
 	}
 	order->state = state;
@@ -242,7 +242,7 @@ take_wrong_currency(const Order *order, Payment *payment, TimestampTz now)
 {
 	payment->disposition = PAYMENT_WRONG_CURRENCY;
 	return pay_answer("wrong_currency", order, payment,
-					  ot_refund_owe(NULL, payment, KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
+					  ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
 }
 
 /* What the order keeps beyond its amount goes back to the payment that brought it. */
@@ -251,7 +251,7 @@ owe_surplus(Order *order, Payment *payment, TimestampTz now)
 {
 	int64		surplus = ot_money_subtract(ot_kept(&order->funds), order->amount);
 
-	return surplus > 0 ? ot_refund_owe(order, payment, KEPT, surplus, REASON_SURPLUS, now) : NULL;
+	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
 }
 
 static PayAnswer
@@ -272,7 +272,7 @@ take_paid(Order *order, Payment *payment, TimestampTz now)
 	payment->disposition = PAYMENT_SURPLUS;
 	ot_funds_join(order, payment);
 	return pay_answer("surplus", order, payment,
-					  ot_refund_owe(order, payment, KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
+					  ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
 }
 
 static PayAnswer
@@ -286,7 +286,7 @@ take_closed(Order *order, Payment *payment, const Policy *policy, TimestampTz no
 		payment->disposition = PAYMENT_HELD;
 		payment->held_at = now;
 		ot_funds_join(order, payment);
-		ot_funds_move(order, payment, KEPT, HELD, kept);
+		ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_HELD, kept);
 		return pay_answer("held", order, payment, NULL);
 	}
 	if (policy->on_late == ON_LATE_REOPEN && order->state == ORDER_EXPIRED && kept >= order->amount)
@@ -300,7 +300,7 @@ take_closed(Order *order, Payment *payment, const Policy *policy, TimestampTz no
 	}
 	payment->disposition = PAYMENT_LATE;
 	ot_funds_join(order, payment);
-	return pay_answer("late", order, payment, ot_refund_owe(order, payment, KEPT, kept, REASON_LATE, now));
+	return pay_answer("late", order, payment, ot_refund_owe(order, payment, BUCKET_KEPT, kept, REASON_LATE, now));
 }
 
 /* The policy is read only where it decides: after the deadline. */
@@ -350,7 +350,7 @@ ot_payment_apply(Order *order, Payment *orphan, TimestampTz now)
 	PayAnswer	result = take(order, orphan, now);
 
 	ot_store_update_payment(orphan);
-	if (ot_counts(orphan))
+	if (ot_counts_for_order(orphan))
 		ot_store_update_order(order);
 	payment_event(order, orphan, result.outcome, now);
 	return result;
@@ -427,11 +427,11 @@ ot_payment_record(Payment *told)
 	if (order == NULL)
 	{
 		/* It may be created in this very moment: whoever comes second here sees what the first one did. */
-		ot_store_meet(told->order_id);
+		ot_store_lock_order_id(told->order_id);
 		order = ot_store_lock_order(told->order_id);
 	}
 	now = GetCurrentTimestamp();
-	look = !will_be_applied_whole(order, told, now) || !ot_store_insert_payment_tells();
+	look = !will_be_applied_whole(order, told, now) || !ot_store_insert_payment_finds_duplicate();
 	if (look)
 		known = ot_store_find_payment(told->gateway, told->payment_ref);
 	if (known != NULL)
@@ -447,7 +447,7 @@ ot_payment_record(Payment *told)
 	}
 	if (!ot_store_insert_payment(told))
 		return known_after_all(told, look);
-	if (order != NULL && ot_counts(told))
+	if (order != NULL && ot_counts_for_order(told))
 		ot_store_update_order(order);
 	payment_event(order, told, result.outcome, now);
 	return result;
@@ -532,7 +532,7 @@ ot_order_create(const OrderTerms *terms)
 	Policy	   *policy;
 	TimestampTz now;
 
-	ot_store_meet(terms->order_id);
+	ot_store_lock_order_id(terms->order_id);
 	order = ot_store_find_order(terms->order_id);
 	if (order != NULL)
 		return created_before(order, terms);
@@ -562,10 +562,10 @@ release_held(Order *order, Payment *payment, int64 needed, TimestampTz now)
 	int64		held = payment->funds.held;
 	int64		used = Min(held, needed);
 
-	ot_funds_move(order, payment, HELD, KEPT, used);
+	ot_funds_move(order, payment, BUCKET_HELD, BUCKET_KEPT, used);
 	payment->disposition = used > 0 ? PAYMENT_APPLIED : PAYMENT_SURPLUS;
 	if (used < held)
-		ot_refund_owe(order, payment, HELD, held - used, REASON_SURPLUS, now);
+		ot_refund_owe(order, payment, BUCKET_HELD, held - used, REASON_SURPLUS, now);
 	ot_store_update_payment(payment);
 	ot_event(order->order_id, "payment.accepted", ot_payment_payload(payment), now);
 }
@@ -612,7 +612,7 @@ give_back_held(Order *order, Payment *payment, Disposition disposition, Timestam
 {
 	RefundReason reason = disposition == PAYMENT_SURPLUS ? REASON_SURPLUS : REASON_LATE;
 
-	ot_refund_owe(order, payment, HELD, payment->funds.held, reason, now);
+	ot_refund_owe(order, payment, BUCKET_HELD, payment->funds.held, reason, now);
 	payment->disposition = disposition;
 	ot_store_update_payment(payment);
 	ot_store_update_order(order);

@@ -58,7 +58,7 @@ ot_kept(const Funds *funds)
 }
 
 bool
-ot_counts(const Payment *payment)
+ot_counts_for_order(const Payment *payment)
 {
 	return payment->disposition != PAYMENT_ORPHAN && payment->disposition != PAYMENT_WRONG_CURRENCY;
 }
@@ -88,15 +88,15 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 
 	switch (bucket)
 	{
-		case KEPT:				/* what is in no other bucket */
+		case BUCKET_KEPT:				/* what is in no other bucket */
 			break;
-		case HELD:
+		case BUCKET_HELD:
 			sum = &funds->held;
 			break;
-		case OWED:
+		case BUCKET_REFUND_PENDING:
 			sum = &funds->refund_pending;
 			break;
-		case RETURNED:
+		case BUCKET_REFUNDED:
 			sum = &funds->refunded;
 			break;
 	}
@@ -122,7 +122,7 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 	Assert(amount >= 0 && from != to);
 
 	move(&payment->funds, from, to, amount);
-	if (!ot_counts(payment))
+	if (!ot_counts_for_order(payment))
 		return;
 	if (order == NULL)
 		rows_disagree();

@@ -9,10 +9,10 @@
 
 typedef enum Bucket
 {
-	KEPT,
-	HELD,
-	OWED,						/* refund_pending */
-	RETURNED					/* refunded */
+	BUCKET_KEPT,
+	BUCKET_HELD,
+	BUCKET_REFUND_PENDING,						/* refund_pending */
+	BUCKET_REFUNDED					/* refunded */
 } Bucket;
 
 extern int64 ot_money_add(int64 a, int64 b);
@@ -25,7 +25,7 @@ extern bool ot_money_accumulate(int64 *sum, int64 by);
 extern int64 ot_kept(const Funds *funds);
 
 /* Whether the payment's money is part of its order's sums. */
-extern bool ot_counts(const Payment *payment);
+extern bool ot_counts_for_order(const Payment *payment);
 
 /* Takes a payment into its order's sums, with whatever became of it so far. */
 extern void ot_funds_join(Order *order, const Payment *payment);

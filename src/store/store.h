@@ -33,7 +33,7 @@ extern void ot_store_end_procedure(void);
 /* Orders. */
 
 /* create_order and record_payment of an order_id that has no row yet wait for each other here. */
-extern void ot_store_meet(const char *order_id);
+extern void ot_store_lock_order_id(const char *order_id);
 extern Order *ot_store_find_order(const char *order_id);
 extern Order *ot_store_lock_order(const char *order_id);
 /* NULL also when somebody else holds it. */
@@ -62,7 +62,7 @@ extern List *ot_store_lock_payments(const char *order_id);
 /* False when it is there already. */
 extern bool ot_store_insert_payment(const Payment *payment);
 /* Whether it finds that out before anything else happens: no trigger fires for a repeat, and no CHECK of others is asked. */
-extern bool ot_store_insert_payment_tells(void);
+extern bool ot_store_insert_payment_finds_duplicate(void);
 extern void ot_store_update_payment(const Payment *payment);
 /* Orphans with money that could be applied or given back: beside their order, or received before a time. */
 extern List *ot_store_stray_orphans(int limit);
@@ -73,7 +73,7 @@ extern Refund *ot_store_find_refund(const char *refund_ref);
 /* One that was found before, as it is now. */
 extern Refund *ot_store_lock_refund(const Refund *found);
 /* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
-extern Refund *ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref);
+extern Refund *ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund_ref);
 /* All refunds of a payment, oldest first. */
 extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);

@@ -46,9 +46,9 @@ ot_store_hold(void)
 }
 
 void
-ot_store_meet(const char *order_id)
+ot_store_lock_order_id(const char *order_id)
 {
-	ot_meet(order_id);
+	ot_advisory_lock(order_id);
 }
 
 static Order *
@@ -214,7 +214,7 @@ ot_store_find_due(TimestampTz from, TimestampTz now, int limit)
 	if (ot_fast_serves(FAST_ORDERS))
 	{
 		List	   *set_aside = set_aside_at(now);
-		bool		alone = ot_meet_nobody(SWEEPING);
+		bool		alone = ot_try_advisory_lock(SWEEPING);
 
 		if (ot_fast_serves(FAST_ORDERS))	/* what the SQL in between ran is not known */
 			return ot_fast_find_due(from, now, limit, set_aside, alone);

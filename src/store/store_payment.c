@@ -89,7 +89,7 @@ ot_store_insert_payment(const Payment *payment)
 }
 
 bool
-ot_store_insert_payment_tells(void)
+ot_store_insert_payment_finds_duplicate(void)
 {
 	return ot_fast_serves(FAST_PAYMENTS) && ot_fast_has_own_checks_only(FAST_PAYMENTS);
 }

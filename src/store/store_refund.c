@@ -52,7 +52,7 @@ ot_store_lock_refund(const Refund *found)
 	" FROM order_timeout.refunds r WHERE r.gateway" EQ "$1 AND r.gateway_refund_ref" EQ "$2"
 
 Refund *
-ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref)
+ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund_ref)
 {
 	static Statement find = {"SELECT " REFUND_COLUMNS BY_GATEWAY_REFUND_REF};
 	static Statement find_latest = {"SELECT r.refund_ref" BY_GATEWAY_REFUND_REF, SNAPSHOT_LATEST};
@@ -61,7 +61,7 @@ ot_store_meet_gateway_refund(const char *gateway, const char *gateway_refund_ref
 
 	ot_arg_text(&args, gateway);
 	ot_arg_text(&args, gateway_refund_ref);
-	ot_meet(psprintf("%s %s", gateway, gateway_refund_ref));
+	ot_advisory_lock(psprintf("%s %s", gateway, gateway_refund_ref));
 	if (ot_fast_serves(FAST_REFUNDS))
 		return ot_fast_find_gateway_refund(gateway, gateway_refund_ref);
 	refund = ot_run_one(&find, &args, ot_read_refund);

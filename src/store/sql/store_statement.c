@@ -37,7 +37,7 @@
 #include "store_statement.h"
 
 #define FETCH_AT_ONCE 1000
-#define MEETING_SEED UINT64CONST(0x6f726465725f7469)	/* keeps our advisory locks apart from others' */
+#define ADVISORY_SEED UINT64CONST(0x6f726465725f7469)	/* keeps our advisory locks apart from others' */
 
 typedef struct Role
 {
@@ -157,21 +157,21 @@ ot_store_init(void)
  * length of a transaction, which is harmless.
  */
 static Datum
-meeting_key(const char *name)
+advisory_key(const char *name)
 {
-	return Int64GetDatum((int64) hash_bytes_extended((const unsigned char *) name, strlen(name), MEETING_SEED));
+	return Int64GetDatum((int64) hash_bytes_extended((const unsigned char *) name, strlen(name), ADVISORY_SEED));
 }
 
 void
-ot_meet(const char *name)
+ot_advisory_lock(const char *name)
 {
-	DirectFunctionCall1(pg_advisory_xact_lock_int8, meeting_key(name));
+	DirectFunctionCall1(pg_advisory_xact_lock_int8, advisory_key(name));
 }
 
 bool
-ot_meet_nobody(const char *name)
+ot_try_advisory_lock(const char *name)
 {
-	return DatumGetBool(DirectFunctionCall1(pg_try_advisory_xact_lock_int8, meeting_key(name)));
+	return DatumGetBool(DirectFunctionCall1(pg_try_advisory_xact_lock_int8, advisory_key(name)));
 }
 
 /* Statements. */

@@ -53,8 +53,8 @@ extern void ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, vo
 extern bool ot_owner_exists(void);
 
 /* Waits for every other transaction that came here with the same name. */
-extern void ot_meet(const char *name);
+extern void ot_advisory_lock(const char *name);
 /* False if there is one now. If not, whoever comes with it before this transaction ends finds this one. */
-extern bool ot_meet_nobody(const char *name);
+extern bool ot_try_advisory_lock(const char *name);
 
 #endif
