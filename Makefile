@@ -6,7 +6,7 @@ MODULE_big = $(EXTENSION)
 # One folder a layer, each calls only those below it; file names are unique.
 LAYERS = $(addprefix src/,api core store store/sql store/fast store/row rules)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:=/*.c))))
-PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS))
+PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS)) -DOT_VERSION='"$(EXTVERSION)"'
 
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 INSTALL_PIECES = $(sort $(wildcard sql/install/*.sql))
@@ -29,8 +29,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# PGXS follows no headers on its own: a changed one rebuilds all.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard $(LAYERS:=/*.h))
+# PGXS follows no headers on its own: a changed one rebuilds all. So does the version.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(LAYERS:=/*.h)) $(EXTENSION).control
 
 $(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
 	printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@

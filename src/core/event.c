@@ -109,6 +109,8 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 
 	if (payload == NULL)
 		payload = ot_payload();
+	event->id = 0;				/* the store numbers it */
+	event->aggregatetype = "order";
 	event->order_id = order_id;
 	event->type = type;
 	event->payload = payload_jsonb(payload);

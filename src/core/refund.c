@@ -294,7 +294,7 @@ ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
 static bool
 is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
 {
-	return refund->state == REFUND_SUBMITTED && now - refund->submitted_at >= policy->refund_settle_within;
+	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
 }
 
 void

@@ -280,13 +280,32 @@ typedef struct Leases
 	int64		returned;
 } Leases;
 
+/* How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only compares. */
+static List *
+submitted_limits(TimestampTz now)
+{
+	List	   *limits = NIL;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_policies())
+	{
+		const Policy *policy = lfirst(cell);
+		SubmittedLimit *limit = palloc(sizeof(SubmittedLimit));
+
+		limit->policy = policy->policy;
+		limit->submitted_before = ot_submitted_limit(policy, now);
+		limits = lappend(limits, limit);
+	}
+	return limits;
+}
+
 static void
 stop_waiting(void *work_state)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_overlong_refunds(now, *(int *) work_state))
+	foreach(cell, ot_store_lock_submitted_refunds(submitted_limits(now), *(int *) work_state))
 		ot_refund_stop_waiting(lfirst(cell), now);
 }
 

@@ -117,6 +117,8 @@ typedef struct Refund
 
 typedef struct Event
 {
+	int64		id;
+	const char *aggregatetype;
 	const char *order_id;
 	const char *type;
 	Jsonb	   *payload;

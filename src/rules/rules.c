@@ -67,6 +67,12 @@ ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now)
 	return after(policy, Min(wait, policy->refund_backoff_max), now);
 }
 
+TimestampTz
+ot_submitted_limit(const Policy *policy, TimestampTz now)
+{
+	return now - policy->refund_settle_within;
+}
+
 /* A month counts as 30 days and a day as 24 hours: for waits and leases that is exact enough. */
 int64
 ot_interval_usecs(const Interval *interval)

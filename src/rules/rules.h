@@ -24,6 +24,9 @@ extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, Timestamp
 /* When a refund that the gateway took is asked about again. */
 extern TimestampTz ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now);
 
+/* What a gateway took at or before this time, and has not ended since, needs a person. */
+extern TimestampTz ot_submitted_limit(const Policy *policy, TimestampTz now);
+
 extern int64 ot_interval_usecs(const Interval *interval);
 
 #endif

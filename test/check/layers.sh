@@ -15,16 +15,14 @@ fail() {
 	failures=$((failures + 1))
 }
 
+# From the top down. The two stores do not know each other.
 LAYERS=(api core store store/sql store/fast store/row rules)
 
-# From the ground up; the stores are one floor.
 floor() {
-	case $1 in
-	api) echo 4 ;;
-	core) echo 3 ;;
-	store | store/sql | store/fast | store/row) echo 2 ;;
-	rules) echo 1 ;;
-	esac
+	local i
+	for i in "${!LAYERS[@]}"; do
+		[[ ${LAYERS[i]} != "$1" ]] || echo $((${#LAYERS[@]} - i))
+	done
 }
 
 mapfile -t FILES < <(find src -name '*.[ch]' | sort)
@@ -48,8 +46,19 @@ for file in "${FILES[@]}"; do
 		below=${LAYER[$header]:-}
 		[[ -n $below ]] || continue
 		(($(floor "$layer") >= $(floor "$below"))) || fail "$file includes $header, which stands above it"
+		[[ $layer != store/sql || $below != store/fast ]] || fail "$file includes $header of the other store"
 		[[ $layer != core && $layer != api || $below != store/* ]] || fail "$file includes $header, which is private to the stores"
 	done < <(own_includes "$file")
+done
+
+# What a header declares, the .c of that name defines; store.h is the face of a
+# whole layer.
+for header in "${FILES[@]}"; do
+	[[ $header == *.h && $header != src/store/store.h ]] || continue
+	while read -r symbol; do
+		[[ -f ${header%.h}.c ]] && grep -qE "(^|[ *	])$symbol(\(|\[| =|;)" "${header%.h}.c" ||
+			fail "$header declares $symbol, which ${header%.h}.c does not define"
+	done < <(sed -n 's/^\(pg_noreturn \)\?extern [^(;=]*[ *]\(ot_[a-z0-9_]*\)\(\[\]\)\?[(;].*/\2/p; s/^\(pg_noreturn \)\?extern [^(]*[ *]\(ot_[a-z0-9_]*\)(.*/\2/p' "$header" | sort -u)
 done
 
 only_in() {
