@@ -88,7 +88,7 @@ for my $damage (@damages) {
 	$fresh->do($statement);
 	my @differences = catalog_differences($catalog, catalog_of($fresh));
 	$fresh->rollback;
-	ok((grep { /^\Q$object\E\n  (?:fresh|upgraded): / } @differences) == 1, "seen: $statement")
+	ok((grep { /^\Q$object\E\n  (?:fresh|upgraded): / } @differences) == 1, "seen: " . $statement =~ s/\n.*/.../sr)
 		or diag("wanted $object, seen:\n", @differences);
 }
 same_objects($fresh, 'and nothing where nothing differs');
@@ -106,10 +106,13 @@ sub session_in {
 my $number = 0;
 
 # Most kinds of reading and writing the tables; each call is a transaction.
-sub trade {
-	my ($dbh) = @_;
+# Answers the calls that were refused: what was called, the SQLSTATE, the error,
+# and, if a session is there to look, whether the call has left something.
+sub refused_of {
+	my ($dbh, $watch) = @_;
 	my $id = 'trade-' . ++$number;
-	my @calls = (
+	my @refused;
+	for my $call (
 		[ 'create_order', $id, 100, 'EUR' ],
 		[ 'record_payment', $id, 'bank', "$id-1", 60, 'EUR' ],
 		[ 'record_payment', $id, 'bank', "$id-2", 60, 'EUR' ],
@@ -119,6 +122,7 @@ sub trade {
 		[ 'record_payment', "$id-orphan", 'bank', "$id-4", 10, 'EUR' ],
 		[ 'refund_orphan', 'bank', "$id-4" ],
 		[ 'record_refund', 'bank', "$id-1", "$id-chargeback", 5, 'chargeback' ],
+		[ 'record_refund', 'bank', "$id-1", "$id-too-much", 500, 'chargeback' ],
 		[ 'create_order', "$id-cancelled", 100, 'EUR' ],
 		[ 'extend_order', "$id-cancelled", '2100-01-01' ],
 		[ 'cancel_order', "$id-cancelled" ],
@@ -127,30 +131,69 @@ sub trade {
 		[ 'funds', $id ],
 		[ 'history', $id ],
 		['funds_violations'],
-	);
-	return map { my $call = $_; [ $call, eval { rows($dbh, @$call) } // $dbh->err && { state => $dbh->state, error => $dbh->errstr } ] } @calls;
+	) {
+		my $before = $watch && rows_of($watch);
+		next if eval { rows($dbh, @$call); 1 };
+		my $refused = { name => $call->[0], state => $dbh->state, error => $dbh->errstr // $@ };
+		$refused->{wrote} = 1 if $watch && !eq_hash(rows_of($watch), $before);
+		push @refused, $refused;
+	}
+	return @refused;
+}
+
+# A number that was drawn from a sequence is gone, whatever becomes of the call.
+sub rows_of {
+	my ($dbh) = @_;
+	my $columns = columns_of($dbh);
+	return contents_of($dbh, { map { $_ => $columns->{$_} } grep { !/_seq$/ } keys %$columns });
 }
 
 sub trades {
 	my ($dbh, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is_deeply([ map { "$_->[0][0]: $_->[1]{error}" } grep { ref $_->[1] eq 'HASH' } trade($dbh) ], [], $name);
+	return is_deeply([ map { "$_->{name}: $_->{error}" } refused_of($dbh) ], [], $name);
 }
 
 # The files are new, the objects old: a call does what it says, or refuses and
-# says what to run. It never leaves half of what it had to write.
+# says what to run.
+sub says_what_to_run {
+	my ($refused) = @_;
+	return $refused->{state} eq '55000' && $refused->{error} =~ /^HINT: .*\bALTER EXTENSION order_timeout UPDATE;/m;
+}
+
 sub trades_or_says_what_to_run {
 	my ($dbh, $watch, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	my $before = contents_of($watch);
-	my @answers = trade($dbh);
-	my @refused = grep { ref $_->[1] eq 'HASH' } @answers;
-	is_deeply([ map { "$_->[0][0]: $_->[1]{state} $_->[1]{error}" }
-			grep { $_->[1]{state} ne '55000' || $_->[1]{error} !~ /^HINT: .*\bALTER EXTENSION order_timeout UPDATE;/m } @refused ],
-		[], "$name: a call that is refused says what to run");
-	is_deeply(contents_of($watch), $before, "$name: what is refused writes nothing") if @refused == @answers;
+	my @refused = refused_of($dbh, $watch);
+	is_deeply([ map { "$_->{name}: $_->{state} $_->{error}" } grep { !says_what_to_run($_) } @refused ], [],
+		"$name: a call that is refused says what to run");
+	is_deeply([ map { $_->{name} } grep { $_->{wrote} } @refused ], [], "$name: what is refused writes nothing");
 	return sums_agree($watch, "$name: the sums");
+}
+
+# Tables of another shape than any that was released: one lacks a column. (Of
+# set_aside and sweeps only a closing that fails and CALL sweep would notice.)
+sub refuses_other_columns {
+	my ($dbh, $watch, $name) = @_;
+	my %column = (
+		policies => 'orphan_after', orders => 'close_reason', payments => 'details', refunds => 'note',
+		events => 'payload', conflicts => 'problem');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	for my $table (sort keys %column) {
+		my @names = ($column{$table}, 'of_another_version');
+		$watch->do("ALTER TABLE order_timeout.$table RENAME $names[0] TO $names[1]");
+		my @refused = refused_of($dbh, $watch);
+		$watch->do("ALTER TABLE order_timeout.$table RENAME $names[1] TO $names[0]");
+
+		cmp_ok(scalar @refused, '>', 0, "$name: without $table.$names[0] calls are refused");
+		is_deeply([ map { $_->{name} } grep { $_->{wrote} } @refused ], [], "$name: and write nothing");
+		local our $TODO = 'the library does not look at the columns yet';
+		is_deeply([ map { "$_->{name}: $_->{state} $_->{error}" } grep { !says_what_to_run($_) } @refused ], [],
+			"$name: without $table.$names[0] they say what to run");
+	}
+	return sums_agree($watch, "$name: without a column, the sums");
 }
 
 # ------------------------------------------------------------ rights
@@ -201,7 +244,10 @@ for my $old (@released) {
 
 	# Sessions that know the old objects.
 	my %open = map { $_ => session_in($db, $_) } @stores;
-	trades_or_says_what_to_run($open{$_}, $dbh, "$old, not upgraded, store $_") for @stores;
+	for my $store (@stores) {
+		trades_or_says_what_to_run($open{$store}, $dbh, "$old, not upgraded, store $store");
+		refuses_other_columns($open{$store}, $dbh, "$old, not upgraded, store $store");
+	}
 
 	my $columns = columns_of($dbh);
 	my $contents = contents_of($dbh, $columns);
