@@ -293,6 +293,30 @@ for my $old (@released) {
 	}
 	balanced($dbh, "$old: the funds, later");
 	sums_agree($dbh, "$old: the sums, later");
+	upgraded_under_a_sweeper($old);
+}
+
+# A sweeper that is at work goes on, unless it cannot work with the old objects.
+sub upgraded_under_a_sweeper {
+	my ($old) = @_;
+	my $db = 'swept_from_' . $old =~ tr/./_/r;
+	$server->safe_psql('postgres', "CREATE DATABASE $db");
+	my $dbh = $server->dbh($db);
+	$dbh->do("CREATE EXTENSION order_timeout VERSION '$old'");
+
+	my $sweeper = $server->session($db);
+	$sweeper->send("\\set VERBOSITY verbose\nCALL order_timeout.sweep('4 seconds')");
+	eventually(sub { $sweeper->done || $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps') });
+	$dbh->do('ALTER EXTENSION order_timeout UPDATE');
+	call($dbh, 'create_order', 'due', 100, 'EUR', '20 milliseconds');
+	my (undef, $error) = $sweeper->wait;
+	if ($error eq '') {
+		is(call($dbh, 'funds', 'due')->{state}, 'expired', "$old: a sweeper that was at work goes on");
+	}
+	else {
+		like($error, qr/55000.*HINT:[^\n]*ALTER EXTENSION order_timeout UPDATE;/s, "$old: a sweeper says what to run");
+	}
+	return;
 }
 
 done_testing();
