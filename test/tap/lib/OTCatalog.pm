@@ -130,10 +130,11 @@ END
 	'pg_statistic_ext' => <<'END',
 SELECT s.stxname, pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s WHERE s.stxnamespace = 'order_timeout'::regnamespace
 END
-	# Types of their own, and not those of the tables' rows.
+	# The types of the tables' rows too: from 17 on these are members.
 	'pg_type' => <<'END',
 SELECT t.oid::regtype::text, concat_ws(', ', 'kind ' || t.typtype::text, 'base ' || nullif(t.typbasetype, 0)::regtype,
-       'labels ' || (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid))
+       'labels ' || (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
+       pg_temp.rights(t.typacl, 'T', t.typowner))
   FROM pg_type t WHERE t.typnamespace = 'order_timeout'::regnamespace
 END
 	'pg_description' => <<'END',
@@ -151,7 +152,7 @@ my $UNKNOWN_KINDS = <<'END';
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
   FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
  WHERE d.deptype = 'e' AND e.extname = 'order_timeout'
-   AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass)
+   AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass, 'pg_type'::regclass)
 END
 
 # { catalog => { object => what it is } }
