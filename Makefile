@@ -11,7 +11,8 @@ PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS)) -DOT_VERSION='"$(EXTVERSION)"'
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 INSTALL_PIECES = $(sort $(wildcard sql/install/*.sql))
 DATA_built = $(INSTALL_SQL)
-DATA = $(wildcard sql/upgrade/*.sql)
+# What was released (kept by bin/freeze), and the ways from there.
+DATA = $(filter-out %/$(notdir $(INSTALL_SQL)),$(wildcard sql/released/*.sql sql/upgrade/*.sql))
 
 # Sources, specs and all expected output: test/sql, test/specs, expected/.
 # pg_regress looks for expected/ in the working directory before it looks in
