@@ -11,16 +11,6 @@
 #include "settle.h"
 #include "store.h"
 
-PG_MODULE_MAGIC;
-
-void		_PG_init(void);
-
-void
-_PG_init(void)
-{
-	ot_store_init();
-}
-
 PG_FUNCTION_INFO_V1(ot_create_order);
 PG_FUNCTION_INFO_V1(ot_record_payment);
 PG_FUNCTION_INFO_V1(ot_cancel_order);

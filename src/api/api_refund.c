@@ -10,7 +10,7 @@
 #include "api_args.h"
 #include "conflict.h"
 #include "refund.h"
-#include "request.h"
+#include "refund_request.h"
 
 #define MAX_CLAIM 10000
 #define MAX_LEASE (365 * USECS_PER_DAY)

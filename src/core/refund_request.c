@@ -1,5 +1,5 @@
 /*
- * request.c
+ * refund_request.c
  *    A refund that somebody asks for: taken from what a paid order keeps, newest payment first. The request_key makes
  *    it safe to repeat; the order's lock makes two requests for the same money meet.
  */
@@ -10,7 +10,7 @@
 #include "errors.h"
 #include "money.h"
 #include "refund.h"
-#include "request.h"
+#include "refund_request.h"
 #include "store.h"
 
 /* The payments that the money may come from, newest first. */

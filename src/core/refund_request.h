@@ -1,9 +1,9 @@
 /*
- * request.h
+ * refund_request.h
  *    A refund that somebody asks for.
  */
-#ifndef OT_REQUEST_H
-#define OT_REQUEST_H
+#ifndef OT_REFUND_REQUEST_H
+#define OT_REFUND_REQUEST_H
 
 #include "nodes/pg_list.h"
 #include "rows.h"
