@@ -7,8 +7,12 @@
 #include "fmgr.h"
 
 #include "api_args.h"
+#include "held.h"
+#include "order_close.h"
+#include "order_create.h"
+#include "order_extend.h"
 #include "orphan.h"
-#include "settle.h"
+#include "payment.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(ot_create_order);
@@ -40,7 +44,7 @@ return_order(FunctionCallInfo fcinfo, OrderAnswer from, bool with_deadline)
 }
 
 static Datum
-return_payment(FunctionCallInfo fcinfo, PayAnswer from)
+return_payment(FunctionCallInfo fcinfo, PaymentAnswer from)
 {
 	Answer		answer = {0};
 
@@ -121,7 +125,7 @@ ot_resolve_held(PG_FUNCTION_ARGS)
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
 	Decision	decision = ot_get_word(fcinfo, 2, "decision", ot_decisions);
 
-	return return_order(fcinfo, ot_payment_resolve_held(gateway, payment_ref, decision), false);
+	return return_order(fcinfo, ot_held_resolve(gateway, payment_ref, decision), false);
 }
 
 Datum

@@ -9,7 +9,10 @@
 
 #include "api_args.h"
 #include "conflict.h"
-#include "refund.h"
+#include "refund_claim.h"
+#include "refund_decide.h"
+#include "refund_record.h"
+#include "refund_report.h"
 #include "refund_request.h"
 
 #define MAX_CLAIM 10000

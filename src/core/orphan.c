@@ -11,8 +11,10 @@
 #include "lock.h"
 #include "money.h"
 #include "orphan.h"
-#include "refund.h"
+#include "payment.h"
+#include "refund_owe.h"
 #include "store.h"
+#include "write.h"
 
 static void
 not_an_orphan(const Payment *payment)
@@ -36,7 +38,7 @@ give_back(Payment *payment)
 {
 	Refund	   *refund = ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_ORPHAN, GetCurrentTimestamp());
 
-	ot_store_update_payment(payment);
+	ot_write_payment(payment);
 	return refund;
 }
 
@@ -55,21 +57,21 @@ ot_orphan_refund(const char *gateway, const char *payment_ref)
 	return result;
 }
 
-static PayAnswer
-assigned_before(const Payment *payment, const Order *order)
+void
+ot_orphans_apply(Order *order, TimestampTz now)
 {
-	PayAnswer	result = {"duplicate", order, payment->disposition, NULL, 0};
-	Refund	   *refund = ot_refund_of(payment);
+	ListCell   *cell;
 
-	if (refund != NULL)
+	foreach(cell, ot_store_lock_payments(order->order_id))
 	{
-		result.refund_ref = refund->refund_ref;
-		result.refund_amount = refund->asked;
+		Payment    *payment = lfirst(cell);
+
+		if (is_free(payment))
+			ot_payment_apply(order, payment, now);
 	}
-	return result;
 }
 
-PayAnswer
+PaymentAnswer
 ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id)
 {
 	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
@@ -84,7 +86,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		ot_no_such_order(order_id);
 	payment = ot_store_lock_payment(payment);
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
-		return assigned_before(payment, order);
+		return ot_payment_answer("duplicate", order, payment, ot_refund_of(payment));
 	if (!is_free(payment))
 		not_an_orphan(payment);
 	if (strcmp(payment->order_id, order_id) != 0)

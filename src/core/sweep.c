@@ -35,10 +35,10 @@
 #include "utils/wait_event.h"
 
 #include "event.h"
+#include "order_close.h"
 #include "orphan.h"
-#include "refund.h"
+#include "refund_claim.h"
 #include "rules.h"
-#include "settle.h"
 #include "store.h"
 #include "sweep.h"
 

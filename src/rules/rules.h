@@ -15,6 +15,9 @@ extern bool ot_is_closed(const Order *order);
 /* Neither succeeded nor reversed: the money is still owed. */
 extern bool ot_is_open(const Refund *refund);
 
+/* The gateway took it, and has not said the end for longer than the policy allows. */
+extern bool ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now);
+
 /* Why a payment came too late for a closed order: notified_late or paid_late. */
 extern char *ot_late_reason(const Order *order, const Payment *payment);
 

@@ -1,0 +1,108 @@
+/*
+ * held.c
+ *    resolve_held: what a person decides about a late payment that was held.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "event.h"
+#include "held.h"
+#include "lock.h"
+#include "money.h"
+#include "order_state.h"
+#include "payment.h"
+#include "refund_owe.h"
+#include "store.h"
+#include "write.h"
+
+static void
+release_held(Order *order, Payment *payment, int64 needed, TimestampTz now)
+{
+	int64		held = payment->funds.held;
+	int64		used = Min(held, needed);
+
+	ot_funds_move(order, payment, BUCKET_HELD, BUCKET_KEPT, used);
+	payment->disposition = used > 0 ? PAYMENT_APPLIED : PAYMENT_SURPLUS;
+	if (used < held)
+		ot_refund_owe(order, payment, BUCKET_HELD, held - used, REASON_SURPLUS, now);
+	ot_write_payment(payment);
+	ot_event(order->order_id, "payment.accepted", ot_payment_payload(payment), now);
+}
+
+/* The chosen payment first, then what else of the order is held, oldest first: what is not needed goes back. */
+static const char *
+accept_held(Order *order, Payment *chosen, TimestampTz now)
+{
+	List	   *held = list_make1(chosen);
+	int64		total = chosen->funds.held;
+	int64		needed = order->amount;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_payments(order->order_id))
+	{
+		Payment    *other = lfirst(cell);
+
+		if (other->disposition != PAYMENT_HELD ||
+			(strcmp(other->gateway, chosen->gateway) == 0 && strcmp(other->payment_ref, chosen->payment_ref) == 0))
+			continue;
+		held = lappend(held, other);
+		total = ot_money_add(total, other->funds.held);
+	}
+	if (total < order->amount)
+		return "short";
+	foreach(cell, held)
+	{
+		Payment    *payment = lfirst(cell);
+		int64		brought = Min(payment->funds.held, needed);
+
+		release_held(order, payment, needed, now);
+		needed -= brought;
+	}
+	ot_order_become_paid(order, now);
+	ot_write_order(order);
+	ot_payment_event(order, chosen, "reopened", now);
+	return "accepted";
+}
+
+static void
+give_back_held(Order *order, Payment *payment, Disposition disposition, TimestampTz now)
+{
+	RefundReason reason = disposition == PAYMENT_SURPLUS ? REASON_SURPLUS : REASON_LATE;
+
+	ot_refund_owe(order, payment, BUCKET_HELD, payment->funds.held, reason, now);
+	payment->disposition = disposition;
+	ot_write_money(order, payment);
+	ot_event(order->order_id, "payment.given_back", ot_payment_payload(payment), now);
+}
+
+OrderAnswer
+ot_held_resolve(const char *gateway, const char *payment_ref, Decision decision)
+{
+	Locked		locked = ot_lock_payment(gateway, payment_ref);
+	Order	   *order = locked.order;
+	Payment    *payment = locked.payment;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (payment->held_at == OT_NO_TIME)
+		ereport(ERROR,
+				(errcode(OT_WRONG_STATE),
+				 errmsg("this payment was never held"),
+				 errdetail("Its disposition is %s.", ot_dispositions[payment->disposition])));
+	if (order == NULL)
+		ot_no_such_order(payment->order_id);
+	if (payment->disposition != PAYMENT_HELD)
+		return ot_order_answer("already_resolved", order);
+	if (decision == DECISION_REFUND)
+	{
+		give_back_held(order, payment, PAYMENT_LATE, now);
+		return ot_order_answer("refunded", order);
+	}
+	if (order->state == ORDER_PAID)
+	{
+		give_back_held(order, payment, PAYMENT_SURPLUS, now);
+		return ot_order_answer("surplus", order);
+	}
+	return ot_order_answer(accept_held(order, payment, now), order);
+}
