@@ -24,7 +24,7 @@ release_held(Order *order, Payment *payment, int64 needed, TimestampTz now)
 	int64		used = Min(held, needed);
 
 	ot_funds_move(order, payment, BUCKET_HELD, BUCKET_KEPT, used);
-	payment->disposition = used > 0 ? PAYMENT_APPLIED : PAYMENT_SURPLUS;
+	ot_payment_become(payment, used > 0 ? PAYMENT_APPLIED : PAYMENT_SURPLUS);
 	if (used < held)
 		ot_refund_owe(order, payment, BUCKET_HELD, held - used, REASON_SURPLUS, now);
 	ot_write_payment(payment);
@@ -72,7 +72,7 @@ give_back_held(Order *order, Payment *payment, Disposition disposition, Timestam
 	RefundReason reason = disposition == PAYMENT_SURPLUS ? REASON_SURPLUS : REASON_LATE;
 
 	ot_refund_owe(order, payment, BUCKET_HELD, payment->funds.held, reason, now);
-	payment->disposition = disposition;
+	ot_payment_become(payment, disposition);
 	ot_write_money(order, payment);
 	ot_event(order->order_id, "payment.given_back", ot_payment_payload(payment), now);
 }

@@ -30,11 +30,13 @@
 
 #include "order_state.h"
 #include "rules.h"
+#include "unwritten.h"
 
 void
 ot_order_become_pending(Order *order)
 {
 	order->state = ORDER_PENDING;
+	ot_row_changed(&order->unwritten);
 	order->settled_at = OT_NO_TIME;
 }
 
@@ -45,6 +47,7 @@ ot_order_become_paid(Order *order, TimestampTz now)
 	Assert(order->state != ORDER_PAID);
 
 	order->state = ORDER_PAID;
+	ot_row_changed(&order->unwritten);
 	order->settled_at = now;
 	order->close_reason = NULL;
 }
@@ -55,6 +58,7 @@ ot_order_become_expired(Order *order, TimestampTz now)
 	Assert(ot_is_due(order, now));
 
 	order->state = ORDER_EXPIRED;
+	ot_row_changed(&order->unwritten);
 	order->settled_at = now;
 	order->close_reason = pstrdup("deadline");
 }
@@ -68,5 +72,6 @@ ot_order_become_cancelled(Order *order, const char *reason, TimestampTz now)
 	if (order->state == ORDER_PENDING)
 		order->settled_at = now;
 	order->state = ORDER_CANCELLED;
+	ot_row_changed(&order->unwritten);
 	order->close_reason = reason ? pstrdup(reason) : NULL;
 }

@@ -7,7 +7,7 @@
 
 #include "rows.h"
 
-/* Each changes the row in memory; the caller writes it. */
+/* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
 extern void ot_order_become_pending(Order *order);
 extern void ot_order_become_paid(Order *order, TimestampTz now);
 extern void ot_order_become_expired(Order *order, TimestampTz now);

@@ -24,7 +24,7 @@
 static PaymentAnswer
 apply_wrong_currency(const Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_WRONG_CURRENCY;
+	ot_payment_become(payment, PAYMENT_WRONG_CURRENCY);
 	return ot_payment_answer("wrong_currency", order, payment,
 							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
 }
@@ -41,7 +41,7 @@ owe_surplus(Order *order, Payment *payment, TimestampTz now)
 static PaymentAnswer
 apply_to_pending(Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_APPLIED;
+	ot_payment_become(payment, PAYMENT_APPLIED);
 	ot_funds_join(order, payment);
 	if (ot_kept(&order->funds) < order->amount)
 		return ot_payment_answer("partial", order, payment, NULL);
@@ -52,7 +52,7 @@ apply_to_pending(Order *order, Payment *payment, TimestampTz now)
 static PaymentAnswer
 apply_to_paid(Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_SURPLUS;
+	ot_payment_become(payment, PAYMENT_SURPLUS);
 	ot_funds_join(order, payment);
 	return ot_payment_answer("surplus", order, payment,
 							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
@@ -61,7 +61,7 @@ apply_to_paid(Order *order, Payment *payment, TimestampTz now)
 static PaymentAnswer
 hold(Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_HELD;
+	ot_payment_become(payment, PAYMENT_HELD);
 	payment->held_at = now;
 	ot_funds_join(order, payment);
 	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_HELD, ot_kept(&payment->funds));
@@ -71,7 +71,7 @@ hold(Order *order, Payment *payment, TimestampTz now)
 static PaymentAnswer
 reopen(Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_APPLIED;
+	ot_payment_become(payment, PAYMENT_APPLIED);
 	ot_funds_join(order, payment);
 	ot_order_become_paid(order, now);
 	return ot_payment_answer("reopened", order, payment, owe_surplus(order, payment, now));
@@ -80,7 +80,7 @@ reopen(Order *order, Payment *payment, TimestampTz now)
 static PaymentAnswer
 give_back_late(Order *order, Payment *payment, TimestampTz now)
 {
-	payment->disposition = PAYMENT_LATE;
+	ot_payment_become(payment, PAYMENT_LATE);
 	ot_funds_join(order, payment);
 	return ot_payment_answer("late", order, payment,
 							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_LATE, now));
@@ -176,10 +176,12 @@ recorded_before(const Payment *reported, const Payment *known)
  * by now, which must not stay: at the same moment another call reported the same number.
  */
 static PaymentAnswer
-recorded_meanwhile(const Payment *reported, bool looked_before)
+recorded_meanwhile(Order *order, const Payment *reported, bool looked_before)
 {
 	Payment    *known = ot_store_find_payment(reported->gateway, reported->payment_ref);
 
+	if (order != NULL)
+		ot_give_up_order(order);
 	if (known == NULL)
 		ot_row_not_written();
 	if (looked_before && is_same_payment(reported, known))
@@ -219,7 +221,7 @@ lock_order_of(const Payment *reported)
 static PaymentAnswer
 keep_as_orphan(Payment *payment)
 {
-	payment->disposition = PAYMENT_ORPHAN;
+	ot_payment_become(payment, PAYMENT_ORPHAN);
 	return ot_payment_answer("orphan", NULL, payment, NULL);
 }
 
@@ -237,7 +239,7 @@ ot_payment_record(Payment *reported)
 	reported->received_at = now;
 	answer = order != NULL ? apply(order, reported, now) : keep_as_orphan(reported);
 	if (!ot_insert_payment(reported))
-		return recorded_meanwhile(reported, look);
+		return recorded_meanwhile(order, reported, look);
 	if (order != NULL && ot_counts_for_order(reported))
 		ot_write_order(order);
 	ot_payment_event(order, reported, answer.outcome, now);

@@ -82,7 +82,7 @@ take_from_held(const Locked *money, int64 amount)
 
 	ot_funds_move(money->order, payment, BUCKET_HELD, BUCKET_REFUNDED, part);
 	if (part > 0 && payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
-		payment->disposition = PAYMENT_LATE;
+		ot_payment_become(payment, PAYMENT_LATE);
 	return amount - part;
 }
 
@@ -105,7 +105,10 @@ record_new(const Locked *money, const char *gateway_refund_ref, int64 amount, Re
 		ot_conflict_note(money->payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
 						 PROBLEM_MORE_THAN_LEFT, now);
 	if (left == amount)
+	{
+		ot_give_up_refund(external);
 		return record_nothing();
+	}
 	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
 	external->amount = external->asked = amount - left;
 	ot_refund_become_succeeded(external, now);

@@ -34,6 +34,7 @@
 #include "random_key.h"
 #include "refund_state.h"
 #include "rules.h"
+#include "unwritten.h"
 
 /* Every step but the one to processing ends a lease. */
 static void
@@ -51,6 +52,7 @@ become_due(Refund *refund, RefundState state, TimestampTz next_attempt_at)
 {
 	leave(refund);
 	refund->state = state;
+	ot_row_changed(&refund->unwritten);
 	refund->next_attempt_at = next_attempt_at;
 }
 
@@ -59,6 +61,7 @@ become_settled(Refund *refund, RefundState state, TimestampTz now)
 {
 	leave(refund);
 	refund->state = state;
+	ot_row_changed(&refund->unwritten);
 	refund->settled_at = now;
 }
 
@@ -75,6 +78,7 @@ ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leas
 	Assert(ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION);
 
 	refund->state = REFUND_PROCESSING;
+	ot_row_changed(&refund->unwritten);
 	refund->worker = pstrdup(worker);
 	refund->lease_token = ot_random_key("");
 	refund->leased_until = refund->next_attempt_at = leased_until;
@@ -160,6 +164,7 @@ ot_refund_become_needs_attention(Refund *refund, TimestampTz now)
 
 	leave(refund);
 	refund->state = REFUND_NEEDS_ATTENTION;
+	ot_row_changed(&refund->unwritten);
 	refund->attention_at = now;
 }
 

@@ -7,7 +7,7 @@
 
 #include "rows.h"
 
-/* Each changes the row in memory; the caller writes it. */
+/* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
 extern void ot_refund_become_pending(Refund *refund, TimestampTz next_attempt_at);
 extern void ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now);
 extern void ot_refund_become_submitted(Refund *refund, const Policy *policy, TimestampTz now);

@@ -41,6 +41,7 @@
 #include "rules.h"
 #include "store.h"
 #include "sweep.h"
+#include "unwritten.h"
 
 #define SLACK              (100 * INT64CONST(1000))	/* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
@@ -121,12 +122,14 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *error = NULL;
+	int			outer = ot_changes_begin();
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		work(work_state);
+		ot_changes_require_written();
 		if (sweep->procedure)
 			ot_store_fire_deferred();
 		ReleaseCurrentSubTransaction();
@@ -139,6 +142,7 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
+	ot_changes_end(outer);
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (error == NULL)

@@ -16,6 +16,10 @@ extern void ot_write_order(Order *order);
 /* Orders that were found due and closed in memory. Answers with those that nobody else took first; only these are written. */
 extern List *ot_write_due_orders(List *orders);
 
+/* What was changed in memory is not to be written: it turned out that nothing happened. */
+extern void ot_give_up_order(Order *order);
+extern void ot_give_up_refund(Refund *refund);
+
 /* False when it is there already. */
 extern bool ot_insert_payment(Payment *payment);
 extern void ot_write_payment(Payment *payment);
