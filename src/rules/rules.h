@@ -27,6 +27,7 @@ extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, Timestamp
 /* When a refund that the gateway took is asked about again. */
 extern TimestampTz ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now);
 
+/* Of an interval that api_args or a CHECK has bounded. */
 extern int64 ot_interval_usecs(const Interval *interval);
 
 #endif
