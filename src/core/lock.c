@@ -52,7 +52,7 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	locked.payment = ot_store_lock_payment(found);
 	if (locked.payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
-	/* An orphan that REPEATABLE READ left beside its order can still be given another one. */
+	/* An orphan that REPEATABLE READ left next to its order can still be given another one. */
 	if (strcmp(locked.payment->order_id, found->order_id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

@@ -33,7 +33,7 @@ extern LockedRefund ot_lock_refund(const char *refund_ref, const char *number);
 /* Order, payment, number, refund. */
 extern LockedRefund ot_lock_refund_and_money(const char *refund_ref, const char *number);
 
-/* Payment and number as reported by somebody who knows no refund_ref; refund is the one with that number, or NULL. */
+/* The same for a caller that knows no refund_ref: refund is the one that has the number, or NULL. */
 extern LockedRefund ot_lock_number_and_money(const char *gateway, const char *payment_ref, const char *number);
 
 #endif

@@ -98,8 +98,8 @@ ot_order_expire_for_payment(Order *order, TimestampTz now)
 /* The sweeper's closing. */
 
 /*
- * An order with payments is locked before they are. NULL when somebody else is at work on it, or was after it had been
- * found: now would lie before what he did.
+ * An order with payments is locked before they are. NULL when another transaction has it, or changed it after it was
+ * found: now would lie before that change.
  */
 static Order *
 take_for_expiry(Order *found, TimestampTz now)

@@ -1,6 +1,6 @@
 /*
  * orphan.c
- *    Payments whose order is not known (yet): given back, given an order, or found beside an order that
+ *    Payments whose order is not known (yet): given back, given an order, or found next to an order that
  *    REPEATABLE READ could not see.
  */
 #include "postgres.h"
@@ -91,7 +91,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		not_an_orphan(payment);
 	if (strcmp(payment->order_id, order_id) != 0)
 	{
-		/* The gateway will go on telling the order_id that it told: that stays a repeat, not a contradiction. */
+		/* The gateway will go on reporting the order_id that it reported: that is a repeat, not a contradiction. */
 		payment->told_order_id = payment->order_id;
 		payment->order_id = pstrdup(order_id);
 		ot_store_move_refunds(payment);
@@ -100,8 +100,8 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 }
 
 /*
- * For the sweeper, which holds other rows and so must not wait for any: what somebody else holds is left for the next
- * time. An order that is there is never overlooked because it is locked; then its orphan is applied, however old.
+ * For the sweeper, which holds other rows and so must not wait for any: what another transaction holds is left for the
+ * next time. An order that is there is never overlooked because it is locked; then its orphan is applied, however old.
  */
 bool
 ot_orphan_settle(const Payment *found, bool may_give_back)

@@ -20,8 +20,8 @@ extern PaymentAnswer ot_orphan_assign(const char *gateway, const char *payment_r
 extern void ot_orphans_apply(Order *order, TimestampTz now);
 
 /*
- * Applies an orphan that stands beside its order, or gives it back if it has none and may_give_back. False if there is
- * nothing to do any more or somebody else holds a row.
+ * Applies an orphan that stands next to its order, or gives it back if it has none and may_give_back. False if there is
+ * nothing to do any more or another transaction holds a row.
  */
 extern bool ot_orphan_settle(const Payment *found, bool may_give_back);
 

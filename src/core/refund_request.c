@@ -1,7 +1,7 @@
 /*
  * refund_request.c
- *    A refund that somebody asks for: taken from what a paid order keeps, newest payment first. The request_key makes
- *    it safe to repeat; the order's lock makes two requests for the same money meet.
+ *    request_refund: money taken from what a paid order keeps, newest payment first. The request_key makes it safe to
+ *    repeat; of two requests for the same money, the second waits for the order's lock and finds what the first left.
  */
 #include "postgres.h"
 

@@ -1,6 +1,6 @@
 /*
  * refund_request.h
- *    A refund that somebody asks for.
+ *    request_refund.
  */
 #ifndef OT_REFUND_REQUEST_H
 #define OT_REFUND_REQUEST_H

@@ -71,7 +71,7 @@ ot_refund_become_pending(Refund *refund, TimestampTz next_attempt_at)
 	become_due(refund, REFUND_PENDING, next_attempt_at);
 }
 
-/* The lease is one that only this worker knows: who reports with it is the one who has the refund now. */
+/* Only this worker learns the token, so a report that carries it comes from the worker that has the refund now. */
 void
 ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now)
 {

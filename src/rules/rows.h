@@ -13,7 +13,7 @@
 
 #include "words.h"
 
-/* None of our times is ever infinite, so SQL's NULL needs no flag beside it. */
+/* None of our times is ever infinite, so SQL's NULL needs no flag next to it. */
 #define OT_NO_TIME DT_NOBEGIN
 
 /*

@@ -2,10 +2,10 @@
  * unwritten.c
  *    Counts rows that were changed in memory and are still to be written.
  *
- * Money moves in memory first, because each row is written once, when all that happens to it has happened. Who moves the
- * money is often not who writes the row, and a forgotten write would show in no error: the call would answer that the
- * money had moved. So every row that changes is counted until it is written, and a call that ends with some left over
- * fails.
+ * Money moves in memory first, because each row is written once, when all that happens to it has happened. The
+ * function that moves the money is often not the one that writes the row, and a forgotten write would be silent: the
+ * call would answer that the money had moved. So every row that changes is counted until it is written, and a call that
+ * ends with some left over fails.
  *
  * Calls can be nested: what a call writes may fire a user's trigger that makes another call. Each counts its own rows
  * only, and the outer count is put back when the inner call is over, be it by an error that the trigger catches.
@@ -41,7 +41,7 @@ void
 ot_changes_require_written(void)
 {
 	if (unwritten_rows != 0)
-		elog(ERROR, "%d rows were changed and not written", unwritten_rows);
+		elog(ERROR, "rows that were changed and not written: %d", unwritten_rows);
 }
 
 void
