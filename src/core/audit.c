@@ -27,7 +27,7 @@ typedef struct Audit
 	ViolationVisitor visit;
 	void	   *visit_state;
 	MemoryContext context;		/* holds order and payment */
-	bool		balanced;		/* no violation of the present order so far */
+	bool		balanced;		/* no violation of the current order so far */
 	AuditRow	order;			/* order_id NULL: none yet */
 	Funds		order_sums;
 	AuditRow	payment;		/* gateway NULL: none yet */

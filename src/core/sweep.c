@@ -1,6 +1,6 @@
 /*
  * sweep.c
- *    Closes what is due, takes back what was left lying, heals what could not be seen.
+ *    Closes what is due, takes back what workers abandoned, heals what could not be seen.
  *
  * sweep() is a loop of steps, each its own transaction:
  *
@@ -14,7 +14,8 @@
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
  *     set aside with the reason, to be tried later; the others go on.
- *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order.
+ *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
+ *     attempt.c.
  *
  * Looking for due orders starts at the last deadline seen and not at the beginning of the index: there the dead
  * entries of all that was closed lie until they are vacuumed, which under an old snapshot may take hours. What is
@@ -30,10 +31,10 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "attempt.h"
 #include "event.h"
 #include "order_close.h"
 #include "orphan.h"
@@ -41,7 +42,6 @@
 #include "rules.h"
 #include "store.h"
 #include "sweep.h"
-#include "unwritten.h"
 
 #define SLACK              (100 * INT64CONST(1000))	/* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
@@ -82,28 +82,6 @@ typedef struct Batch
 	TimestampTz now;
 } Batch;
 
-/* Attempts. */
-
-typedef void (*Work) (void *work_state);
-
-typedef struct Failure
-{
-	ErrorData  *error;
-	char	   *text;			/* SQLSTATE and message */
-} Failure;
-
-/* Whether an error says nothing about the row at hand. */
-static bool
-is_about_session(int sqlerrcode)
-{
-	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-		return true;
-	/* The caller of sweep_once retries his transaction; sweep's own are READ COMMITTED. */
-	if (IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
-		return true;
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists();
-}
-
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
 note_error(SweepRun *run, const Failure *failure)
@@ -112,47 +90,12 @@ note_error(SweepRun *run, const Failure *failure)
 			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
 }
 
-/*
- * Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. A user's
- * deferred triggers would raise theirs at the commit, when nobody knows any more which order it is about: they are fired
- * here.
- */
+/* Not in sweep_once: its transaction is the caller's, and deferred triggers wait for the end of that. */
 static bool
 attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *error = NULL;
-	int			outer = ot_changes_begin();
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(work_state);
-		ot_changes_require_written();
-		if (sweep->procedure)
-			ot_store_fire_deferred();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	ot_changes_end(outer);
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error == NULL)
+	if (ot_attempt(work, work_state, sweep->procedure, failure))
 		return true;
-
-	if (is_about_session(error->sqlerrcode))
-		ReThrowError(error);
-	failure->error = error;
-	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
 	note_error(&sweep->run, failure);
 	return false;
 }

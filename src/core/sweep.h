@@ -1,6 +1,6 @@
 /*
  * sweep.h
- *    Closes what is due, takes back what was left lying, heals what could not be seen.
+ *    Closes what is due, takes back what workers abandoned, heals what could not be seen.
  */
 #ifndef OT_SWEEP_H
 #define OT_SWEEP_H
