@@ -17,8 +17,43 @@
 #include "store.h"
 #include "write.h"
 
-static void
-release_held(Order *order, Payment *payment, int64 needed, TimestampTz now)
+static bool
+same_payment(const Payment *a, const Payment *b)
+{
+	return strcmp(a->gateway, b->gateway) == 0 && strcmp(a->payment_ref, b->payment_ref) == 0;
+}
+
+/* The chosen payment first, then what else of the order is held, oldest first. */
+static List *
+all_held(const Order *order, Payment *chosen)
+{
+	List	   *held = list_make1(chosen);
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_payments(order->order_id))
+	{
+		Payment    *other = lfirst(cell);
+
+		if (other->disposition == PAYMENT_HELD && !same_payment(other, chosen))
+			held = lappend(held, other);
+	}
+	return held;
+}
+
+static int64
+sum_held(List *payments)
+{
+	int64		sum = 0;
+	ListCell   *cell;
+
+	foreach(cell, payments)
+		sum = ot_money_add(sum, ((Payment *) lfirst(cell))->funds.held);
+	return sum;
+}
+
+/* Uses what is needed of a payment, and gives back the rest. Answers how much was used. */
+static int64
+release(Order *order, Payment *payment, int64 needed, TimestampTz now)
 {
 	int64		held = payment->funds.held;
 	int64		used = Min(held, needed);
@@ -29,37 +64,20 @@ release_held(Order *order, Payment *payment, int64 needed, TimestampTz now)
 		ot_refund_owe(order, payment, BUCKET_HELD, held - used, REASON_SURPLUS, now);
 	ot_write_payment(payment);
 	ot_event(order->order_id, "payment.accepted", ot_payment_payload(payment), now);
+	return used;
 }
 
-/* The chosen payment first, then what else of the order is held, oldest first: what is not needed goes back. */
 static const char *
 accept_held(Order *order, Payment *chosen, TimestampTz now)
 {
-	List	   *held = list_make1(chosen);
-	int64		total = chosen->funds.held;
+	List	   *held = all_held(order, chosen);
 	int64		needed = order->amount;
 	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_payments(order->order_id))
-	{
-		Payment    *other = lfirst(cell);
-
-		if (other->disposition != PAYMENT_HELD ||
-			(strcmp(other->gateway, chosen->gateway) == 0 && strcmp(other->payment_ref, chosen->payment_ref) == 0))
-			continue;
-		held = lappend(held, other);
-		total = ot_money_add(total, other->funds.held);
-	}
-	if (total < order->amount)
+	if (sum_held(held) < needed)
 		return "short";
 	foreach(cell, held)
-	{
-		Payment    *payment = lfirst(cell);
-		int64		brought = Min(payment->funds.held, needed);
-
-		release_held(order, payment, needed, now);
-		needed -= brought;
-	}
+		needed -= release(order, lfirst(cell), needed, now);
 	ot_order_become_paid(order, now);
 	ot_write_order(order);
 	ot_payment_event(order, chosen, "reopened", now);
@@ -67,7 +85,7 @@ accept_held(Order *order, Payment *chosen, TimestampTz now)
 }
 
 static void
-give_back_held(Order *order, Payment *payment, Disposition disposition, TimestampTz now)
+give_back(Order *order, Payment *payment, Disposition disposition, TimestampTz now)
 {
 	RefundReason reason = disposition == PAYMENT_SURPLUS ? REASON_SURPLUS : REASON_LATE;
 
@@ -96,12 +114,12 @@ ot_held_resolve(const char *gateway, const char *payment_ref, Decision decision)
 		return ot_order_answer("already_resolved", order);
 	if (decision == DECISION_REFUND)
 	{
-		give_back_held(order, payment, PAYMENT_LATE, now);
+		give_back(order, payment, PAYMENT_LATE, now);
 		return ot_order_answer("refunded", order);
 	}
 	if (order->state == ORDER_PAID)
 	{
-		give_back_held(order, payment, PAYMENT_SURPLUS, now);
+		give_back(order, payment, PAYMENT_SURPLUS, now);
 		return ot_order_answer("surplus", order);
 	}
 	return ot_order_answer(accept_held(order, payment, now), order);

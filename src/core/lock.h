@@ -13,9 +13,6 @@ typedef struct Locked
 	Payment    *payment;
 } Locked;
 
-/* OT001 if there is no such order. */
-extern Order *ot_lock_order(const char *order_id);
-
 /* A refund with everything that a report of returned money touches. */
 typedef struct LockedRefund
 {
@@ -23,6 +20,9 @@ typedef struct LockedRefund
 	Refund	   *refund;
 	Refund	   *same_number;	/* the refund that has the reported gateway_refund_ref already, or NULL */
 } LockedRefund;
+
+/* OT001 if there is no such order. */
+extern Order *ot_lock_order(const char *order_id);
 
 /* Order, then payment; OT009 if there is no such payment. */
 extern Locked ot_lock_payment(const char *gateway, const char *payment_ref);

@@ -32,11 +32,17 @@
 #include "rules.h"
 #include "unwritten.h"
 
+static void
+set_state(Order *order, OrderState state)
+{
+	order->state = state;
+	ot_row_changed(&order->unwritten);
+}
+
 void
 ot_order_become_pending(Order *order)
 {
-	order->state = ORDER_PENDING;
-	ot_row_changed(&order->unwritten);
+	set_state(order, ORDER_PENDING);
 	order->settled_at = OT_NO_TIME;
 }
 
@@ -46,8 +52,7 @@ ot_order_become_paid(Order *order, TimestampTz now)
 {
 	Assert(order->state != ORDER_PAID);
 
-	order->state = ORDER_PAID;
-	ot_row_changed(&order->unwritten);
+	set_state(order, ORDER_PAID);
 	order->settled_at = now;
 	order->close_reason = NULL;
 }
@@ -57,8 +62,7 @@ ot_order_become_expired(Order *order, TimestampTz now)
 {
 	Assert(ot_is_due(order, now));
 
-	order->state = ORDER_EXPIRED;
-	ot_row_changed(&order->unwritten);
+	set_state(order, ORDER_EXPIRED);
 	order->settled_at = now;
 	order->close_reason = pstrdup("deadline");
 }
@@ -71,7 +75,6 @@ ot_order_become_cancelled(Order *order, const char *reason, TimestampTz now)
 
 	if (order->state == ORDER_PENDING)
 		order->settled_at = now;
-	order->state = ORDER_CANCELLED;
-	ot_row_changed(&order->unwritten);
+	set_state(order, ORDER_CANCELLED);
 	order->close_reason = reason ? pstrdup(reason) : NULL;
 }

@@ -11,7 +11,7 @@
 /* Moves the money, writes the refund and its event. The caller writes order and payment. */
 extern Refund *ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now);
 
-/* The same in two steps, the money apart: a refund that is due at once, not yet written; and its row and event. */
+/* The same without the money, in two steps: a refund that is due at once, in memory; then its row and its event. */
 extern Refund *ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now);
 extern void ot_refund_insert(Refund *refund);
 

@@ -36,6 +36,13 @@
 #include "rules.h"
 #include "unwritten.h"
 
+static void
+set_state(Refund *refund, RefundState state)
+{
+	refund->state = state;
+	ot_row_changed(&refund->unwritten);
+}
+
 /* Every step but the one to processing ends a lease. */
 static void
 leave(Refund *refund)
@@ -51,8 +58,7 @@ static void
 become_due(Refund *refund, RefundState state, TimestampTz next_attempt_at)
 {
 	leave(refund);
-	refund->state = state;
-	ot_row_changed(&refund->unwritten);
+	set_state(refund, state);
 	refund->next_attempt_at = next_attempt_at;
 }
 
@@ -60,8 +66,7 @@ static void
 become_settled(Refund *refund, RefundState state, TimestampTz now)
 {
 	leave(refund);
-	refund->state = state;
-	ot_row_changed(&refund->unwritten);
+	set_state(refund, state);
 	refund->settled_at = now;
 }
 
@@ -77,8 +82,7 @@ ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leas
 {
 	Assert(ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION);
 
-	refund->state = REFUND_PROCESSING;
-	ot_row_changed(&refund->unwritten);
+	set_state(refund, REFUND_PROCESSING);
 	refund->worker = pstrdup(worker);
 	refund->lease_token = ot_random_key("");
 	refund->leased_until = refund->next_attempt_at = leased_until;
@@ -163,8 +167,7 @@ ot_refund_become_needs_attention(Refund *refund, TimestampTz now)
 	Assert(ot_is_open(refund));
 
 	leave(refund);
-	refund->state = REFUND_NEEDS_ATTENTION;
-	ot_row_changed(&refund->unwritten);
+	set_state(refund, REFUND_NEEDS_ATTENTION);
 	refund->attention_at = now;
 }
 
