@@ -16,6 +16,7 @@
 
 #include "api_args.h"
 #include "compat.h"
+#include "rules.h"
 #include "store.h"
 
 #define MAX_ID_BYTES 255
@@ -207,7 +208,7 @@ is_beyond(int64 value, int64 limit)
 	return value > limit || value < -limit;
 }
 
-/* Bounded field by field first, so that adding them up cannot overflow. */
+/* Bounded field by field first, so that ot_interval_usecs cannot overflow. */
 Interval *
 ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -221,7 +222,7 @@ ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 		is_beyond(interval->day, MAX_YEARS * 366) ||
 		is_beyond(interval->time, MAX_YEARS * 366 * USECS_PER_DAY))
 		bad_value(name, "it is longer than 1000 years");
-	if (interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY <= 0)
+	if (ot_interval_usecs(interval) <= 0)
 		bad_value(name, "it must be greater than zero");
 	return interval;
 }
@@ -234,7 +235,7 @@ ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default,
 
 	if (interval == NULL)
 		return by_default;
-	usecs = interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+	usecs = ot_interval_usecs(interval);
 	if (usecs > most)
 		bad_value(name, "it is too long");
 	return usecs;
@@ -287,7 +288,7 @@ ot_put_null(Answer *answer)
 	put(answer, (Datum) 0, true);
 }
 
-/* What a function answers with stays as it is while it has its oid; finding it out anew costs more than the answer. */
+/* What a function answers with stays as it is while it has its oid; finding it out again costs more than the answer. */
 typedef struct ResultShape
 {
 	Oid			function;

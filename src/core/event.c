@@ -126,6 +126,21 @@ ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz n
 }
 
 Payload *
+ot_order_payload(const Order *order)
+{
+	Payload    *payload = ot_payload();
+
+	ot_payload_text(payload, "state", ot_order_states[order->state]);
+	ot_payload_int(payload, "amount", order->amount);
+	ot_payload_text(payload, "currency", order->currency);
+	ot_payload_int(payload, "paid", order->funds.paid);
+	ot_payload_int(payload, "refund_pending", order->funds.refund_pending);
+	ot_payload_time(payload, "expires_at", order->expires_at);
+	ot_payload_text(payload, "reason", order->close_reason);
+	return payload;
+}
+
+Payload *
 ot_payment_payload(const Payment *payment)
 {
 	Payload    *payload = ot_payload();
@@ -158,4 +173,10 @@ ot_refund_payload(const Refund *refund)
 	ot_payload_text(payload, "error", refund->last_error);
 	ot_payload_text(payload, "note", refund->note);
 	return payload;
+}
+
+void
+ot_refund_event(const Refund *refund, const char *type, TimestampTz now)
+{
+	ot_event(refund->order_id, type, ot_refund_payload(refund), now);
 }

@@ -26,6 +26,12 @@ ot_is_open(const Refund *refund)
 	return refund->state != REFUND_SUCCEEDED && refund->state != REFUND_REVERSED;
 }
 
+bool
+ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
+{
+	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
+}
+
 char *
 ot_late_reason(const Order *order, const Payment *payment)
 {

@@ -74,8 +74,11 @@ only_in 'SetUserIdAndSecContext' 'store_statement.c' 'changes the role; only sto
 only_in 'PG_VERSION_NUM' 'compat.h' 'asks for the version; only compat.h does'
 only_in '(pg_add_s64_overflow|pg_sub_s64_overflow)' 'money.c' 'adds money; only money.c does'
 # A reader fills a state in (ot_column_word); anything else changes it.
-only_in 'order->state = ([^o]|o[^t])' 'settle.c' 'changes the state of an order; only settle.c does'
-only_in '(refund|anew|rest|external)->state = ([^o]|o[^t])' 'refund.c' 'changes the state of a refund; only refund.c does'
+only_in 'order->state = ([^o]|o[^t])' 'order_state.c' 'changes the state of an order; only order_state.c does'
+only_in 'payment->disposition = ([^o]|o[^t])' 'money.c' 'says what a payment is to its order; only money.c does'
+only_in '(refund|rest|external|successor|known)->state = ([^o]|o[^t])' 'refund_state.c' 'changes the state of a refund; only refund_state.c does'
+only_in 'ot_store_(insert|update)_(order|due|payment|refund)\(' '@(write.c|store*)' 'writes a row past write.c'
+
 
 # No circles among our own headers.
 if ! circle=$(for file in "${FILES[@]}"; do
