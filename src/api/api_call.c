@@ -10,9 +10,10 @@
 Datum
 ot_call(PGFunction body, FunctionCallInfo fcinfo)
 {
-	int			outer = ot_changes_begin();
+	Changes		changes;
 	Datum		result;
 
+	ot_changes_begin(&changes);
 	PG_TRY();
 	{
 		result = body(fcinfo);
@@ -20,7 +21,7 @@ ot_call(PGFunction body, FunctionCallInfo fcinfo)
 	}
 	PG_FINALLY();
 	{
-		ot_changes_end(outer);
+		ot_changes_end(&changes);
 	}
 	PG_END_TRY();
 	return result;

@@ -43,9 +43,10 @@ run_in_subtransaction(Work work, void *work_state, bool fire_deferred)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int			outer = ot_changes_begin();
+	Changes		changes;
 	ErrorData  *error = NULL;
 
+	ot_changes_begin(&changes);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -61,7 +62,7 @@ run_in_subtransaction(Work work, void *work_state, bool fire_deferred)
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
-	ot_changes_end(outer);
+	ot_changes_end(&changes);
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return error;

@@ -15,11 +15,31 @@
 #include "errors.h"
 #include "lock.h"
 #include "store.h"
+#include "unwritten.h"
+
+/* A trigger's call about an order that the call which fired it has changed and not yet written. */
+static void
+refuse_call_in_trigger(const char *order_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("order \"%s\" is being changed by the call that fired this trigger", order_id),
+			 errdetail("Nothing of the two calls is written."),
+			 errhint("Make the inner call after the outer one, for example from a program that reads order_timeout.events.")));
+}
+
+Order *
+ot_lock_order_if_there(const char *order_id)
+{
+	if (ot_is_changed_by_outer_call(order_id))
+		refuse_call_in_trigger(order_id);
+	return ot_store_lock_order(order_id);
+}
 
 Order *
 ot_lock_order(const char *order_id)
 {
-	Order	   *order = ot_store_lock_order(order_id);
+	Order	   *order = ot_lock_order_if_there(order_id);
 
 	if (order == NULL)
 		ot_no_such_order(order_id);
@@ -42,12 +62,12 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	Payment    *found = find_payment(gateway, payment_ref);
 	Locked		locked;
 
-	locked.order = ot_store_lock_order(found->order_id);
+	locked.order = ot_lock_order_if_there(found->order_id);
 	if (locked.order == NULL)
 	{
 		ot_store_lock_order_id(found->order_id);
 		found = find_payment(gateway, payment_ref);
-		locked.order = ot_store_lock_order(found->order_id);
+		locked.order = ot_lock_order_if_there(found->order_id);
 	}
 	locked.payment = ot_store_lock_payment(found);
 	if (locked.payment == NULL)

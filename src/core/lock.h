@@ -24,6 +24,9 @@ typedef struct LockedRefund
 /* OT001 if there is no such order. */
 extern Order *ot_lock_order(const char *order_id);
 
+/* NULL if there is none. */
+extern Order *ot_lock_order_if_there(const char *order_id);
+
 /* Order, then payment; OT009 if there is no such payment. */
 extern Locked ot_lock_payment(const char *gateway, const char *payment_ref);
 

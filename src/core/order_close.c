@@ -53,7 +53,7 @@ closed_event(const Order *order, TimestampTz now)
 OrderAnswer
 ot_order_expire(const char *order_id)
 {
-	Order	   *order = ot_store_lock_order(order_id);
+	Order	   *order = ot_lock_order_if_there(order_id);
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (order == NULL)

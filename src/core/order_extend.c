@@ -10,6 +10,7 @@
 #include "event.h"
 #include "lock.h"
 #include "order_extend.h"
+#include "order_state.h"
 #include "rules.h"
 #include "store.h"
 #include "write.h"
@@ -30,7 +31,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 		ot_deadline_not_in_future();
 	if (expires_at < order->expires_at)
 		return ot_order_answer("unchanged", order);
-	order->expires_at = expires_at;
+	ot_order_move_deadline(order, expires_at);
 	ot_write_order(order);
 	ot_event(order_id, "order.extended", ot_order_payload(order), now);
 	return ot_order_answer("extended", order);

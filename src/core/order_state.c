@@ -36,7 +36,7 @@ static void
 set_state(Order *order, OrderState state)
 {
 	order->state = state;
-	ot_row_changed(&order->unwritten);
+	ot_row_changed(&order->unwritten, order->order_id);
 }
 
 void
@@ -44,6 +44,13 @@ ot_order_become_pending(Order *order)
 {
 	set_state(order, ORDER_PENDING);
 	order->settled_at = OT_NO_TIME;
+}
+
+void
+ot_order_move_deadline(Order *order, TimestampTz expires_at)
+{
+	order->expires_at = expires_at;
+	ot_row_changed(&order->unwritten, order->order_id);
 }
 
 /* From every other state; that the order was closed is over. */

@@ -81,10 +81,10 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		ot_no_such_payment(gateway, payment_ref);
 	if (strcmp(payment->order_id, order_id) != 0)
 		ot_store_lock_order_id(payment->order_id);	/* others may be about to apply it there, or to give it back */
-	order = ot_store_lock_order(order_id);
-	if (order == NULL)
-		ot_no_such_order(order_id);
+	order = ot_lock_order(order_id);
 	payment = ot_store_lock_payment(payment);
+	if (payment == NULL)
+		ot_no_such_payment(gateway, payment_ref);
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
 		return ot_payment_answer("duplicate", order, payment, ot_refund_of(payment));
 	if (!is_free(payment))

@@ -210,12 +210,12 @@ will_be_applied_whole(const Order *order, const Payment *reported, TimestampTz n
 static Order *
 lock_order_of(const Payment *reported)
 {
-	Order	   *order = ot_store_lock_order(reported->order_id);
+	Order	   *order = ot_lock_order_if_there(reported->order_id);
 
 	if (order != NULL)
 		return order;
 	ot_store_lock_order_id(reported->order_id);
-	return ot_store_lock_order(reported->order_id);
+	return ot_lock_order_if_there(reported->order_id);
 }
 
 static PaymentAnswer

@@ -40,7 +40,7 @@ static void
 set_state(Refund *refund, RefundState state)
 {
 	refund->state = state;
-	ot_row_changed(&refund->unwritten);
+	ot_row_changed(&refund->unwritten, refund->order_id);
 }
 
 /* Every step but the one to processing ends a lease. */

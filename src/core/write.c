@@ -14,25 +14,28 @@
 bool
 ot_insert_order(Order *order)
 {
+	bool		inserted = ot_store_insert_order(order);
+
 	ot_row_written(&order->unwritten);
-	return ot_store_insert_order(order);
+	return inserted;
 }
 
 void
 ot_write_order(Order *order)
 {
-	ot_row_written(&order->unwritten);
 	ot_store_update_order(order);
+	ot_row_written(&order->unwritten);
 }
 
 List *
 ot_write_due_orders(List *orders)
 {
+	List	   *written = ot_store_update_due(orders);
 	ListCell   *cell;
 
 	foreach(cell, orders)
 		ot_row_written(&((Order *) lfirst(cell))->unwritten);
-	return ot_store_update_due(orders);
+	return written;
 }
 
 void
@@ -44,15 +47,17 @@ ot_give_up_order(Order *order)
 bool
 ot_insert_payment(Payment *payment)
 {
+	bool		inserted = ot_store_insert_payment(payment);
+
 	ot_row_written(&payment->unwritten);
-	return ot_store_insert_payment(payment);
+	return inserted;
 }
 
 void
 ot_write_payment(Payment *payment)
 {
-	ot_row_written(&payment->unwritten);
 	ot_store_update_payment(payment);
+	ot_row_written(&payment->unwritten);
 }
 
 void
@@ -66,15 +71,15 @@ ot_write_money(Order *order, Payment *payment)
 void
 ot_insert_refund(Refund *refund)
 {
-	ot_row_written(&refund->unwritten);
 	ot_store_insert_refund(refund);
+	ot_row_written(&refund->unwritten);
 }
 
 void
 ot_write_refund(Refund *refund)
 {
-	ot_row_written(&refund->unwritten);
 	ot_store_update_refund(refund);
+	ot_row_written(&refund->unwritten);
 }
 
 void

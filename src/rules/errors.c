@@ -38,6 +38,6 @@ ot_row_not_written(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 			 errmsg("a row of extension \"order_timeout\" was not written"),
-			 errdetail("A trigger on its tables suppressed it, or the row is not there any more."),
-			 errhint("Triggers on the tables of order_timeout may raise an error, but must not return NULL.")));
+			 errdetail("A trigger on its tables suppressed the write, or changed the same row by a call of its own."),
+			 errhint("Let triggers on the tables of order_timeout raise an error instead of returning NULL, and make calls about the same order after the call that fired them.")));
 }

@@ -68,7 +68,7 @@ void
 ot_payment_become(Payment *payment, Disposition disposition)
 {
 	payment->disposition = disposition;
-	ot_row_changed(&payment->unwritten);
+	ot_row_changed(&payment->unwritten, payment->order_id);
 }
 
 void
@@ -78,7 +78,7 @@ ot_funds_join(Order *order, const Payment *payment)
 	order->funds.refunded = ot_money_add(order->funds.refunded, payment->funds.refunded);
 	order->funds.refund_pending = ot_money_add(order->funds.refund_pending, payment->funds.refund_pending);
 	order->funds.held = ot_money_add(order->funds.held, payment->funds.held);
-	ot_row_changed(&order->unwritten);
+	ot_row_changed(&order->unwritten, order->order_id);
 }
 
 static void
@@ -116,14 +116,12 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 
 /* Moving nothing changes nothing, and still finds out that the rows disagree. */
 static void
-move(Funds *funds, bool *unwritten, Bucket from, Bucket to, int64 amount)
+move(Funds *funds, Bucket from, Bucket to, int64 amount)
 {
 	change_bucket(funds, from, -amount);
 	change_bucket(funds, to, amount);
 	if (ot_kept(funds) < 0)
 		rows_disagree();
-	if (amount > 0)
-		ot_row_changed(unwritten);
 }
 
 void
@@ -131,10 +129,14 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 {
 	Assert(amount >= 0 && from != to);
 
-	move(&payment->funds, &payment->unwritten, from, to, amount);
+	move(&payment->funds, from, to, amount);
+	if (amount > 0)
+		ot_row_changed(&payment->unwritten, payment->order_id);
 	if (!ot_counts_for_order(payment))
 		return;
 	if (order == NULL)
 		rows_disagree();
-	move(&order->funds, &order->unwritten, from, to, amount);
+	move(&order->funds, from, to, amount);
+	if (amount > 0)
+		ot_row_changed(&order->unwritten, order->order_id);
 }

@@ -1,6 +1,6 @@
 /*
  * unwritten.c
- *    Counts rows that were changed in memory and are still to be written.
+ *    Knows which rows were changed in memory and are still to be written.
  *
  * Money moves in memory first, because each row is written once, when all that happens to it has happened. The
  * function that moves the money is often not the one that writes the row, and a forgotten write would be silent: the
@@ -8,44 +8,76 @@
  * ends with some left over fails.
  *
  * Calls can be nested: what a call writes may fire a user's trigger that makes another call. Each counts its own rows
- * only, and the outer count is put back when the inner call is over, be it by an error that the trigger catches.
+ * only. An inner call about an order that the outer one has changed and not yet written would read what is over already,
+ * and the outer one would write over what it did: it can find that out here.
  */
 #include "unwritten.h"
 
-static int	unwritten_rows = 0;
+static Changes none = {0};
+static Changes *current = &none;
 
 void
-ot_row_changed(bool *unwritten)
+ot_row_changed(bool *unwritten, const char *order_id)
 {
-	unwritten_rows += !*unwritten;
+	if (*unwritten)
+		return;
 	*unwritten = true;
+	current->rows++;
+	current->order_ids = lappend(current->order_ids, unconstify(char *, order_id));
 }
 
 void
 ot_row_written(bool *unwritten)
 {
-	unwritten_rows -= *unwritten;
+	if (!*unwritten)
+		return;
 	*unwritten = false;
+	if (--current->rows > 0)
+		return;
+	list_free(current->order_ids);
+	current->order_ids = NIL;
 }
 
-int
-ot_changes_begin(void)
+static bool
+has_changed(const Changes *changes, const char *order_id)
 {
-	int			outer = unwritten_rows;
+	ListCell   *cell;
 
-	unwritten_rows = 0;
-	return outer;
+	foreach(cell, changes->order_ids)
+	{
+		if (strcmp(lfirst(cell), order_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+ot_is_changed_by_outer_call(const char *order_id)
+{
+	for (const Changes *changes = current->outer; changes != NULL; changes = changes->outer)
+		if (has_changed(changes, order_id))
+			return true;
+	return false;
+}
+
+void
+ot_changes_begin(Changes *changes)
+{
+	changes->rows = 0;
+	changes->order_ids = NIL;
+	changes->outer = current;
+	current = changes;
 }
 
 void
 ot_changes_require_written(void)
 {
-	if (unwritten_rows != 0)
-		elog(ERROR, "rows that were changed and not written: %d", unwritten_rows);
+	if (current->rows != 0)
+		elog(ERROR, "rows that were changed and not written: %d", current->rows);
 }
 
 void
-ot_changes_end(int outer)
+ot_changes_end(const Changes *changes)
 {
-	unwritten_rows = outer;
+	current = changes->outer;
 }

@@ -1,19 +1,34 @@
 /*
  * unwritten.h
- *    Counts rows that were changed in memory and are still to be written.
+ *    Knows which rows were changed in memory and are still to be written.
  */
 #ifndef OT_UNWRITTEN_H
 #define OT_UNWRITTEN_H
 
 #include "postgres.h"
 
-/* The flag of a row; counts it once, however often it changes before it is written. */
-extern void ot_row_changed(bool *unwritten);
+#include "nodes/pg_list.h"
+
+/* What one call has changed and not written yet. */
+typedef struct Changes
+{
+	int			rows;
+	List	   *order_ids;		/* of those rows; some may be written by now */
+	struct Changes *outer;		/* of the call in whose midst this one is made */
+} Changes;
+
+/* The flag of a row, and the order that it belongs to; counts it once, however often it changes before it is written. */
+extern void ot_row_changed(bool *unwritten, const char *order_id);
+
+/* After the write: a call that a trigger makes in the midst of it would be overtaken by what this call does next. */
 extern void ot_row_written(bool *unwritten);
 
-/* Around everything that must leave no row unwritten. ot_changes_begin answers what ot_changes_end needs, error or not. */
-extern int	ot_changes_begin(void);
+/* Whether an outer call has changed rows of that order and not written all of them. */
+extern bool ot_is_changed_by_outer_call(const char *order_id);
+
+/* Around everything that must leave no row unwritten; ot_changes_end also after an error. */
+extern void ot_changes_begin(Changes *changes);
 extern void ot_changes_require_written(void);
-extern void ot_changes_end(int outer);
+extern void ot_changes_end(const Changes *changes);
 
 #endif

@@ -43,7 +43,8 @@ extern Order *ot_store_lock_order(const char *order_id);
 extern Order *ot_store_lock_order_if_free(const char *order_id);
 /* False when the order is there already, or its policy is gone. */
 extern bool ot_store_insert_order(Order *order);
-extern void ot_store_update_order(const Order *order);
+/* 27000 if a trigger has changed the row since it was read; so for payments and refunds. */
+extern void ot_store_update_order(Order *order);
 /*
  * Orders due at now with a deadline of from or later, oldest first, without those that somebody else has locked and the
  * set aside ones. They need not be locked: ot_store_update_due writes those that are locked, and of the others those that
@@ -66,7 +67,7 @@ extern List *ot_store_lock_payments(const char *order_id);
 extern bool ot_store_insert_payment(Payment *payment);
 /* Whether it finds that out before anything else happens: no trigger fires for a repeat, and no CHECK of others is asked. */
 extern bool ot_store_insert_payment_finds_duplicate(void);
-extern void ot_store_update_payment(const Payment *payment);
+extern void ot_store_update_payment(Payment *payment);
 /* Orphans with money that could be applied or given back: beside their order, or received before a time. */
 extern List *ot_store_stray_orphans(int limit);
 extern List *ot_store_old_orphans(TimestampTz before, int limit);
@@ -93,7 +94,7 @@ typedef struct SubmittedLimit
 } SubmittedLimit;
 extern List *ot_store_lock_submitted_refunds(List *limits, int limit);
 extern void ot_store_insert_refund(Refund *refund);
-extern void ot_store_update_refund(const Refund *refund);
+extern void ot_store_update_refund(Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);
 
 /* Policies. */

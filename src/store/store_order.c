@@ -43,7 +43,7 @@ ot_store_insert_order(Order *order)
 }
 
 void
-ot_store_update_order(const Order *order)
+ot_store_update_order(Order *order)
 {
 	ot_store_of(TABLE_ORDERS)->update(TABLE_ORDERS, order);
 }

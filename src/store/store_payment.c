@@ -60,7 +60,7 @@ ot_store_insert_payment_finds_duplicate(void)
 }
 
 void
-ot_store_update_payment(const Payment *payment)
+ot_store_update_payment(Payment *payment)
 {
 	ot_store_of(TABLE_PAYMENTS)->update(TABLE_PAYMENTS, payment);
 }

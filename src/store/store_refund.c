@@ -139,7 +139,7 @@ ot_store_insert_refund(Refund *refund)
 }
 
 void
-ot_store_update_refund(const Refund *refund)
+ot_store_update_refund(Refund *refund)
 {
 	ot_store_of(TABLE_REFUNDS)->update(TABLE_REFUNDS, refund);
 }

@@ -345,6 +345,14 @@ ot_fast_update_if_free(FastTable *table, const Args *args)
 	return update(table, args, false);
 }
 
+void
+ot_fast_set_written(FastTable *table, RowVersion *version)
+{
+	version->tid = table->written->tts_tid;
+	version->xmin = GetCurrentTransactionId();
+	version->locked = true;
+}
+
 int64
 ot_fast_next_identity(FastTable *table)
 {

@@ -61,6 +61,9 @@ extern void ot_fast_update(FastTable *table, const Args *args);
  */
 extern bool ot_fast_update_if_free(FastTable *table, const Args *args);
 
+/* The version of the row that was written last. */
+extern void ot_fast_set_written(FastTable *table, RowVersion *version);
+
 /* The next number of the table's identity column. */
 extern int64 ot_fast_next_identity(FastTable *table);
 

@@ -69,20 +69,20 @@ fast_lock(TableName name, const char *const *key, const RowVersion *seen, LockWa
 	return row != NULL && ot_row_has_key(name, row, key) ? row : NULL;
 }
 
-/* A version after the one that was read can only be our own. */
+/* A version after the one that was read can only be our own: a trigger on another table made a call about this row. */
 static void
-update_locked(FastTable *table, const void *row, const Args *args)
+update_locked(FastTable *table, void *row, const Args *args)
 {
-	const char *key[OT_MAX_KEY_COLUMNS];
+	RowVersion *version = ot_row_version(table->name, row);
 
-	ot_row_key(key, table->name, row);
-	if (!look_again(table, key, ot_row_version(table->name, row)))
+	if (!ot_fast_fetch(table, version))
 		ot_row_not_written();
 	ot_fast_update(table, args);
+	ot_fast_set_written(table, version);
 }
 
 static void
-fast_update(TableName name, const void *row)
+fast_update(TableName name, void *row)
 {
 	FastTable  *table = ot_fast_begin(name);
 	Args		args = {0};
@@ -110,6 +110,8 @@ fast_insert(TableName name, void *row)
 
 	row_args(&args, table, row);
 	ot_fast_insert(table, &args);
+	if (table->spec->versioned)
+		ot_fast_set_written(table, ot_row_version(name, row));
 	ot_fast_end(table);
 }
 
@@ -122,6 +124,8 @@ fast_insert_new(TableName name, void *row)
 
 	row_args(&args, table, row);
 	inserted = ot_fast_insert_new(table, &args);
+	if (inserted && table->spec->versioned)
+		ot_fast_set_written(table, ot_row_version(name, row));
 	ot_fast_end(table);
 	return inserted;
 }
@@ -241,7 +245,7 @@ fast_find_due_orders(TimestampTz from, TimestampTz now, int limit, List *set_asi
 }
 
 static bool
-update_due(FastTable *orders, const Order *order)
+update_due(FastTable *orders, Order *order)
 {
 	Args		args = {0};
 

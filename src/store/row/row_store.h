@@ -31,8 +31,11 @@ typedef struct RowStore
 	/* Whether insert_new finds that out before anything else happens. */
 	bool		(*insert_finds_duplicate) (TableName table);
 
-	/* A row that is locked; an error if it is not there. */
-	void		(*update) (TableName table, const void *row);
+	/*
+	 * A row that is locked and still as it was read, or as this transaction's last write of it left it; else it is an error:
+	 * then a trigger has called a function that changed the row, and would be overwritten.
+	 */
+	void		(*update) (TableName table, void *row);
 
 	/* Orders. */
 	bool		(*insert_order) (Order *order);

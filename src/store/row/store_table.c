@@ -270,3 +270,12 @@ ot_row_version(TableName table, const void *row)
 	Assert(ot_tables[table].versioned);
 	return (RowVersion *) row;
 }
+
+void
+ot_row_version_args(Args *args, TableName table, const void *row)
+{
+	const RowVersion *version = ot_row_version(table, row);
+
+	ot_arg_tid(args, &version->tid);
+	ot_arg_xid(args, version->xmin);
+}

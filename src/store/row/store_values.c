@@ -70,6 +70,21 @@ ot_arg_lower_bound(Args *args, TimestampTz value)
 }
 
 void
+ot_arg_tid(Args *args, const ItemPointerData *value)
+{
+	ItemPointer copy = palloc(sizeof(ItemPointerData));
+
+	*copy = *value;
+	add_arg(args, TIDOID, PointerGetDatum(copy), false);
+}
+
+void
+ot_arg_xid(Args *args, TransactionId value)
+{
+	add_arg(args, XIDOID, TransactionIdGetDatum(value), false);
+}
+
+void
 ot_arg_jsonb(Args *args, const Jsonb *value)
 {
 	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);
@@ -188,6 +203,18 @@ ot_column_interval(Columns *columns)
 	copy = palloc(sizeof(Interval));
 	memcpy(copy, DatumGetIntervalP(value), sizeof(Interval));
 	return copy;
+}
+
+ItemPointerData
+ot_column_tid(Columns *columns)
+{
+	return *(ItemPointer) DatumGetPointer(next_column_not_null(columns, TIDOID));
+}
+
+TransactionId
+ot_column_xid(Columns *columns)
+{
+	return DatumGetTransactionId(next_column_not_null(columns, XIDOID));
 }
 
 void

@@ -9,6 +9,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 #define OT_MAX_ARGS 40
@@ -29,6 +30,8 @@ extern void ot_arg_bool(Args *args, bool value);
 extern void ot_arg_time(Args *args, TimestampTz value);
 /* A time to compare with, where OT_NO_TIME stands for the beginning of time. */
 extern void ot_arg_lower_bound(Args *args, TimestampTz value);
+extern void ot_arg_tid(Args *args, const ItemPointerData *value);
+extern void ot_arg_xid(Args *args, TransactionId value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */
 extern void ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count);
@@ -51,6 +54,8 @@ extern double ot_column_float8(Columns *columns);
 extern bool ot_column_bool(Columns *columns);
 extern TimestampTz ot_column_time(Columns *columns);
 extern Interval *ot_column_interval(Columns *columns);
+extern ItemPointerData ot_column_tid(Columns *columns);
+extern TransactionId ot_column_xid(Columns *columns);
 extern void ot_column_skip(Columns *columns);
 /* The index of a word that a CHECK has already confined to the list; -1 for NULL. */
 extern int	ot_column_word(Columns *columns, const char *const *words);

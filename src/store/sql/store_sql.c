@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/memutils.h"
 
@@ -58,6 +59,14 @@ append_where_key(StringInfo sql, const TableSpec *spec)
 		appendStringInfo(sql, " %s %s.%s" SQL_EQ "$%d", i == 0 ? "WHERE" : "AND", spec->name, spec->columns[i].name, i + 1);
 }
 
+/* The version that the row has after a write, as an answer. */
+static void
+append_returning(StringInfo sql, const TableSpec *spec)
+{
+	if (spec->versioned)
+		appendStringInfo(sql, " RETURNING %s.ctid", spec->name);
+}
+
 static void
 append_insert(StringInfo sql, const TableSpec *spec)
 {
@@ -73,6 +82,13 @@ append_values(StringInfo sql, const TableSpec *spec)
 	appendStringInfoString(sql, "VALUES (");
 	append_parameters(sql, spec);
 	appendStringInfoChar(sql, ')');
+}
+
+static void
+append_insert_one(StringInfo sql, const TableSpec *spec)
+{
+	append_values(sql, spec);
+	append_returning(sql, spec);
 }
 
 static void
@@ -98,6 +114,9 @@ append_update(StringInfo sql, const TableSpec *spec)
 		comma = ", ";
 	}
 	append_where_key(sql, spec);
+	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d AND %s.xmin" SQL_EQ "$%d",
+					 spec->name, spec->column_count + 1, spec->name, spec->column_count + 2);
+	append_returning(sql, spec);
 }
 
 /* Which columns a statement for many rows gets, as an array each: all that are inserted, or key and what changes. */
@@ -125,6 +144,11 @@ append_many(StringInfo sql, const TableSpec *spec, bool update)
 		appendStringInfo(sql, "%spg_catalog.unnest($%d)", parameter == 0 ? "" : ", ", parameter + 1);
 		appendStringInfo(&names, "%s%s", parameter == 0 ? "" : ", ", spec->columns[i].name);
 		parameter++;
+	}
+	if (update)
+	{
+		appendStringInfo(sql, ", pg_catalog.unnest($%d), pg_catalog.unnest($%d)", parameter + 1, parameter + 2);
+		appendStringInfoString(&names, ", tid, xid");
 	}
 	appendStringInfo(sql, ") AS n (%s)", names.data);
 }
@@ -154,6 +178,7 @@ append_update_many(StringInfo sql, const TableSpec *spec)
 	for (int i = 0; i < spec->key_columns; i++)
 		appendStringInfo(sql, " %s %s.%s" SQL_EQ "n.%s", i == 0 ? "WHERE" : "AND",
 						 spec->name, spec->columns[i].name, spec->columns[i].name);
+	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "n.tid AND %s.xmin" SQL_EQ "n.xid", spec->name, spec->name);
 }
 
 /* What a statement that reads rows has after SELECT ... FROM: the key, and how they are locked. */
@@ -187,6 +212,7 @@ append_insert_new(StringInfo sql, const TableSpec *spec)
 {
 	append_values(sql, spec);
 	append_unless_there(sql, spec);
+	append_returning(sql, spec);
 }
 
 /* The policy is read in the statement that inserts, see insert_order. */
@@ -200,6 +226,7 @@ append_insert_order(StringInfo sql, const TableSpec *spec, const char *policy_lo
 	append_parameters(sql, spec);
 	appendStringInfoString(sql, " FROM p");
 	append_unless_there(sql, spec);
+	append_returning(sql, spec);
 }
 
 static void
@@ -277,12 +304,21 @@ sql_lock(TableName table, const char *const *key, const RowVersion *seen, LockWa
 }
 
 static void
+write_row(Statement *statement, Args *args, TableName table, void *row)
+{
+	if (!ot_tables[table].versioned)
+		ot_run_write(statement, args);
+	else if (!ot_run_versioned(statement, args, ot_row_version(table, row)))
+		ot_row_not_written();
+}
+
+static void
 sql_insert(TableName table, void *row)
 {
 	Args		args = {0};
 
 	ot_row_args(&args, table, row);
-	ot_run_write(with_text(&statements[table].insert, table, append_values), &args);
+	write_row(with_text(&statements[table].insert, table, append_insert_one), &args, table, row);
 }
 
 static bool
@@ -291,7 +327,8 @@ sql_insert_new(TableName table, void *row)
 	Args		args = {0};
 
 	ot_row_args(&args, table, row);
-	return ot_run(with_text(&statements[table].insert_new, table, append_insert_new), &args) == 1;
+	return ot_run_versioned(with_text(&statements[table].insert_new, table, append_insert_new), &args,
+							ot_row_version(table, row));
 }
 
 static bool
@@ -301,12 +338,13 @@ sql_insert_finds_duplicate(TableName table)
 }
 
 static void
-sql_update(TableName table, const void *row)
+sql_update(TableName table, void *row)
 {
 	Args		args = {0};
 
 	ot_row_args(&args, table, row);
-	ot_run_write(with_text(&statements[table].update, table, append_update), &args);
+	ot_row_version_args(&args, table, row);
+	write_row(with_text(&statements[table].update, table, append_update), &args, table, row);
 }
 
 /* Many rows. */
@@ -334,10 +372,19 @@ run_for_many(Statement *statement, TableName table, List *rows, bool update)
 	Args		args = {0};
 
 	for (int i = 0; i < count; i++)
+	{
 		ot_row_args(&rows_args[i], table, list_nth(rows, i));
+		if (update)
+			ot_row_version_args(&rows_args[i], table, list_nth(rows, i));
+	}
 	for (int i = 0; i < spec->column_count; i++)
 		if (is_given_for_many(spec, i, update))
 			array_arg(&args, ot_column_type(&spec->columns[i]), rows_args, count, i);
+	if (update)
+	{
+		array_arg(&args, TIDOID, rows_args, count, spec->column_count);
+		array_arg(&args, XIDOID, rows_args, count, spec->column_count + 1);
+	}
 	if (ot_run(statement, &args) != count)
 		ot_row_not_written();
 }
@@ -364,8 +411,10 @@ sql_insert_order(Order *order)
 
 	ot_row_args(&args, TABLE_ORDERS, order);
 	if (IsolationUsesXactSnapshot())
-		return ot_run(with_text(&insert_in_old_snapshot, TABLE_ORDERS, append_insert_order_in_old_snapshot), &args) == 1;
-	return ot_run(with_text(&insert, TABLE_ORDERS, append_insert_order_now), &args) == 1;
+		with_text(&insert_in_old_snapshot, TABLE_ORDERS, append_insert_order_in_old_snapshot);
+	else
+		with_text(&insert, TABLE_ORDERS, append_insert_order_now);
+	return ot_run_versioned(IsolationUsesXactSnapshot() ? &insert_in_old_snapshot : &insert, &args, &order->version);
 }
 
 /* Set aside orders wait for their own time. A subplan and not a join, so that the deadline's index gives the order. */

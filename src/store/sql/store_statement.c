@@ -165,6 +165,8 @@ text_of(const Statement *statement)
 		else
 			appendStringInfo(&sql, "%s.%s", spec->name, spec->columns[i].name);
 	}
+	if (spec->versioned)
+		appendStringInfo(&sql, ", %s.ctid, %s.xmin", spec->name, spec->name);
 	appendStringInfo(&sql, " FROM order_timeout.%s %s", spec->name, statement->sql);
 	return sql.data;
 }
@@ -247,6 +249,26 @@ ot_run_write(Statement *statement, Args *args)
 		ot_row_not_written();
 }
 
+bool
+ot_run_versioned(Statement *statement, Args *args, RowVersion *version)
+{
+	bool		written;
+
+	execute(statement, args);
+	written = SPI_processed > 0;
+	if (written)
+	{
+		bool		isnull;
+		Datum		tid = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		version->tid = *(ItemPointer) DatumGetPointer(tid);
+		version->xmin = GetCurrentTransactionId();
+		version->locked = true;
+	}
+	SPI_finish();
+	return written;
+}
+
 /* Makes the columns of row i of the result readable; a row of the same shape as the last one reuses its arrays. */
 static void
 read_columns(Columns *columns, uint64 i)
@@ -266,7 +288,16 @@ read_columns(Columns *columns, uint64 i)
 static void *
 read_row(const Statement *statement, Columns *columns, RowReader read)
 {
-	return read != NULL ? read(columns) : ot_row_read(statement->rows_of, columns);
+	void	   *row = read != NULL ? read(columns) : ot_row_read(statement->rows_of, columns);
+
+	if (ot_tables[statement->rows_of].versioned)
+	{
+		RowVersion *version = ot_row_version(statement->rows_of, row);
+
+		version->tid = ot_column_tid(columns);
+		version->xmin = ot_column_xid(columns);
+	}
+	return row;
 }
 
 List *

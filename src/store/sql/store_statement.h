@@ -44,6 +44,9 @@ extern uint64 ot_run(Statement *statement, Args *args);
 /* Runs a write of one row; it is an error if it touches none. */
 extern void ot_run_write(Statement *statement, Args *args);
 
+/* The same for a statement that ends in RETURNING ctid, which becomes the row's version. False if it touches no row. */
+extern bool ot_run_versioned(Statement *statement, Args *args, RowVersion *version);
+
 /* Runs a statement that reads rows; they are in the caller's memory context: all of them, or the first one or NULL. */
 extern List *ot_run_rows(Statement *statement, Args *args);
 extern void *ot_run_row(Statement *statement, Args *args);
