@@ -6,13 +6,14 @@
 #   test/check/layout.sh          fails, and shows the first differences
 #   test/check/layout.sh --write  lays the files out
 #
-# Without pg_bsd_indent (Debian package pg-bsd-indent) nothing is checked; exit
-# status 77 says so.
+# Versions of pg_bsd_indent differ in details, so it has to be this one (Debian
+# package pg-bsd-indent). Without it nothing is checked; exit status 77 says so.
+VERSION=2.1.1
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-command -v pg_bsd_indent >/dev/null || {
-	echo "layout: skipped, there is no pg_bsd_indent"
+[[ $(pg_bsd_indent --version 2>/dev/null) == "pg_bsd_indent $VERSION "* ]] || {
+	echo "layout: skipped, there is no pg_bsd_indent $VERSION"
 	exit 77
 }
 mapfile -t FILES < <(find src -name '*.[ch]' | sort)
