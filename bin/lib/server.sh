@@ -101,6 +101,16 @@ ot_packages() {
 	((${#missing[@]} == 0)) || ot_install "${missing[@]}"
 }
 
+# ot_wished PACKAGE...: installs those that are missing and that apt knows; a
+# distribution that lacks one does without.
+ot_wished() {
+	local package
+	while read -r package; do
+		[[ -n $(apt-cache show --no-all-versions "$package" 2>/dev/null) ]] || continue
+		(ot_install "$package") || ot_say "goes on without $package"
+	done < <(ot_missing "$@")
+}
+
 # Whether a server of the packages runs, whoever started it.
 ot_server_runs() {
 	grep -sqzxE '/usr/lib/postgresql/[0-9]+/bin/(postgres|postmaster)' /proc/[0-9]*/cmdline

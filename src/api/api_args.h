@@ -30,6 +30,7 @@ extern TimestampTz ot_get_time(FunctionCallInfo fcinfo, int n, const char *name)
 
 /* More than nothing and no more than 1000 years, or NULL. */
 extern Interval *ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* The same in microseconds, up to most. */
 extern int64 ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default, int64 most);
 

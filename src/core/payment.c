@@ -150,9 +150,10 @@ ot_payment_apply(Order *order, Payment *orphan, TimestampTz now)
 static bool
 is_same_payment(const Payment *reported, const Payment *known)
 {
-	bool		same_order = strcmp(reported->order_id, known->order_id) == 0 ||
-		(known->told_order_id != NULL && strcmp(reported->order_id, known->told_order_id) == 0);
+	bool		same_order = strcmp(reported->order_id, known->order_id) == 0;
 
+	if (!same_order && known->told_order_id != NULL)
+		same_order = strcmp(reported->order_id, known->told_order_id) == 0;
 	return same_order && reported->funds.paid == known->funds.paid && strcmp(reported->currency, known->currency) == 0;
 }
 

@@ -43,10 +43,10 @@
 #include "store.h"
 #include "sweep.h"
 
-#define SLACK              (100 * INT64CONST(1000))	/* how far below the last look the next one starts */
+#define SLACK              (100 * INT64CONST(1000)) /* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
 #define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
-#define FULL_PASS_WITHIN   (20 * USECS_PER_SEC)	/* however long it takes: what only it finds must not wait for a slow one */
+#define FULL_PASS_WITHIN   (20 * USECS_PER_SEC) /* but never later than that, even after a slow one */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)

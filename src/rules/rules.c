@@ -35,8 +35,8 @@ ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
 char *
 ot_late_reason(const Order *order, const Payment *payment)
 {
-	bool		paid_in_time = payment->paid_at != OT_NO_TIME &&
-		payment->paid_at < order->expires_at && payment->paid_at < order->settled_at;
+	bool		paid_in_time = (payment->paid_at != OT_NO_TIME &&
+								payment->paid_at < order->expires_at && payment->paid_at < order->settled_at);
 
 	return paid_in_time ? "notified_late" : "paid_late";
 }

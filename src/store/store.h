@@ -20,6 +20,7 @@ extern void ot_store_init(void);
 
 /* Whether the extension's tables are there (it may be dropped while sweep waits). */
 extern bool ot_store_exists(void);
+
 /* The same, and if they are, nobody drops them before the transaction ends. */
 extern bool ot_store_hold(void);
 
@@ -29,6 +30,7 @@ extern void ot_store_require_same_version(void);
 /* A procedure that commits between its steps. After a commit no snapshot and no lock is held. */
 extern void ot_store_begin_procedure(void);
 extern void ot_store_commit(void);
+
 /* Fires deferred triggers now, as the caller, so that an error of theirs is found before the commit. */
 extern void ot_store_fire_deferred(void);
 extern void ot_store_end_procedure(void);
@@ -39,12 +41,16 @@ extern void ot_store_end_procedure(void);
 extern void ot_store_lock_order_id(const char *order_id);
 extern Order *ot_store_find_order(const char *order_id);
 extern Order *ot_store_lock_order(const char *order_id);
+
 /* NULL also when somebody else holds it. */
 extern Order *ot_store_lock_order_if_free(const char *order_id);
+
 /* False when the order is there already, or its policy is gone. */
 extern bool ot_store_insert_order(Order *order);
+
 /* 27000 if a trigger has changed the row since it was read; so for payments and refunds. */
 extern void ot_store_update_order(Order *order);
+
 /*
  * Orders due at now with a deadline of from or later, oldest first, without those that somebody else has locked and the
  * set aside ones. They need not be locked: ot_store_update_due writes those that are locked, and of the others those that
@@ -52,40 +58,53 @@ extern void ot_store_update_order(Order *order);
  */
 extern List *ot_store_find_due(TimestampTz from, TimestampTz now, int limit);
 extern List *ot_store_update_due(List *orders);
+
 /* The first deadline of a pending order at or after from that is not set aside, or OT_NO_TIME. */
 extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 
 /* Payments. */
 extern Payment *ot_store_find_payment(const char *gateway, const char *payment_ref);
+
 /* One that was found before, as it is now. */
 extern Payment *ot_store_lock_payment(const Payment *found);
+
 /* NULL also when somebody else holds it. */
 extern Payment *ot_store_lock_payment_if_free(const Payment *found);
+
 /* All payments of an order, oldest first. */
 extern List *ot_store_lock_payments(const char *order_id);
+
 /* False when it is there already. */
 extern bool ot_store_insert_payment(Payment *payment);
+
 /* Whether it finds that out before anything else happens: no trigger fires for a repeat, and no CHECK of others is asked. */
 extern bool ot_store_insert_payment_finds_duplicate(void);
 extern void ot_store_update_payment(Payment *payment);
+
 /* Orphans with money that could be applied or given back: beside their order, or received before a time. */
 extern List *ot_store_stray_orphans(int limit);
 extern List *ot_store_old_orphans(TimestampTz before, int limit);
 
 /* Refunds. */
 extern Refund *ot_store_find_refund(const char *refund_ref);
+
 /* One that was found before, as it is now. */
 extern Refund *ot_store_lock_refund(const Refund *found);
+
 /* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
 extern Refund *ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund_ref);
+
 /* All refunds of a payment, oldest first. */
 extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);
+
 /* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
+
 /* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
+
 /* Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones. */
 typedef struct SubmittedLimit
 {
@@ -99,6 +118,7 @@ extern void ot_store_move_refunds(const Payment *payment);
 
 /* Policies. */
 extern Policy *ot_store_find_policy(const char *policy);
+
 /* The policy of an order, or "default" if there is no such order. */
 extern Policy *ot_store_find_policy_of(const char *order_id);
 extern List *ot_store_find_policies(void);
@@ -109,12 +129,16 @@ extern bool ot_store_policy_in_use(const char *policy);
 /* Events and conflicts. */
 extern void ot_store_add_event(Event *event);
 extern void ot_store_add_events(List *events);
+
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
+
 /* False when an equal one is there already. */
 extern bool ot_store_add_conflict(const Conflict *conflict);
+
 /* Whether that number and amount were told before and nothing of it could be recorded. */
 extern bool ot_store_has_conflict(const Payment *payment, const char *gateway_refund_ref, int64 amount);
+
 /* Such a conflict is over when the number turns out to be one of our own refunds. */
 extern void ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now);
 extern Conflict *ot_store_lock_conflict(int64 conflict_id);
@@ -124,8 +148,10 @@ extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const 
 
 /* How often closing that order has failed so far. */
 extern int	ot_store_failures(const char *order_id);
+
 /* Since is kept if it is set aside already. */
 extern void ot_store_set_aside(const SetAside *order);
+
 /* Forgets set aside orders that are no longer pending, or got a later deadline. */
 extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
@@ -158,6 +184,7 @@ typedef void (*AuditVisitor) (const AuditRow *row, void *state);
 
 /* Visits them in order of order_id, payment, refund, in one snapshot; order_id NULL: all of them. */
 extern void ot_store_audit(const char *order_id, AuditVisitor visit, void *state);
+
 /* Refunds whose payment is not there. */
 extern List *ot_store_refunds_without_payment(void);
 

@@ -41,7 +41,7 @@ ot_store_policy_in_use(const char *policy)
 List *
 ot_store_find_policies(void)
 {
-	static Statement find = {"",.rows_of = TABLE_POLICIES};
+	static Statement find = {"", .rows_of = TABLE_POLICIES};
 	Args		args = {0};
 
 	return ot_run_rows(&find, &args);

@@ -50,7 +50,7 @@ refunds_of(Statement *statement, const Payment *payment)
 List *
 ot_store_find_refunds(const Payment *payment)
 {
-	static Statement find = {OF_PAYMENT OLDEST_FIRST,.rows_of = TABLE_REFUNDS};
+	static Statement find = {OF_PAYMENT OLDEST_FIRST, .rows_of = TABLE_REFUNDS};
 
 	return refunds_of(&find, payment);
 }
@@ -58,7 +58,7 @@ ot_store_find_refunds(const Payment *payment)
 List *
 ot_store_lock_refunds(const Payment *payment)
 {
-	static Statement lock = {OF_PAYMENT OLDEST_FIRST " FOR NO KEY UPDATE",.rows_of = TABLE_REFUNDS};
+	static Statement lock = {OF_PAYMENT OLDEST_FIRST " FOR NO KEY UPDATE", .rows_of = TABLE_REFUNDS};
 
 	return refunds_of(&lock, payment);
 }

@@ -45,15 +45,18 @@ extern bool ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy);
 
 /* The current row, which is the caller's, with its version. */
 extern void *ot_fast_read(FastTable *table);
+
 /* A list that outlives the operation, like what was read. */
 extern List *ot_fast_append(FastTable *table, List *rows, void *row);
 
 /* Writes. Columns beyond the arguments are NULL in a new row; an update leaves them as they are, and those that are fixed. */
 extern void ot_fast_insert(FastTable *table, const Args *args);
+
 /* False, and nothing is written, when a unique index has a row with its values, or may have one in a moment. */
 extern bool ot_fast_insert_new(FastTable *table, const Args *args);
 extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
+
 /*
  * False, and nothing is written, when the current row is not the latest, or somebody else has it. PostgreSQL does not use
  * this way of its heap itself, and asserts that a row is free: who calls this has just seen it untouched

@@ -267,8 +267,10 @@ fast_update_due_orders(List *due)
 	ListCell   *cell;
 
 	foreach(cell, due)
+	{
 		if (update_due(orders, lfirst(cell)))
 			updated = ot_fast_append(orders, updated, lfirst(cell));
+	}
 	ot_fast_end(orders);
 	return updated;
 }

@@ -46,8 +46,11 @@ static const IndexSpec indexes[OT_TABLES][FAST_INDEXES] = {
 	[TABLE_POLICIES] = {{{"policy"}}},
 	[TABLE_ORDERS] = {{{"order_id"}}, [ORDERS_DUE] = {{"expires_at"}, "settled_at"}},
 	[TABLE_PAYMENTS] = {{{"gateway", "payment_ref"}}, [PAYMENTS_ORDER] = {{"order_id"}}},
-	[TABLE_REFUNDS] = {{{"refund_ref"}}, [REFUNDS_OPEN] = {{"next_attempt_at", "gateway"}, "settled_at"},
-	[REFUNDS_GATEWAY_REFUND] = {{"gateway_refund_ref", "gateway"}, NULL, true}},
+	[TABLE_REFUNDS] = {
+		{{"refund_ref"}},
+		[REFUNDS_OPEN] = {{"next_attempt_at", "gateway"}, "settled_at"},
+		[REFUNDS_GATEWAY_REFUND] = {{"gateway_refund_ref", "gateway"}, NULL, true}
+	},
 	[TABLE_EVENTS] = {{{"id"}}}
 };
 

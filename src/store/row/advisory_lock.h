@@ -9,6 +9,7 @@
 
 /* Waits for every other transaction that locked the same name. */
 extern void ot_advisory_lock(const char *name);
+
 /* False if another transaction holds it. */
 extern bool ot_try_advisory_lock(const char *name);
 

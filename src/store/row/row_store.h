@@ -17,8 +17,8 @@ typedef struct RowStore
 	void	   *(*find) (TableName table, const char *const *key);
 
 	/*
-	 * The same, in its latest version; NULL also if somebody else has it and wait_policy does not wait. Where it was seen
-	 * before (NULL: nowhere) is looked at first.
+	 * The same, in its latest version; NULL also if somebody else has it and wait_policy does not wait. Where it was
+	 * seen before (NULL: nowhere) is looked at first.
 	 */
 	void	   *(*lock) (TableName table, const char *const *key, const RowVersion *seen, LockWaitPolicy wait_policy);
 
@@ -32,8 +32,8 @@ typedef struct RowStore
 	bool		(*insert_finds_duplicate) (TableName table);
 
 	/*
-	 * A row that is locked and still as it was read, or as this transaction's last write of it left it; else it is an error:
-	 * then a trigger has called a function that changed the row, and would be overwritten.
+	 * A row that is locked and still as it was read, or as this transaction's last write of it left it; else it is an
+	 * error: then a trigger has called a function that changed the row, and would be overwritten.
 	 */
 	void		(*update) (TableName table, void *row);
 

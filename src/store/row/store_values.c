@@ -70,7 +70,7 @@ ot_arg_lower_bound(Args *args, TimestampTz value)
 }
 
 void
-ot_arg_tid(Args *args, const ItemPointerData *value)
+ot_arg_tid(Args *args, const ItemPointerData * value)
 {
 	ItemPointer copy = palloc(sizeof(ItemPointerData));
 

@@ -28,11 +28,13 @@ extern void ot_arg_int4(Args *args, int32 value);
 extern void ot_arg_float8(Args *args, double value);
 extern void ot_arg_bool(Args *args, bool value);
 extern void ot_arg_time(Args *args, TimestampTz value);
+
 /* A time to compare with, where OT_NO_TIME stands for the beginning of time. */
 extern void ot_arg_lower_bound(Args *args, TimestampTz value);
-extern void ot_arg_tid(Args *args, const ItemPointerData *value);
+extern void ot_arg_tid(Args *args, const ItemPointerData * value);
 extern void ot_arg_xid(Args *args, TransactionId value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
+
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */
 extern void ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count);
 
@@ -57,6 +59,7 @@ extern Interval *ot_column_interval(Columns *columns);
 extern ItemPointerData ot_column_tid(Columns *columns);
 extern TransactionId ot_column_xid(Columns *columns);
 extern void ot_column_skip(Columns *columns);
+
 /* The index of a word that a CHECK has already confined to the list; -1 for NULL. */
 extern int	ot_column_word(Columns *columns, const char *const *words);
 

@@ -295,10 +295,13 @@ mark_locked(TableName table, void *row)
 static void *
 sql_lock(TableName table, const char *const *key, const RowVersion *seen, LockWaitPolicy wait_policy)
 {
-	Statement  *lock = wait_policy == LockWaitBlock ? reading(&statements[table].lock, table, append_lock)
-		: reading(&statements[table].lock_if_free, table, append_lock_if_free);
+	Statement  *lock;
 	Args		args = {0};
 
+	if (wait_policy == LockWaitBlock)
+		lock = reading(&statements[table].lock, table, append_lock);
+	else
+		lock = reading(&statements[table].lock_if_free, table, append_lock_if_free);
 	key_args(&args, table, key);
 	return mark_locked(table, ot_run_row(lock, &args));
 }
@@ -447,10 +450,12 @@ require_locked(List *orders)
 	ListCell   *cell;
 
 	foreach(cell, orders)
+	{
 		if (!((Order *) lfirst(cell))->version.locked)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("order_timeout.store was changed while orders were being closed")));
+	}
 }
 
 static List *
@@ -504,7 +509,7 @@ sql_lock_payments_of_order(const char *order_id)
 static Refund *
 sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 {
-	static Statement find = {BY_GATEWAY_REFUND_REF,.rows_of = TABLE_REFUNDS};
+	static Statement find = {BY_GATEWAY_REFUND_REF, .rows_of = TABLE_REFUNDS};
 	static Statement find_latest = {"SELECT FROM order_timeout.refunds " BY_GATEWAY_REFUND_REF, SNAPSHOT_LATEST};
 	Args		args = {0};
 	Refund	   *refund;
