@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use DBD::Pg qw(:async);
 use OTServer;
 use OTTest;
 use POSIX ();
@@ -83,12 +84,12 @@ END
 # A session in which a sweep is under way: at work, or waiting for the next
 # deadline.
 sub sweeping {
-	my ($what, $call) = @_;
-	my $session = $server->session('shop');
-	my $pid = $session->query('SELECT pg_backend_pid()');
+	my ($what) = @_;
+	my $session = $server->dbh('shop');
+	my $pid = $session->{pg_pid};
 	my $prefix = $what eq 'at work' ? due_orders(300) : '';
 
-	$session->send($call // "CALL order_timeout.sweep('1 minute', 20)");
+	$session->do("CALL order_timeout.sweep('1 minute', 20)", { pg_async => PG_ASYNC });
 	my $under_way = $prefix
 		? sub { count_of($prefix, 'expired') > 0 }
 		: sub { $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps WHERE pid = ?', undef, $pid) };
@@ -99,7 +100,7 @@ sub sweeping {
 # Waits for a session's statement; returns the seconds and the complaint.
 sub ended {
 	my ($session, $start) = @_;
-	my $complaint = eval { ($session->wait(90))[1] } // $@;
+	my $complaint = eval { $session->pg_result; '' } // $@;
 	return (time - $start, $complaint);
 }
 
@@ -140,7 +141,6 @@ SKIP: {
 		diag(sprintf 'it used %.1f %% of a processor', $share);
 		cmp_ok($share, '<', 10, 'and costs next to nothing');
 	}
-	$session->close;
 	$dbh->do('SELECT pg_terminate_backend(?)', undef, $pid);
 }
 
@@ -218,8 +218,7 @@ clear_up();
 
 	my $other = prepared();
 	call($other, 'create_order', 'again', 100, 'EUR', '10 milliseconds');
-	my (undef, $err) = $session->query("CALL order_timeout.sweep('500 milliseconds')");
-	is($err, '', 'the same session sweeps when the extension is back');
+	is(error_of($session, sub { $session->do("CALL order_timeout.sweep('500 milliseconds')") }), '', 'the same session sweeps when the extension is back');
 	is($other->selectrow_array("SELECT state FROM order_timeout.orders WHERE order_id = 'again'"), 'expired',
 		'with the new tables');
 }

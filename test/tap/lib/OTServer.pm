@@ -7,12 +7,8 @@ package OTServer;
 #   $server->safe_psql('postgres', 'CREATE DATABASE shop');
 #   my ($out, $err, $rc) = $server->psql('shop', 'SELECT 1');
 #   my $dbh = $server->dbh('shop');              # DBI, RaiseError, AutoCommit
-#   my $session = $server->session('shop');      # a psql in the background
-#   $session->query('BEGIN');                    # waits, returns the output
-#   $session->send('SELECT pg_sleep(1)');        # does not wait
-#   my $answer = $session->wait;
 #
-# Servers and sessions end with the test, however it ends.
+# Servers end with the test, however it ends.
 
 use strict;
 use warnings;
@@ -176,11 +172,6 @@ sub command {
 	return ($out, $err, $? >> 8);
 }
 
-sub session {
-	my ($self, $db, %option) = @_;
-	return OTServer::Session->_new($self->_psql($db, stop => 0, %option));
-}
-
 sub _psql {
 	my ($self, $db, %option) = @_;
 	return ("$self->{bindir}/psql", '-XqAt', '-v', 'ON_ERROR_STOP=' . ($option{stop} // 1),
@@ -207,81 +198,11 @@ sub _run {
 END {
 	my $status = $?;
 	if ($$ == $owner) {
-		OTServer::Session::_close_all();
 		for my $server (grep { $_->{started} } @servers) {
 			eval { $server->stop('fast'); 1 } or eval { $server->stop('immediate') };
 		}
 	}
 	$? = $status;
-}
-
-package OTServer::Session;
-
-use Scalar::Util ();
-
-my @sessions;
-
-sub _new {
-	my ($class, @command) = @_;
-	my $self = bless { in => '', out => '', err => '', sent => 0 }, $class;
-	$self->{run} = IPC::Run::start(\@command, '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
-	push @sessions, $self;
-	Scalar::Util::weaken($sessions[-1]);
-	$self->query('SELECT 1');    # connected, or an error now
-	return $self;
-}
-
-# Sends without waiting. One at a time: wait before the next.
-sub send {
-	my ($self, $sql) = @_;
-	die "wait for the last statement before the next\n" if $self->{waiting};
-	$self->{waiting} = 'done-' . ++$self->{sent};
-	@$self{qw(out err)} = ('', '');
-	$self->{in} .= "$sql\n;\n\\echo $self->{waiting}\n";
-	$self->{run}->pump_nb;
-	return $self;
-}
-
-# Has the statement ended? Does not wait.
-sub done {
-	my ($self) = @_;
-	$self->{run}->pump_nb if $self->{run}->pumpable;
-	return $self->{out} =~ /^\Q$self->{waiting}\E$/m;
-}
-
-# Waits for the end; returns the output. In list context errors come along.
-sub wait {
-	my ($self, $seconds) = @_;
-	my $end = Time::HiRes::time() + ($seconds // 120);
-
-	until ($self->done) {
-		die "the session ended: $self->{err}\n" unless $self->{run}->pumpable;
-		die "the session has not answered in time\n" if Time::HiRes::time() > $end;
-		Time::HiRes::sleep(0.01);
-	}
-	$self->{run}->pump_nb;       # errors come by a pipe of their own
-	my ($out, $err) = @$self{qw(out err)};
-	$out =~ s/^\Q$self->{waiting}\E\n//m;
-	delete $self->{waiting};
-	chomp($out, $err);
-	return wantarray ? ($out, $err) : $out;
-}
-
-sub query {
-	my ($self, $sql, $seconds) = @_;
-	return $self->send($sql)->wait($seconds);
-}
-
-sub close {
-	my ($self) = @_;
-	my $run = delete $self->{run} or return;
-	$run->kill_kill(grace => 5);
-	return;
-}
-
-sub _close_all {
-	$_->close for grep { defined } @sessions;
-	return;
 }
 
 1;
