@@ -9,7 +9,7 @@ use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('restart')->start;
+my $server = OTServer->started('restart');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');

@@ -11,7 +11,7 @@ use Test::More;
 
 plan skip_all => 'it chooses the stores by itself: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
 
-my $server = OTServer->new('shape', conf => { autovacuum => 'off' })->start;
+my $server = OTServer->started('shape', autovacuum => 'off');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my ($shop, $admin) = map { $server->dbh('shop') } 1, 2;
 $admin->do($_) for 'CREATE EXTENSION order_timeout', 'CREATE EXTENSION amcheck', 'CREATE ROLE another SUPERUSER';

@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep time);
 
 my $patience = 5;    # seconds; the contract's second, on a busy machine
 
-my $server = OTServer->new('ends')->start;
+my $server = OTServer->started('ends');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = prepared();
 my $closing = closing_event($dbh);
@@ -148,7 +148,7 @@ SKIP: {
 
 {
 	my $start = time;
-	my ($out, $err, $rc) = $server->psql('shop', "CALL order_timeout.sweep('1 second')");
+	my ($rc, undef, $err) = $server->psql('shop', "CALL order_timeout.sweep('1 second')");
 	is("$rc$err", '0', 'its time is up: it ends by itself');
 	my $took = time - $start;
 	cmp_ok($took, '>', 0.9, 'not before');
@@ -179,7 +179,7 @@ for my $batch (20, 1000) {
 		my $name = "$what, batches of $batch";
 		my $prefix = $what eq 'at work' ? due_orders(300) : '';
 		my $start = time;
-		my ($out, $err, $rc) = $server->psql('shop',
+		my ($rc, undef, $err) = $server->psql('shop',
 			"SET statement_timeout = '2s';\nCALL order_timeout.sweep('1 minute', $batch)");
 		is("$rc$err", '0', sprintf '%s: it ends before statement_timeout would (%.2f s)', $name, time - $start);
 		cmp_ok(count_of($prefix, 'expired'), '>', 0, "$name: what it did is there") if $prefix;
@@ -223,6 +223,6 @@ clear_up();
 		'with the new tables');
 }
 
-unlike($server->log_text, qr/PANIC|was terminated by signal|TRAP:/, 'no backend has crashed');
+ok(!$server->log_contains(qr/PANIC|was terminated by signal|TRAP:/), 'no backend has crashed');
 
 done_testing();

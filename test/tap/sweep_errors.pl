@@ -10,7 +10,7 @@ use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('errors')->start;
+my $server = OTServer->started('errors');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');
@@ -66,6 +66,6 @@ balanced($dbh, 'the funds');
 	is($session->selectrow_array('SELECT pg_backend_pid()'), $pid, 'its session goes on');
 }
 
-unlike($server->log_text, qr/PANIC|was terminated by signal|TRAP:/, 'no backend has crashed');
+ok(!$server->log_contains(qr/PANIC|was terminated by signal|TRAP:/), 'no backend has crashed');
 
 done_testing();

@@ -10,7 +10,7 @@ use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('user')->start;
+my $server = OTServer->started('user');
 $server->safe_psql('postgres', <<'END');
 CREATE DATABASE shop;
 CREATE ROLE plain LOGIN;

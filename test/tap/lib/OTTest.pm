@@ -162,6 +162,8 @@ sub fork_all {
 		my $pid = fork() // die "fork: $!\n";
 		if ($pid == 0) {
 			close $reader;
+			# The servers are the parent's to stop.
+			local @SIG{qw(INT TERM)} = ('DEFAULT') x 2;
 			my $answer = eval { { answer => $code->($number) } } // { error => "$@" };
 			print {$writer} Storable::freeze($answer);
 			close $writer;
