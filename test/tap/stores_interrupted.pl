@@ -68,7 +68,7 @@ for my $end (sort keys %sqlstate) {
 			ok(waits($session), "$name: it waits");
 			$admin->do('SELECT pg_cancel_backend(?)', undef, $session->{pg_pid});
 		}
-		is(error_of($session, sub { $session->pg_result }), $sqlstate{$end}, "$name: it ends");
+		is(ended_with($session), $sqlstate{$end}, "$name: it ends");
 		$session->pg_rollback_to('s') if $transaction;
 		is(call($session, 'record_payment', $before, 'bank', "more-$before", 10, 'EUR')->{outcome}, 'partial', "$name: the session goes on");
 		is(call($session, 'cancel_order', $before)->{outcome}, 'cancelled', "$name: with other calls");
@@ -93,7 +93,7 @@ $session->do('RESET lock_timeout');
 	waits($session);
 	my $state = error_of($waiter, sub { call($waiter, 'record_payment', $other, 'bank', "$other-2", 10, 'EUR') });
 	$state ? $waiter->rollback : $waiter->commit;
-	my $other_state = error_of($session, sub { $session->pg_result });
+	my $other_state = ended_with($session);
 	$other_state ? $session->rollback : $session->commit;
 	is("$state$other_state", '40P01', 'a deadlock');
 	is(call($session, 'record_payment', $other, 'bank', "$other-3", 10, 'EUR')->{outcome}, 'partial', 'both go on');

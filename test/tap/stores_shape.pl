@@ -73,7 +73,7 @@ after('two indexes on the same columns', 'CREATE INDEX again ON order_timeout.or
 	$other->do("SELECT order_timeout.record_payment('told for other', 'bank', 'told twice', 10, 'EUR')", { pg_async => PG_ASYNC });
 	ok(eventually(sub { $admin->selectrow_array("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") }), 'a payment told for two orders');
 	$shop->commit;
-	is(error_of($other, sub { $other->pg_result }), 'OT003', 'the second one is told so');
+	is(ended_with($other), 'OT003', 'the second one is told so');
 }
 after('VACUUM FULL', map { "VACUUM FULL $_" } @tables);
 after('CLUSTER', 'CLUSTER order_timeout.orders USING orders_pkey', 'CLUSTER order_timeout.refunds USING refunds_payment');
@@ -137,7 +137,7 @@ for my $build ('CREATE INDEX CONCURRENTLY mine ON order_timeout.orders (close_re
 	ok(waits_for('waiting for old snapshots'), "$what: it is filled, and not to be read");
 	is(trade($shop), $traded, "$what: calls go on");
 	$reader->do('COMMIT');
-	is(error_of($builder, sub { $builder->pg_result }), '', "$what: built");
+	is(ended_with($builder), '', "$what: built");
 	is(trade($shop), $traded, "$what: calls go on");
 	indexes_sound($admin, "$what: every row is in every index, those written meanwhile too");
 	$_->disconnect for $writer, $reader;

@@ -60,7 +60,7 @@ balanced($dbh, 'the funds');
 	eventually(sub { $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps WHERE pid = ?', undef, $pid) })
 		or die "the sweep does not start\n";
 	$dbh->do('DROP EXTENSION order_timeout');
-	my $sqlstate = error_of($session, sub { $session->pg_result });
+	my $sqlstate = ended_with($session);
 	like($said, qr/WARNING: .*dropped/, 'the extension is dropped under a waiting sweep: it says so');
 	is($sqlstate, '', 'and ends as if its time were up');
 	is($session->selectrow_array('SELECT pg_backend_pid()'), $pid, 'its session goes on');

@@ -65,7 +65,7 @@ sub cancel_after_commit {
 			undef, $pid);
 	}) or die "the sweep closes nothing\n";
 	$dbh->do('SELECT pg_cancel_backend(?)', undef, $pid);
-	return error_of($session, sub { $session->pg_result });
+	return ended_with($session);
 }
 
 sub is_plain {
