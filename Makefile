@@ -6,12 +6,13 @@ MODULE_big = $(EXTENSION)
 # One folder a layer, each calls only those below it; file names are unique.
 LAYERS = $(addprefix src/,api core store store/sql store/fast store/row rules)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(LAYERS:=/*.c))))
-PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS))
+PG_CPPFLAGS = $(addprefix -I$(srcdir)/,$(LAYERS)) -DOT_VERSION='"$(EXTVERSION)"'
 
 INSTALL_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
 INSTALL_PIECES = $(sort $(wildcard sql/install/*.sql))
 DATA_built = $(INSTALL_SQL)
-DATA = $(wildcard sql/upgrade/*.sql)
+# What was released (kept by bin/freeze), and the ways from there.
+DATA = $(filter-out %/$(notdir $(INSTALL_SQL)),$(wildcard sql/released/*.sql sql/upgrade/*.sql))
 
 # Sources, specs and all expected output: test/sql, test/specs, expected/.
 # pg_regress looks for expected/ in the working directory before it looks in
@@ -29,8 +30,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# PGXS follows no headers on its own: a changed one rebuilds all.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard $(LAYERS:=/*.h))
+# PGXS follows no headers on its own: a changed one rebuilds all. So does the version.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard $(LAYERS:=/*.h)) $(EXTENSION).control
 
 $(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
 	printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@

@@ -16,6 +16,8 @@
 
 #include "api_args.h"
 #include "compat.h"
+#include "rules.h"
+#include "store.h"
 
 #define MAX_ID_BYTES 255
 #define MAX_YEARS 1000
@@ -28,10 +30,27 @@ bad_value(const char *name, const char *why)
 			 errmsg("invalid %s: %s", name, why)));
 }
 
+/* SQL functions of another version than this library's may have fewer arguments, and answer with fewer columns. */
+static void
+require_place(int n, int count)
+{
+	if (n < count)
+		return;
+	ot_store_require_same_version();
+	elog(ERROR, "the function has no place %d", n);
+}
+
+static bool
+is_null(FunctionCallInfo fcinfo, int n)
+{
+	require_place(n, PG_NARGS());
+	return PG_ARGISNULL(n);
+}
+
 static void
 require(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	if (PG_ARGISNULL(n))
+	if (is_null(fcinfo, n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
@@ -70,7 +89,7 @@ ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
 char *
 ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return PG_ARGISNULL(n) ? NULL : ot_get_id(fcinfo, n, name);
+	return is_null(fcinfo, n) ? NULL : ot_get_id(fcinfo, n, name);
 }
 
 char *
@@ -83,7 +102,7 @@ ot_get_text(FunctionCallInfo fcinfo, int n, const char *name)
 char *
 ot_get_text_or_null(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return is_null(fcinfo, n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
 char *
@@ -125,7 +144,7 @@ ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const 
 Jsonb *
 ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? NULL : PG_GETARG_JSONB_P(n);
+	return is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
 }
 
 /* Numbers. */
@@ -146,13 +165,13 @@ ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 int64
 ot_get_amount_or_zero(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return PG_ARGISNULL(n) ? 0 : ot_get_amount(fcinfo, n, name, 1);
+	return is_null(fcinfo, n) ? 0 : ot_get_amount(fcinfo, n, name, 1);
 }
 
 int
 ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, int most)
 {
-	int			count = PG_ARGISNULL(n) ? by_default : PG_GETARG_INT32(n);
+	int			count = is_null(fcinfo, n) ? by_default : PG_GETARG_INT32(n);
 
 	if (count < 1 || count > most)
 		bad_value(name, psprintf("%d is not between 1 and %d", count, most));
@@ -168,7 +187,7 @@ ot_get_time_or_none(FunctionCallInfo fcinfo, int n, const char *name)
 	TimestampTz latest = (TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 	TimestampTz time;
 
-	if (PG_ARGISNULL(n))
+	if (is_null(fcinfo, n))
 		return OT_NO_TIME;
 	time = PG_GETARG_TIMESTAMPTZ(n);
 	if (time < earliest || time >= latest)
@@ -189,13 +208,13 @@ is_beyond(int64 value, int64 limit)
 	return value > limit || value < -limit;
 }
 
-/* Bounded field by field first, so that adding them up cannot overflow. */
+/* Bounded field by field first, so that ot_interval_usecs cannot overflow. */
 Interval *
 ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	Interval   *interval;
 
-	if (PG_ARGISNULL(n))
+	if (is_null(fcinfo, n))
 		return NULL;
 	interval = PG_GETARG_INTERVAL_P(n);
 	if (OT_INTERVAL_NOT_FINITE(interval) ||
@@ -203,7 +222,7 @@ ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 		is_beyond(interval->day, MAX_YEARS * 366) ||
 		is_beyond(interval->time, MAX_YEARS * 366 * USECS_PER_DAY))
 		bad_value(name, "it is longer than 1000 years");
-	if (interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY <= 0)
+	if (ot_interval_usecs(interval) <= 0)
 		bad_value(name, "it must be greater than zero");
 	return interval;
 }
@@ -216,7 +235,7 @@ ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default,
 
 	if (interval == NULL)
 		return by_default;
-	usecs = interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+	usecs = ot_interval_usecs(interval);
 	if (usecs > most)
 		bad_value(name, "it is too long");
 	return usecs;
@@ -269,7 +288,7 @@ ot_put_null(Answer *answer)
 	put(answer, (Datum) 0, true);
 }
 
-/* What a function answers with stays as it is while it has its oid; finding it out anew costs more than the answer. */
+/* What a function answers with stays as it is while it has its oid; finding it out again costs more than the answer. */
 typedef struct ResultShape
 {
 	Oid			function;
@@ -315,8 +334,8 @@ ot_return(FunctionCallInfo fcinfo, const Answer *answer)
 		fcinfo->isnull = answer->nulls[0];
 		return answer->values[0];
 	}
-	if (desc->natts != answer->count)
-		elog(ERROR, "answer has %d columns, the function %d", answer->count, desc->natts);
+	require_place(answer->count - 1, desc->natts);
+	require_place(desc->natts - 1, answer->count);
 	return HeapTupleGetDatum(heap_form_tuple(desc, (Datum *) answer->values, (bool *) answer->nulls));
 }
 
@@ -331,5 +350,7 @@ ot_return_row(FunctionCallInfo fcinfo, const Answer *answer)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
+	require_place(answer->count - 1, result->setDesc->natts);
+	require_place(result->setDesc->natts - 1, answer->count);
 	tuplestore_putvalues(result->setResult, result->setDesc, (Datum *) answer->values, (bool *) answer->nulls);
 }

@@ -4,20 +4,15 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "funcapi.h"
 
 #include "api_args.h"
+#include "api_call.h"
 #include "audit.h"
 #include "money.h"
 #include "store.h"
 
-PG_FUNCTION_INFO_V1(ot_funds);
-PG_FUNCTION_INFO_V1(ot_funds_violations);
-PG_FUNCTION_INFO_V1(ot_history);
-
-Datum
-ot_funds(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_funds)
 {
 	OrderFunds	from = ot_audit_order(ot_get_id(fcinfo, 0, "order_id"));
 	Answer		answer = {0};
@@ -48,16 +43,14 @@ return_violation(const Violation *violation, void *state)
 	ot_return_row((FunctionCallInfo) state, &answer);
 }
 
-Datum
-ot_funds_violations(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_funds_violations)
 {
 	ot_begin_rows(fcinfo);
 	ot_audit_all(return_violation, fcinfo);
 	return (Datum) 0;
 }
 
-Datum
-ot_history(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_history)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 

@@ -4,32 +4,16 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 
 #include "api_args.h"
+#include "api_call.h"
+#include "held.h"
+#include "order_close.h"
+#include "order_create.h"
+#include "order_extend.h"
 #include "orphan.h"
-#include "settle.h"
+#include "payment.h"
 #include "store.h"
-
-PG_MODULE_MAGIC;
-
-void		_PG_init(void);
-
-void
-_PG_init(void)
-{
-	ot_store_init();
-}
-
-PG_FUNCTION_INFO_V1(ot_create_order);
-PG_FUNCTION_INFO_V1(ot_record_payment);
-PG_FUNCTION_INFO_V1(ot_cancel_order);
-PG_FUNCTION_INFO_V1(ot_expire_order);
-PG_FUNCTION_INFO_V1(ot_extend_order);
-PG_FUNCTION_INFO_V1(ot_resolve_held);
-PG_FUNCTION_INFO_V1(ot_refund_orphan);
-PG_FUNCTION_INFO_V1(ot_assign_orphan);
-PG_FUNCTION_INFO_V1(ot_policy_in_use);
 
 static void
 put_state(Answer *answer, const Order *order)
@@ -50,7 +34,7 @@ return_order(FunctionCallInfo fcinfo, OrderAnswer from, bool with_deadline)
 }
 
 static Datum
-return_payment(FunctionCallInfo fcinfo, PayAnswer from)
+return_payment(FunctionCallInfo fcinfo, PaymentAnswer from)
 {
 	Answer		answer = {0};
 
@@ -65,8 +49,7 @@ return_payment(FunctionCallInfo fcinfo, PayAnswer from)
 	return ot_return(fcinfo, &answer);
 }
 
-Datum
-ot_create_order(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_create_order)
 {
 	OrderTerms	terms;
 
@@ -86,8 +69,7 @@ ot_create_order(PG_FUNCTION_ARGS)
 	return return_order(fcinfo, ot_order_create(&terms), true);
 }
 
-Datum
-ot_record_payment(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_record_payment)
 {
 	Payment    *payment = palloc0(sizeof(Payment));
 
@@ -102,40 +84,35 @@ ot_record_payment(PG_FUNCTION_ARGS)
 	return return_payment(fcinfo, ot_payment_record(payment));
 }
 
-Datum
-ot_cancel_order(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_cancel_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_cancel(order_id, ot_get_text_or_null(fcinfo, 1)), false);
 }
 
-Datum
-ot_expire_order(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_expire_order)
 {
 	return return_order(fcinfo, ot_order_expire(ot_get_id(fcinfo, 0, "order_id")), false);
 }
 
-Datum
-ot_extend_order(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_extend_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_extend(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
 }
 
-Datum
-ot_resolve_held(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_resolve_held)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
 	Decision	decision = ot_get_word(fcinfo, 2, "decision", ot_decisions);
 
-	return return_order(fcinfo, ot_payment_resolve_held(gateway, payment_ref, decision), false);
+	return return_order(fcinfo, ot_held_resolve(gateway, payment_ref, decision), false);
 }
 
-Datum
-ot_refund_orphan(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_refund_orphan)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -147,8 +124,7 @@ ot_refund_orphan(PG_FUNCTION_ARGS)
 	return ot_return(fcinfo, &answer);
 }
 
-Datum
-ot_assign_orphan(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_assign_orphan)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -156,8 +132,7 @@ ot_assign_orphan(PG_FUNCTION_ARGS)
 	return return_payment(fcinfo, ot_orphan_assign(gateway, payment_ref, ot_get_id(fcinfo, 2, "order_id")));
 }
 
-Datum
-ot_policy_in_use(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_policy_in_use)
 {
 	PG_RETURN_BOOL(ot_store_policy_in_use(ot_get_id(fcinfo, 0, "policy")));
 }

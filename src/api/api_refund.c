@@ -4,31 +4,24 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
+#include "api_call.h"
 #include "conflict.h"
-#include "refund.h"
-#include "request.h"
+#include "refund_claim.h"
+#include "refund_decide.h"
+#include "refund_record.h"
+#include "refund_report.h"
+#include "refund_request.h"
 
 #define MAX_CLAIM 10000
 #define MAX_LEASE (365 * USECS_PER_DAY)
 
-PG_FUNCTION_INFO_V1(ot_request_refund);
-PG_FUNCTION_INFO_V1(ot_claim_refunds);
-PG_FUNCTION_INFO_V1(ot_complete_refund);
-PG_FUNCTION_INFO_V1(ot_retry_refund);
-PG_FUNCTION_INFO_V1(ot_settle_refund);
-PG_FUNCTION_INFO_V1(ot_reverse_refund);
-PG_FUNCTION_INFO_V1(ot_record_refund);
-PG_FUNCTION_INFO_V1(ot_resolve_conflict);
-
 /* What record_refund may say of money that went back without us. */
 static const char *const external_reasons[] = {"external", "chargeback", NULL};
 
-Datum
-ot_request_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_request_refund)
 {
 	RefundRequest request;
 	RequestAnswer from;
@@ -56,8 +49,7 @@ ot_request_refund(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-ot_claim_refunds(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_claim_refunds)
 {
 	char	   *worker = ot_get_id(fcinfo, 0, "worker");
 	int			max_refunds = ot_get_count(fcinfo, 1, "max_refunds", 10, MAX_CLAIM);
@@ -89,8 +81,7 @@ ot_claim_refunds(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-ot_complete_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_complete_refund)
 {
 	RefundReport report;
 	RefundAnswer from;
@@ -119,22 +110,19 @@ return_outcome_and_state(FunctionCallInfo fcinfo, RefundAnswer from)
 	return ot_return(fcinfo, &answer);
 }
 
-Datum
-ot_retry_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_retry_refund)
 {
 	return return_outcome_and_state(fcinfo, ot_refund_retry(ot_get_id(fcinfo, 0, "refund_ref")));
 }
 
-Datum
-ot_settle_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_settle_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 
 	return return_outcome_and_state(fcinfo, ot_refund_settle(refund_ref, ot_get_text(fcinfo, 1, "note")));
 }
 
-Datum
-ot_reverse_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_reverse_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 	RefundAnswer from = ot_refund_reverse(refund_ref, ot_get_text(fcinfo, 1, "reason"));
@@ -146,8 +134,7 @@ ot_reverse_refund(PG_FUNCTION_ARGS)
 	return ot_return(fcinfo, &answer);
 }
 
-Datum
-ot_record_refund(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_record_refund)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -163,8 +150,7 @@ ot_record_refund(PG_FUNCTION_ARGS)
 	return ot_return(fcinfo, &answer);
 }
 
-Datum
-ot_resolve_conflict(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_resolve_conflict)
 {
 	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
 	Answer		answer = {0};

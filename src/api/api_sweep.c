@@ -4,21 +4,17 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
+#include "api_call.h"
 #include "sweep.h"
 
 #define MAX_BATCH 100000
 #define MAX_RUN (365 * USECS_PER_DAY)
 
-PG_FUNCTION_INFO_V1(ot_sweep_procedure);
-PG_FUNCTION_INFO_V1(ot_sweep_function);
-
-Datum
-ot_sweep_procedure(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_sweep_procedure)
 {
 	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
 	int			batch_size = ot_get_count(fcinfo, 1, "batch_size", 1000, MAX_BATCH);
@@ -35,8 +31,7 @@ ot_sweep_procedure(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-ot_sweep_function(PG_FUNCTION_ARGS)
+OT_FUNCTION(ot_sweep_function)
 {
 	SweepRun	run = ot_sweep_once(ot_get_count(fcinfo, 0, "max_orders", 1000, MAX_BATCH));
 	Answer		answer = {0};

@@ -8,7 +8,7 @@
  *  2. An order's sums are the sums over its payments, those in another currency and orphans apart.
  *  3. A closed order keeps nothing; a paid one at most its amount; a pending one less than its amount.
  *  4. Nothing is kept of a payment that is late, surplus, or in another currency.
- *  5. No orphan that could be applied stands beside its order; no other payment stands without one.
+ *  5. No orphan that could be applied stands next to its order; no other payment stands without one.
  *  6. Order, payment and refund agree about currency and order.
  *
  * Rows come sorted by order, payment, refund; the audit remembers the order and the payment it is in.
@@ -27,7 +27,7 @@ typedef struct Audit
 	ViolationVisitor visit;
 	void	   *visit_state;
 	MemoryContext context;		/* holds order and payment */
-	bool		balanced;		/* no violation of the present order so far */
+	bool		balanced;		/* no violation of the current order so far */
 	AuditRow	order;			/* order_id NULL: none yet */
 	Funds		order_sums;
 	AuditRow	payment;		/* gateway NULL: none yet */

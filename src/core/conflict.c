@@ -12,9 +12,20 @@
 #include "event.h"
 #include "store.h"
 
+static const char *const problems[] = {
+	[PROBLEM_OTHER_REFUND] = "the gateway's refund is recorded as another refund",
+	[PROBLEM_OTHER_PAYMENT] = "the gateway's refund is recorded for another payment",
+	[PROBLEM_MORE_THAN_ASKED] = "the gateway returned more than it was asked for",
+	[PROBLEM_MORE_THAN_LEFT] = "the gateway returned more than this payment has left",
+	[PROBLEM_LESS_THAN_RECORDED] = "the gateway returned less than recorded",
+	[PROBLEM_TWO_NUMBERS] = "the gateway returned it under two numbers",
+	[PROBLEM_SETTLED_BY_HAND] = "settled by hand, and the gateway returned it too",
+	[PROBLEM_OWED_AGAIN] = "reversed and owed anew, and the gateway returned it",
+};
+
 void
 ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
-				 const char *problem, TimestampTz now)
+				 Problem problem, TimestampTz now)
 {
 	Conflict	conflict = {0};
 	Payload    *payload;
@@ -25,7 +36,7 @@ ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gat
 	conflict.refund_ref = refund_ref;
 	conflict.gateway_refund_ref = gateway_refund_ref;
 	conflict.amount = amount;
-	conflict.problem = problem;
+	conflict.problem = problems[problem];
 	conflict.created_at = now;
 	if (!ot_store_add_conflict(&conflict))
 		return;
@@ -36,7 +47,7 @@ ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gat
 	ot_payload_text(payload, "gateway_refund_ref", gateway_refund_ref);
 	ot_payload_int(payload, "amount", amount);
 	ot_payload_text(payload, "currency", payment->currency);
-	ot_payload_text(payload, "problem", problem);
+	ot_payload_text(payload, "problem", problems[problem]);
 	ot_event(payment->order_id, "refund.conflict", payload, now);
 }
 

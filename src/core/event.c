@@ -109,6 +109,8 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 
 	if (payload == NULL)
 		payload = ot_payload();
+	event->id = 0;				/* the store numbers it */
+	event->aggregatetype = "order";
 	event->order_id = order_id;
 	event->type = type;
 	event->payload = payload_jsonb(payload);
@@ -121,6 +123,21 @@ void
 ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now)
 {
 	ot_store_add_event(ot_event_make(order_id, type, payload, now));
+}
+
+Payload *
+ot_order_payload(const Order *order)
+{
+	Payload    *payload = ot_payload();
+
+	ot_payload_text(payload, "state", ot_order_states[order->state]);
+	ot_payload_int(payload, "amount", order->amount);
+	ot_payload_text(payload, "currency", order->currency);
+	ot_payload_int(payload, "paid", order->funds.paid);
+	ot_payload_int(payload, "refund_pending", order->funds.refund_pending);
+	ot_payload_time(payload, "expires_at", order->expires_at);
+	ot_payload_text(payload, "reason", order->close_reason);
+	return payload;
 }
 
 Payload *
@@ -156,4 +173,10 @@ ot_refund_payload(const Refund *refund)
 	ot_payload_text(payload, "error", refund->last_error);
 	ot_payload_text(payload, "note", refund->note);
 	return payload;
+}
+
+void
+ot_refund_event(const Refund *refund, const char *type, TimestampTz now)
+{
+	ot_event(refund->order_id, type, ot_refund_payload(refund), now);
 }

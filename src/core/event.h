@@ -21,8 +21,10 @@ extern Event *ot_event_make(const char *order_id, const char *type, Payload *pay
 /* The same, and writes it at once. */
 extern void ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
-/* Events about a payment or a refund carry the same members everywhere. */
+/* Events about an order, a payment or a refund carry the same members everywhere. */
+extern Payload *ot_order_payload(const Order *order);
 extern Payload *ot_payment_payload(const Payment *payment);
 extern Payload *ot_refund_payload(const Refund *refund);
+extern void ot_refund_event(const Refund *refund, const char *type, TimestampTz now);
 
 #endif

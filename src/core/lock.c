@@ -1,20 +1,30 @@
 /*
  * lock.c
- *    A payment and its order, locked in the one order that keeps single calls from deadlocking.
+ *    Orders, payments and refunds, locked in the one order that keeps single calls from deadlocking.
  *
  * Which order a payment belongs to is known only when the payment is locked, and by then it is too late to lock the
  * order first. So the order is taken from an unlocked look. While an order is there, its payments stay with it. An
- * orphan may get its order meanwhile (create_order, assign_orphan): both meet at its order_id first, so whoever has met
- * there as well can look again and be sure. Moving its money without the order would leave the order's sums behind.
+ * orphan may get its order meanwhile (create_order, assign_orphan): both take the advisory lock of its order_id first,
+ * so a call that holds that lock as well can look again and be sure. Moving an orphan's money without the order would
+ * leave the order's sums behind.
  *
- * Locks: meeting at an order_id, then orders, payments, refunds.
+ * Locks: an order_id (advisory), then orders, payments, the gateway's number for a refund (advisory), refunds.
  */
 #include "postgres.h"
 
 #include "errors.h"
 #include "lock.h"
-#include "money.h"
 #include "store.h"
+
+Order *
+ot_lock_order(const char *order_id)
+{
+	Order	   *order = ot_store_lock_order(order_id);
+
+	if (order == NULL)
+		ot_no_such_order(order_id);
+	return order;
+}
 
 static Payment *
 find_payment(const char *gateway, const char *payment_ref)
@@ -42,7 +52,7 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	locked.payment = ot_store_lock_payment(found);
 	if (locked.payment == NULL)
 		ot_no_such_payment(gateway, payment_ref);
-	/* An orphan that REPEATABLE READ left beside its order can still be given another one. */
+	/* An orphan that REPEATABLE READ left next to its order can still be given another one. */
 	if (strcmp(locked.payment->order_id, found->order_id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -50,10 +60,77 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	return locked;
 }
 
-void
-ot_write_money(const Locked *locked)
+/* Refunds. */
+
+static void
+no_such_refund(const char *refund_ref)
 {
-	ot_store_update_payment(locked->payment);
-	if (ot_counts_for_order(locked->payment))
-		ot_store_update_order(locked->order);
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_REFUND),
+			 errmsg("no such refund"),
+			 errdetail("There is no refund with refund_ref \"%s\".", refund_ref),
+			 errhint("Give the refund_ref that claim_refunds() or order_timeout.refunds shows.")));
+}
+
+static Refund *
+find_refund(const char *refund_ref)
+{
+	Refund	   *refund = ot_store_find_refund(refund_ref);
+
+	if (refund == NULL)
+		no_such_refund(refund_ref);
+	return refund;
+}
+
+static Refund *
+lock_found(const Refund *found)
+{
+	Refund	   *refund = ot_store_lock_refund(found);
+
+	if (refund == NULL)
+		no_such_refund(found->refund_ref);
+	return refund;
+}
+
+static Refund *
+lock_number(const char *gateway, const char *number)
+{
+	return number ? ot_store_lock_gateway_refund_ref(gateway, number) : NULL;
+}
+
+LockedRefund
+ot_lock_refund(const char *refund_ref, const char *number)
+{
+	Refund	   *found = find_refund(refund_ref);
+	LockedRefund locked = {0};
+
+	locked.same_number = lock_number(found->gateway, number);
+	locked.refund = lock_found(found);
+	return locked;
+}
+
+/* A refund's gateway and payment never change, so they may be read before anything is locked. */
+LockedRefund
+ot_lock_refund_and_money(const char *refund_ref, const char *number)
+{
+	Refund	   *found = find_refund(refund_ref);
+	LockedRefund locked;
+
+	locked.money = ot_lock_payment(found->gateway, found->payment_ref);
+	locked.same_number = lock_number(found->gateway, number);
+	locked.refund = lock_found(found);
+	return locked;
+}
+
+/* A refund of another payment stays unlocked: its payment and order would have to be locked before it. */
+LockedRefund
+ot_lock_number_and_money(const char *gateway, const char *payment_ref, const char *number)
+{
+	LockedRefund locked;
+
+	locked.money = ot_lock_payment(gateway, payment_ref);
+	locked.same_number = locked.refund = lock_number(gateway, number);
+	if (locked.refund != NULL && strcmp(locked.refund->payment_ref, payment_ref) == 0)
+		locked.refund = lock_found(locked.refund);
+	return locked;
 }

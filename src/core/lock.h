@@ -1,6 +1,6 @@
 /*
  * lock.h
- *    A payment and its order, locked in the one order that keeps single calls from deadlocking.
+ *    Orders, payments and refunds, locked in the one order that keeps single calls from deadlocking.
  */
 #ifndef OT_LOCK_H
 #define OT_LOCK_H
@@ -13,10 +13,27 @@ typedef struct Locked
 	Payment    *payment;
 } Locked;
 
+/* A refund with everything that a report of returned money touches. */
+typedef struct LockedRefund
+{
+	Locked		money;
+	Refund	   *refund;
+	Refund	   *same_number;	/* the refund that has the reported gateway_refund_ref already, or NULL */
+} LockedRefund;
+
+/* OT001 if there is no such order. */
+extern Order *ot_lock_order(const char *order_id);
+
 /* Order, then payment; OT009 if there is no such payment. */
 extern Locked ot_lock_payment(const char *gateway, const char *payment_ref);
 
-/* Writes what ot_funds_move changed in memory. */
-extern void ot_write_money(const Locked *locked);
+/* The refund alone, where its state moves and no money; OT006 if there is no such refund. number may be NULL. */
+extern LockedRefund ot_lock_refund(const char *refund_ref, const char *number);
+
+/* Order, payment, number, refund. */
+extern LockedRefund ot_lock_refund_and_money(const char *refund_ref, const char *number);
+
+/* The same for a caller that knows no refund_ref: refund is the one that has the number, or NULL. */
+extern LockedRefund ot_lock_number_and_money(const char *gateway, const char *payment_ref, const char *number);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * orphan.c
- *    Payments whose order is not known (yet): given back, given an order, or found beside an order that
+ *    Payments whose order is not known (yet): given back, given an order, or found next to an order that
  *    REPEATABLE READ could not see.
  */
 #include "postgres.h"
@@ -11,8 +11,10 @@
 #include "lock.h"
 #include "money.h"
 #include "orphan.h"
-#include "refund.h"
+#include "payment.h"
+#include "refund_owe.h"
 #include "store.h"
+#include "write.h"
 
 static void
 not_an_orphan(const Payment *payment)
@@ -36,7 +38,7 @@ give_back(Payment *payment)
 {
 	Refund	   *refund = ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_ORPHAN, GetCurrentTimestamp());
 
-	ot_store_update_payment(payment);
+	ot_write_payment(payment);
 	return refund;
 }
 
@@ -55,21 +57,21 @@ ot_orphan_refund(const char *gateway, const char *payment_ref)
 	return result;
 }
 
-static PayAnswer
-assigned_before(const Payment *payment, const Order *order)
+void
+ot_orphans_apply(Order *order, TimestampTz now)
 {
-	PayAnswer	result = {"duplicate", order, payment->disposition, NULL, 0};
-	Refund	   *refund = ot_refund_of(payment);
+	ListCell   *cell;
 
-	if (refund != NULL)
+	foreach(cell, ot_store_lock_payments(order->order_id))
 	{
-		result.refund_ref = refund->refund_ref;
-		result.refund_amount = refund->asked;
+		Payment    *payment = lfirst(cell);
+
+		if (is_free(payment))
+			ot_payment_apply(order, payment, now);
 	}
-	return result;
 }
 
-PayAnswer
+PaymentAnswer
 ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id)
 {
 	Payment    *payment = ot_store_find_payment(gateway, payment_ref);
@@ -84,12 +86,12 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		ot_no_such_order(order_id);
 	payment = ot_store_lock_payment(payment);
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
-		return assigned_before(payment, order);
+		return ot_payment_answer("duplicate", order, payment, ot_refund_of(payment));
 	if (!is_free(payment))
 		not_an_orphan(payment);
 	if (strcmp(payment->order_id, order_id) != 0)
 	{
-		/* The gateway will go on telling the order_id that it told: that stays a repeat, not a contradiction. */
+		/* The gateway will go on reporting the order_id that it reported: that is a repeat, not a contradiction. */
 		payment->told_order_id = payment->order_id;
 		payment->order_id = pstrdup(order_id);
 		ot_store_move_refunds(payment);
@@ -98,8 +100,8 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 }
 
 /*
- * For the sweeper, which holds other rows and so must not wait for any: what somebody else holds is left for the next
- * time. An order that is there is never overlooked because it is locked; then its orphan is applied, however old.
+ * For the sweeper, which holds other rows and so must not wait for any: what another transaction holds is left for the
+ * next time. An order that is there is never overlooked because it is locked; then its orphan is applied, however old.
  */
 bool
 ot_orphan_settle(const Payment *found, bool may_give_back)

@@ -5,7 +5,7 @@
 #ifndef OT_ORPHAN_H
 #define OT_ORPHAN_H
 
-#include "settle.h"
+#include "answers.h"
 
 typedef struct OrphanAnswer
 {
@@ -14,11 +14,14 @@ typedef struct OrphanAnswer
 } OrphanAnswer;
 
 extern OrphanAnswer ot_orphan_refund(const char *gateway, const char *payment_ref);
-extern PayAnswer ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id);
+extern PaymentAnswer ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order_id);
+
+/* Applies the payments that came before their order was created, oldest first. */
+extern void ot_orphans_apply(Order *order, TimestampTz now);
 
 /*
- * Applies an orphan that stands beside its order, or gives it back if it has none and may_give_back. False if there is
- * nothing to do any more or somebody else holds a row.
+ * Applies an orphan that stands next to its order, or gives it back if it has none and may_give_back. False if there is
+ * nothing to do any more or another transaction holds a row.
  */
 extern bool ot_orphan_settle(const Payment *found, bool may_give_back);
 

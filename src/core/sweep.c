@@ -1,6 +1,6 @@
 /*
  * sweep.c
- *    Closes what is due, takes back what was left lying, heals what could not be seen.
+ *    Closes what is due, takes back what workers abandoned, heals what could not be seen.
  *
  * sweep() is a loop of steps, each its own transaction:
  *
@@ -9,12 +9,13 @@
  *         +---- at once after a full batch, else when the next deadline or poll_interval comes
  *
  * Invariants:
- *  1. A step closes at most batch_size orders, fewer if they take long; what it locks it locks with SKIP LOCKED, so that it never waits for a
- *     payment, and several sweeps share the work.
+ *  1. A step closes at most batch_size orders, fewer if they take long; what it locks it locks with SKIP LOCKED, so that
+ *     it never waits for a payment, and several sweeps share the work.
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
  *     set aside with the reason, to be tried later; the others go on.
- *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order.
+ *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
+ *     attempt.c.
  *
  * Looking for due orders starts at the last deadline seen and not at the beginning of the index: there the dead
  * entries of all that was closed lie until they are vacuumed, which under an old snapshot may take hours. What is
@@ -30,15 +31,15 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "attempt.h"
 #include "event.h"
+#include "order_close.h"
 #include "orphan.h"
-#include "refund.h"
+#include "refund_claim.h"
 #include "rules.h"
-#include "settle.h"
 #include "store.h"
 #include "sweep.h"
 
@@ -55,15 +56,15 @@
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
 
-/* What a full batch needs is fetched from the system once, not for each batch anew. */
+/* What a full batch needs is fetched from the system once, not again for each batch. */
 #define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE
 
 typedef struct Sweep
 {
 	SweepRun	run;
 	bool		procedure;		/* its transactions are its own */
-	int			batch_size;
-	int			limit;			/* of the next batch: what fits into the time, at most batch_size */
+	int			max_batch_size; /* what the caller allows */
+	int			batch_size;		/* of the next batch: what fits into the time */
 	TimestampTz end;
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
@@ -74,34 +75,12 @@ typedef struct Sweep
 typedef struct Batch
 {
 	TimestampTz from;
-	int			limit;
+	int			size;			/* at most so many */
 	const char *order_id;		/* only this one */
 	List	   *orders;			/* what was found */
 	List	   *closed;			/* those of them that nobody else took first */
 	TimestampTz now;
 } Batch;
-
-/* Attempts. */
-
-typedef void (*Work) (void *work_state);
-
-typedef struct Failure
-{
-	ErrorData  *error;
-	char	   *text;			/* SQLSTATE and message */
-} Failure;
-
-/* Whether an error says nothing about the row at hand. */
-static bool
-is_about_session(int sqlerrcode)
-{
-	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-		return true;
-	/* The caller of sweep_once retries his transaction; sweep's own are READ COMMITTED. */
-	if (IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
-		return true;
-	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists();
-}
 
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
@@ -111,43 +90,12 @@ note_error(SweepRun *run, const Failure *failure)
 			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
 }
 
-/*
- * Runs work in a subtransaction. An error rolls it back and is described, or goes on if it is not about a row. Deferred
- * triggers of a user's would raise theirs at the commit, when it is too late to tell whose it is: they are fired here.
- */
+/* Not in sweep_once: its transaction is the caller's, and deferred triggers wait for the end of that. */
 static bool
 attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		work(work_state);
-		if (sweep->procedure)
-			ot_store_fire_deferred();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error == NULL)
+	if (ot_attempt(work, work_state, sweep->procedure, failure))
 		return true;
-
-	if (is_about_session(error->sqlerrcode))
-		ReThrowError(error);
-	failure->error = error;
-	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
 	note_error(&sweep->run, failure);
 	return false;
 }
@@ -159,7 +107,7 @@ close_due(void *work_state)
 {
 	Batch	   *batch = work_state;
 
-	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->limit);
+	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->size);
 	batch->now = GetCurrentTimestamp();
 	batch->closed = ot_orders_expire(batch->orders, batch->now);
 }
@@ -226,11 +174,11 @@ close_one_by_one(Sweep *sweep, List *orders)
 }
 
 /*
- * A batch is to be over well before the run is, or statement_timeout would roll it back, each time anew; and its locks
+ * A batch is to be over well before the run is, or statement_timeout would roll it back again and again; and its locks
  * are not to keep payments waiting for long.
  */
 static void
-choose_limit(Sweep *sweep, int closed, TimestampTz started)
+choose_batch_size(Sweep *sweep, int closed, TimestampTz started)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		each;
@@ -240,14 +188,14 @@ choose_limit(Sweep *sweep, int closed, TimestampTz started)
 		return;
 	each = Max((now - started) / closed, 1);
 	time = Min(Max(sweep->end - now, 0) / 2, LONGEST_BATCH);
-	sweep->limit = Max(Min(Min(time / each, sweep->limit * (int64) GROWTH), sweep->batch_size), 1);
+	sweep->batch_size = Max(Min(Min(time / each, sweep->batch_size * (int64) GROWTH), sweep->max_batch_size), 1);
 }
 
 /* Closes one batch, and remembers where the next look may start. */
 static void
 close_batch(Sweep *sweep, bool full_pass)
 {
-	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .limit = sweep->limit};
+	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .size = sweep->batch_size};
 	Failure		failure;
 	TimestampTz started = GetCurrentTimestamp();
 
@@ -260,7 +208,7 @@ close_batch(Sweep *sweep, bool full_pass)
 		close_one_by_one(sweep, batch.orders);
 	sweep->run.batches += batch.orders != NIL;
 	sweep->looked_at = batch.now;
-	sweep->more = list_length(batch.orders) == sweep->limit;
+	sweep->more = list_length(batch.orders) == sweep->batch_size;
 	sweep->from = batch.now - SLACK;
 	sweep->run.behind = 0;
 	if (sweep->more)
@@ -269,16 +217,35 @@ close_batch(Sweep *sweep, bool full_pass)
 		sweep->run.behind = batch.now - sweep->from;
 	}
 	if (sweep->procedure)
-		choose_limit(sweep, list_length(batch.orders), started);
+		choose_batch_size(sweep, list_length(batch.orders), started);
 }
 
 /* Leases and orphans. */
 
 typedef struct Leases
 {
-	int			limit;
+	int			at_most;
 	int64		returned;
 } Leases;
+
+/* How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only compares. */
+static List *
+submitted_limits(TimestampTz now)
+{
+	List	   *limits = NIL;
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_policies())
+	{
+		const Policy *policy = lfirst(cell);
+		SubmittedLimit *limit = palloc(sizeof(SubmittedLimit));
+
+		limit->policy = policy->policy;
+		limit->submitted_before = ot_submitted_limit(policy, now);
+		limits = lappend(limits, limit);
+	}
+	return limits;
+}
 
 static void
 stop_waiting(void *work_state)
@@ -286,7 +253,7 @@ stop_waiting(void *work_state)
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_overlong_refunds(now, *(int *) work_state))
+	foreach(cell, ot_store_lock_submitted_refunds(submitted_limits(now), *(int *) work_state))
 		ot_refund_stop_waiting(lfirst(cell), now);
 }
 
@@ -294,7 +261,7 @@ static void
 take_leases_back(void *work_state)
 {
 	Leases	   *leases = work_state;
-	List	   *lapsed = ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), leases->limit);
+	List	   *lapsed = ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), leases->at_most);
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
 
@@ -310,7 +277,7 @@ take_leases_back(void *work_state)
 static void
 take_leases_back_alone(Sweep *sweep)
 {
-	Leases		leases = {sweep->batch_size, 0};
+	Leases		leases = {sweep->max_batch_size, 0};
 	Failure		failure;
 
 	if (attempt(sweep, take_leases_back, &leases, &failure))
@@ -323,7 +290,7 @@ stop_waiting_for_gateways(Sweep *sweep)
 {
 	Failure		failure;
 
-	(void) attempt(sweep, stop_waiting, &sweep->batch_size, &failure);
+	(void) attempt(sweep, stop_waiting, &sweep->max_batch_size, &failure);
 }
 
 typedef struct Orphan
@@ -363,16 +330,16 @@ settle_orphans(Sweep *sweep)
 {
 	Policy	   *policy = ot_store_find_policy("default");
 
-	settle_each(sweep, ot_store_stray_orphans(sweep->batch_size), false);
+	settle_each(sweep, ot_store_stray_orphans(sweep->max_batch_size), false);
 	if (policy != NULL && policy->orphan_after > 0)
-		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->batch_size), true);
+		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->max_batch_size), true);
 }
 
 /* Orders and payments before refunds, as everywhere. */
 SweepRun
-ot_sweep_once(int max_orders)
+ot_sweep_once(int batch_size)
 {
-	Sweep		sweep = {.batch_size = max_orders, .limit = max_orders};
+	Sweep		sweep = {.max_batch_size = batch_size, .batch_size = batch_size};
 
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
@@ -474,7 +441,7 @@ end_run(Sweep *sweep)
 void
 ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 {
-	Sweep		sweep = {.procedure = true, .batch_size = batch_size, .limit = Min(batch_size, FIRST_BATCH)};
+	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH)};
 	TimestampTz pass_due = OT_NO_TIME;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;

@@ -25,7 +25,7 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* Up to 17 ExecutorRun is told whether it is called once only. */
+/* Up to 17 ExecutorRun takes an argument for whether it is called once only. */
 #if PG_VERSION_NUM < 180000
 #define OT_EXECUTE_ONCE_PARAMETER , bool execute_once
 #define OT_EXECUTE_ONCE , execute_once

@@ -25,6 +25,14 @@ ot_no_such_payment(const char *gateway, const char *payment_ref)
 }
 
 void
+ot_deadline_not_in_future(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the deadline must lie in the future")));
+}
+
+void
 ot_row_not_written(void)
 {
 	ereport(ERROR,

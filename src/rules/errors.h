@@ -22,6 +22,8 @@
 pg_noreturn extern void ot_no_such_order(const char *order_id);
 pg_noreturn extern void ot_no_such_payment(const char *gateway, const char *payment_ref);
 
+pg_noreturn extern void ot_deadline_not_in_future(void);
+
 /* A trigger that suppresses a write would leave the rows in disagreement. */
 pg_noreturn extern void ot_row_not_written(void);
 

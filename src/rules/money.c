@@ -10,6 +10,7 @@
 #include "common/int.h"
 
 #include "money.h"
+#include "unwritten.h"
 
 int64
 ot_money_add(int64 a, int64 b)
@@ -64,12 +65,20 @@ ot_counts_for_order(const Payment *payment)
 }
 
 void
+ot_payment_become(Payment *payment, Disposition disposition)
+{
+	payment->disposition = disposition;
+	ot_row_changed(&payment->unwritten);
+}
+
+void
 ot_funds_join(Order *order, const Payment *payment)
 {
 	order->funds.paid = ot_money_add(order->funds.paid, payment->funds.paid);
 	order->funds.refunded = ot_money_add(order->funds.refunded, payment->funds.refunded);
 	order->funds.refund_pending = ot_money_add(order->funds.refund_pending, payment->funds.refund_pending);
 	order->funds.held = ot_money_add(order->funds.held, payment->funds.held);
+	ot_row_changed(&order->unwritten);
 }
 
 static void
@@ -88,8 +97,8 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 
 	switch (bucket)
 	{
-		case BUCKET_KEPT:				/* what is in no other bucket */
-			break;
+		case BUCKET_KEPT:		/* what is in no other bucket */
+			return;
 		case BUCKET_HELD:
 			sum = &funds->held;
 			break;
@@ -100,20 +109,21 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 			sum = &funds->refunded;
 			break;
 	}
-	if (sum == NULL)
-		return;
 	*sum = ot_money_add(*sum, by);
 	if (*sum < 0)
 		rows_disagree();
 }
 
+/* Moving nothing changes nothing, and still finds out that the rows disagree. */
 static void
-move(Funds *funds, Bucket from, Bucket to, int64 amount)
+move(Funds *funds, bool *unwritten, Bucket from, Bucket to, int64 amount)
 {
 	change_bucket(funds, from, -amount);
 	change_bucket(funds, to, amount);
 	if (ot_kept(funds) < 0)
 		rows_disagree();
+	if (amount > 0)
+		ot_row_changed(unwritten);
 }
 
 void
@@ -121,10 +131,10 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 {
 	Assert(amount >= 0 && from != to);
 
-	move(&payment->funds, from, to, amount);
+	move(&payment->funds, &payment->unwritten, from, to, amount);
 	if (!ot_counts_for_order(payment))
 		return;
 	if (order == NULL)
 		rows_disagree();
-	move(&order->funds, from, to, amount);
+	move(&order->funds, &order->unwritten, from, to, amount);
 }

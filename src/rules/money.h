@@ -11,8 +11,8 @@ typedef enum Bucket
 {
 	BUCKET_KEPT,
 	BUCKET_HELD,
-	BUCKET_REFUND_PENDING,						/* refund_pending */
-	BUCKET_REFUNDED					/* refunded */
+	BUCKET_REFUND_PENDING,
+	BUCKET_REFUNDED
 } Bucket;
 
 extern int64 ot_money_add(int64 a, int64 b);
@@ -27,10 +27,16 @@ extern int64 ot_kept(const Funds *funds);
 /* Whether the payment's money is part of its order's sums. */
 extern bool ot_counts_for_order(const Payment *payment);
 
-/* Takes a payment into its order's sums, with whatever became of it so far. */
+/* What a payment is to its order, and with that whether it counts there. The caller writes the payment. */
+extern void ot_payment_become(Payment *payment, Disposition disposition);
+
+/* Takes a payment into its order's sums, with whatever became of it so far. The caller writes the order. */
 extern void ot_funds_join(Order *order, const Payment *payment);
 
-/* Moves money of a payment, and of its order if the payment counts there (order may be NULL if not). */
+/*
+ * Moves money of a payment, and of its order if the payment counts there (order may be NULL if not). The caller writes
+ * both: a call that forgets it fails, see unwritten.h.
+ */
 extern void ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount);
 
 #endif

@@ -13,7 +13,7 @@
 
 #include "words.h"
 
-/* None of our times is ever infinite, so SQL's NULL needs no flag beside it. */
+/* None of our times is ever infinite, so SQL's NULL needs no flag next to it. */
 #define OT_NO_TIME DT_NOBEGIN
 
 /*
@@ -51,9 +51,12 @@ typedef struct RowVersion
 	bool		locked;			/* by us: it stays the latest until we write */
 } RowVersion;
 
+/* unwritten in a row: it was changed in memory, see unwritten.h. */
+
 typedef struct Order
 {
 	RowVersion	version;
+	bool		unwritten;
 	char	   *order_id;
 	char	   *policy;
 	OrderState	state;
@@ -70,6 +73,7 @@ typedef struct Order
 typedef struct Payment
 {
 	RowVersion	version;
+	bool		unwritten;
 	char	   *gateway;
 	char	   *payment_ref;
 	char	   *order_id;
@@ -87,6 +91,7 @@ typedef struct Payment
 typedef struct Refund
 {
 	RowVersion	version;
+	bool		unwritten;
 	char	   *refund_ref;
 	char	   *order_id;
 	char	   *gateway;
@@ -117,6 +122,8 @@ typedef struct Refund
 
 typedef struct Event
 {
+	int64		id;
+	const char *aggregatetype;
 	const char *order_id;
 	const char *type;
 	Jsonb	   *payload;

@@ -26,6 +26,12 @@ ot_is_open(const Refund *refund)
 	return refund->state != REFUND_SUCCEEDED && refund->state != REFUND_REVERSED;
 }
 
+bool
+ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
+{
+	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
+}
+
 char *
 ot_late_reason(const Order *order, const Payment *payment)
 {
@@ -65,6 +71,12 @@ ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now)
 	int64		wait = Max(now - submitted_at, policy->refund_backoff);
 
 	return after(policy, Min(wait, policy->refund_backoff_max), now);
+}
+
+TimestampTz
+ot_submitted_limit(const Policy *policy, TimestampTz now)
+{
+	return now - policy->refund_settle_within;
 }
 
 /* A month counts as 30 days and a day as 24 hours: for waits and leases that is exact enough. */

@@ -15,6 +15,9 @@ extern bool ot_is_closed(const Order *order);
 /* Neither succeeded nor reversed: the money is still owed. */
 extern bool ot_is_open(const Refund *refund);
 
+/* The gateway took it, and has not said the end for longer than the policy allows. */
+extern bool ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now);
+
 /* Why a payment came too late for a closed order: notified_late or paid_late. */
 extern char *ot_late_reason(const Order *order, const Payment *payment);
 
@@ -24,6 +27,10 @@ extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, Timestamp
 /* When a refund that the gateway took is asked about again. */
 extern TimestampTz ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now);
 
+/* What a gateway took at or before this time, and has not ended since, needs a person. */
+extern TimestampTz ot_submitted_limit(const Policy *policy, TimestampTz now);
+
+/* Of an interval that api_args or a CHECK has bounded. */
 extern int64 ot_interval_usecs(const Interval *interval);
 
 #endif

@@ -2,9 +2,9 @@
  * store.h
  *    The only way to the tables. No rule stands below this line: a store reads, locks and writes rows, nothing else.
  *
- * Every function has the rights of the extension's owner for its own statement only (triggers run as the caller), and takes a snapshot of its own, so
- * that at READ COMMITTED what is read after a lock is what the lock's last holder committed. At the levels above,
- * a row that changed meanwhile raises 40001, which passes through.
+ * Every function has the rights of the extension's owner for its own statement only (triggers run as the caller), and
+ * takes a snapshot of its own, so that at READ COMMITTED what is read after a lock is what the lock's last holder
+ * committed. At the levels above, a row that changed meanwhile raises 40001, which passes through.
  *
  * Lists and rows are allocated in the caller's memory context. A function that finds nothing returns NULL or NIL.
  */
@@ -23,6 +23,9 @@ extern bool ot_store_exists(void);
 /* The same, and if they are, nobody drops them before the transaction ends. */
 extern bool ot_store_hold(void);
 
+/* Raises 55000 if the extension's SQL objects are of another version than this library. */
+extern void ot_store_require_same_version(void);
+
 /* A procedure that commits between its steps. After a commit no snapshot and no lock is held. */
 extern void ot_store_begin_procedure(void);
 extern void ot_store_commit(void);
@@ -39,7 +42,7 @@ extern Order *ot_store_lock_order(const char *order_id);
 /* NULL also when somebody else holds it. */
 extern Order *ot_store_lock_order_if_free(const char *order_id);
 /* False when the order is there already, or its policy is gone. */
-extern bool ot_store_insert_order(const Order *order);
+extern bool ot_store_insert_order(Order *order);
 extern void ot_store_update_order(const Order *order);
 /*
  * Orders due at now with a deadline of from or later, oldest first, without those that somebody else has locked and the
@@ -60,7 +63,7 @@ extern Payment *ot_store_lock_payment_if_free(const Payment *found);
 /* All payments of an order, oldest first. */
 extern List *ot_store_lock_payments(const char *order_id);
 /* False when it is there already. */
-extern bool ot_store_insert_payment(const Payment *payment);
+extern bool ot_store_insert_payment(Payment *payment);
 /* Whether it finds that out before anything else happens: no trigger fires for a repeat, and no CHECK of others is asked. */
 extern bool ot_store_insert_payment_finds_duplicate(void);
 extern void ot_store_update_payment(const Payment *payment);
@@ -82,9 +85,14 @@ extern List *ot_store_find_requested(const char *order_id, const char *request_k
 /* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
-/* Submitted longer ago than their policy allows; without the locked ones. */
-extern List *ot_store_lock_overlong_refunds(TimestampTz now, int limit);
-extern void ot_store_insert_refund(const Refund *refund);
+/* Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones. */
+typedef struct SubmittedLimit
+{
+	const char *policy;
+	TimestampTz submitted_before;
+} SubmittedLimit;
+extern List *ot_store_lock_submitted_refunds(List *limits, int limit);
+extern void ot_store_insert_refund(Refund *refund);
 extern void ot_store_update_refund(const Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);
 
@@ -92,12 +100,13 @@ extern void ot_store_move_refunds(const Payment *payment);
 extern Policy *ot_store_find_policy(const char *policy);
 /* The policy of an order, or "default" if there is no such order. */
 extern Policy *ot_store_find_policy_of(const char *order_id);
+extern List *ot_store_find_policies(void);
 
 /* Looks at everything committed by now, even if the transaction's snapshot is older. */
 extern bool ot_store_policy_in_use(const char *policy);
 
 /* Events and conflicts. */
-extern void ot_store_add_event(const Event *event);
+extern void ot_store_add_event(Event *event);
 extern void ot_store_add_events(List *events);
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);

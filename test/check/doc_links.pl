@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 
 chdir "$FindBin::Bin/../.." or die "chdir: $!\n";
-my @pages = (glob('*.md'), glob('doc/*.md'), glob('doc/*/*.md'));
+my @pages = map { glob } qw(*.md doc/*.md doc/*/*.md sql/*/*.md);
 
 sub text_of {
 	my ($file) = @_;

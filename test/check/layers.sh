@@ -15,16 +15,14 @@ fail() {
 	failures=$((failures + 1))
 }
 
+# From the top down. The two stores do not know each other.
 LAYERS=(api core store store/sql store/fast store/row rules)
 
-# From the ground up; the stores are one floor.
 floor() {
-	case $1 in
-	api) echo 4 ;;
-	core) echo 3 ;;
-	store | store/sql | store/fast | store/row) echo 2 ;;
-	rules) echo 1 ;;
-	esac
+	local i
+	for i in "${!LAYERS[@]}"; do
+		[[ ${LAYERS[i]} != "$1" ]] || echo $((${#LAYERS[@]} - i))
+	done
 }
 
 mapfile -t FILES < <(find src -name '*.[ch]' | sort)
@@ -48,8 +46,19 @@ for file in "${FILES[@]}"; do
 		below=${LAYER[$header]:-}
 		[[ -n $below ]] || continue
 		(($(floor "$layer") >= $(floor "$below"))) || fail "$file includes $header, which stands above it"
+		[[ $layer != store/sql || $below != store/fast ]] || fail "$file includes $header of the other store"
 		[[ $layer != core && $layer != api || $below != store/* ]] || fail "$file includes $header, which is private to the stores"
 	done < <(own_includes "$file")
+done
+
+# What a header declares, the .c of that name defines; store.h is the face of a
+# whole layer.
+for header in "${FILES[@]}"; do
+	[[ $header == *.h && $header != src/store/store.h ]] || continue
+	while read -r symbol; do
+		[[ -f ${header%.h}.c ]] && grep -qE "(^|[ *	])$symbol(\(|\[| =|;)" "${header%.h}.c" ||
+			fail "$header declares $symbol, which ${header%.h}.c does not define"
+	done < <(sed -n 's/^\(pg_noreturn \)\?extern [^(;=]*[ *]\(ot_[a-z0-9_]*\)\(\[\]\)\?[(;].*/\2/p; s/^\(pg_noreturn \)\?extern [^(]*[ *]\(ot_[a-z0-9_]*\)(.*/\2/p' "$header" | sort -u)
 done
 
 only_in() {
@@ -65,8 +74,11 @@ only_in 'SetUserIdAndSecContext' 'store_statement.c' 'changes the role; only sto
 only_in 'PG_VERSION_NUM' 'compat.h' 'asks for the version; only compat.h does'
 only_in '(pg_add_s64_overflow|pg_sub_s64_overflow)' 'money.c' 'adds money; only money.c does'
 # A reader fills a state in (ot_column_word); anything else changes it.
-only_in 'order->state = ([^o]|o[^t])' 'settle.c' 'changes the state of an order; only settle.c does'
-only_in '(refund|anew|rest|external)->state = ([^o]|o[^t])' 'refund.c' 'changes the state of a refund; only refund.c does'
+only_in 'order->state = ([^o]|o[^t])' 'order_state.c' 'changes the state of an order; only order_state.c does'
+only_in 'payment->disposition = ([^o]|o[^t])' 'money.c' 'says what a payment is to its order; only money.c does'
+only_in '(refund|rest|external|successor|known)->state = ([^o]|o[^t])' 'refund_state.c' 'changes the state of a refund; only refund_state.c does'
+only_in 'ot_store_(insert|update)_(order|due|payment|refund)\(' '@(write.c|store*)' 'writes a row past write.c'
+
 
 # No circles among our own headers.
 if ! circle=$(for file in "${FILES[@]}"; do

@@ -113,6 +113,17 @@ SELECT is(t.attempt('submitted', 'old'), 'query 1 recorded submitted', 'retried,
 SELECT order_timeout.sweep_once();
 SELECT is((SELECT state FROM order_timeout.refunds WHERE refund_ref = :'ref'), 'submitted', 'its time runs from there');
 
+-- A month is 30 days wherever it is compared: for the sweeper as for claim_refunds
+INSERT INTO order_timeout.policies (policy, refund_settle_within) VALUES ('a month', '1 month');
+SELECT t.owe_by('a month', 'month');
+SELECT t.attempt('submitted', 'month');
+UPDATE order_timeout.refunds SET submitted_at = clock_timestamp() - interval '29 days 12 hours' WHERE gateway = 'month';
+SELECT order_timeout.sweep_once();
+SELECT is((SELECT state FROM order_timeout.refunds WHERE gateway = 'month'), 'submitted', 'refund_settle_within of a month: not after 29.5 days');
+UPDATE order_timeout.refunds SET submitted_at = clock_timestamp() - interval '30 days 12 hours' WHERE gateway = 'month';
+SELECT order_timeout.sweep_once();
+SELECT is((SELECT state FROM order_timeout.refunds WHERE gateway = 'month'), 'needs_attention', 'but after 30.5 days, whatever month it is');
+
 -- deferred waits as long as the attempt before
 SELECT t.owe_by('exact', 'def');
 SELECT is(ARRAY(SELECT t.minutes_after(r, 'def') FROM unnest('{failed,failed,failed,deferred,deferred}'::text[]) AS r), ARRAY[1, 2, 4, 4, 4],

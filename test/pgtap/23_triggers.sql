@@ -102,6 +102,32 @@ SELECT is(t.suppressed('INSERT', tab, call), '27000', format('no new rows in %s:
 ) AS x (tab, call);
 SELECT t.sound('after all that was suppressed');
 
+-- Calls that a trigger makes while the call that fired it has rows to write, one that succeeds and one that fails so too
+SELECT t.create_order(o, 100) FROM unnest(ARRAY['outer', 'inner', 'refused']) AS o;
+CREATE FUNCTION t.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON order_timeout.refunds
+    FOR EACH ROW WHEN (NEW.order_id = 'refused') EXECUTE FUNCTION t.refuse();
+CREATE FUNCTION t.calls() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    BEGIN
+        PERFORM t.pay('refused', 'refused-1', 150);
+    EXCEPTION WHEN raise_exception THEN
+        PERFORM t.pay('inner', 'inner-1', 150);
+    END;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER calls AFTER INSERT ON order_timeout.refunds
+    FOR EACH ROW WHEN (NEW.order_id = 'outer') EXECUTE FUNCTION t.calls();
+SELECT lives_ok($$SELECT t.pay('outer', 'outer-1', 150)$$, 'a call in whose midst others are made');
+DROP TRIGGER calls ON order_timeout.refunds;
+DROP TRIGGER refuse ON order_timeout.refunds;
+SELECT is(t.sums(o), expected, o) FROM (VALUES
+    ('outer', 'paid 150 = 0 + 50 + 0 + 100'),
+    ('inner', 'paid 150 = 0 + 50 + 0 + 100'),
+    ('refused', 'pending 0 = 0 + 0 + 0 + 0')) AS x (o, expected);
+SELECT t.sound('after calls inside calls');
+
 -- What belongs to the user runs as the caller: triggers too, of every kind.
 CREATE TABLE t.ran (who name, session name, what text);
 CREATE FUNCTION t.note() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -27,13 +27,15 @@ SELECT policy, pay_within, late_rule, on_late, refund_max_attempts, refund_settl
   FROM order_timeout.policies;
 SELECT outcome, state FROM order_timeout.create_order('order-1', 100, 'EUR');
 
--- Every function says in a comment what it answers and what it locks, every view what it shows.
+-- Every function says in a comment what it answers and what it locks, every view what it shows, every table what a row is.
 SELECT p.oid::regprocedure::text AS undescribed FROM pg_proc p
  WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.prorettype <> 'trigger'::regtype
    AND obj_description(p.oid, 'pg_proc') IS NULL
 UNION ALL
 SELECT c.oid::regclass::text FROM pg_class c
- WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'v' AND obj_description(c.oid, 'pg_class') IS NULL;
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid, 'pg_class') IS NULL
+UNION ALL
+SELECT n.nspname FROM pg_namespace n WHERE n.nspname = 'order_timeout' AND obj_description(n.oid, 'pg_namespace') IS NULL;
 
 -- Nothing is PUBLIC's: no routine, table, view, sequence or the schema itself.
 SELECT p.oid::regprocedure::text AS public_may FROM pg_proc p

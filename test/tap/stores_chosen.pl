@@ -267,6 +267,16 @@ hindered('a column of another type', 'orders', $columns,
 	'ALTER TABLE order_timeout.orders ALTER close_reason TYPE varchar(500)', 'ALTER TABLE order_timeout.orders ALTER close_reason TYPE text');
 hindered('a column of less precision', 'payments', $columns,
 	'ALTER TABLE order_timeout.payments ALTER paid_at TYPE timestamptz(0)', 'ALTER TABLE order_timeout.payments ALTER paid_at TYPE timestamptz');
+# A numeric read as a bigint would be a pointer read as money.
+for my $column ('orders paid', 'refunds asked') {
+	my ($table, $name) = split / /, $column;
+	$dbh->do("ALTER TABLE order_timeout.$table ALTER $name TYPE numeric");
+	choose('auto');
+	is(error_of($dbh, \&buy_and_refund), '55000', "$table.$name of type numeric: refused");
+	like($dbh->errstr, qr/^ERROR:  column "$name" of order_timeout has type numeric, not bigint$/m, 'and why');
+	$dbh->do("ALTER TABLE order_timeout.$table ALTER $name TYPE bigint");
+	is(refusal(), '', 'served again with its own type');
+}
 for my $table (qw(policies orders payments refunds events)) {
 	$dbh->do("ALTER TABLE order_timeout.$table ADD COLUMN more text DEFAULT 'something'");
 	is(refusal(), "55000: $table: $columns", "a column more in $table: refused");

@@ -18,7 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
-#include "store_fast_table.h"
+#include "store_fast.h"
 
 #define MAX_KEYS 4
 
@@ -32,7 +32,7 @@ take_snapshot(FastTable *table)
 }
 
 FastTable *
-ot_fast_begin(FastTableName name)
+ot_fast_begin(TableName name)
 {
 	FastTable  *table = &ot_fast_tables[name];
 
@@ -135,14 +135,6 @@ ot_fast_fetch(FastTable *table, const RowVersion *version)
 		HeapTupleHeaderGetRawXmin(header(table)) == version->xmin;
 }
 
-RowVersion
-ot_fast_version(FastTable *table)
-{
-	RowVersion	version = {table->present->tts_tid, HeapTupleHeaderGetRawXmin(header(table)), table->locked};
-
-	return version;
-}
-
 bool
 ot_fast_is_untouched(FastTable *table)
 {
@@ -172,8 +164,16 @@ ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy)
 	}
 }
 
+static void
+set_version(FastTable *table, RowVersion *version)
+{
+	version->tid = table->present->tts_tid;
+	version->xmin = HeapTupleHeaderGetRawXmin(header(table));
+	version->locked = table->locked;
+}
+
 void *
-ot_fast_read(FastTable *table, FastReader read)
+ot_fast_read(FastTable *table)
 {
 	MemoryContext previous = MemoryContextSwitchTo(table->caller_context);
 	Columns		columns = {0};
@@ -183,7 +183,9 @@ ot_fast_read(FastTable *table, FastReader read)
 	columns.values = table->present->tts_values;
 	columns.nulls = table->present->tts_isnull;
 	columns.desc = table->present->tts_tupleDescriptor;
-	row = read(&columns);
+	row = ot_row_read(table->name, &columns);
+	if (table->spec->versioned)
+		set_version(table, ot_row_version(table->name, row));
 	MemoryContextSwitchTo(previous);
 	return row;
 }
@@ -226,7 +228,7 @@ fill_new(FastTable *table, TupleTableSlot *slot, const Args *args)
 }
 
 /*
- * The present row anew. What no update changes stays as it is stored: a key that was stored compressed and is written anew
+ * The current row anew. What no update changes stays as it is stored: a key that was stored compressed and is written anew
  * would look like another one.
  */
 static void

@@ -10,35 +10,9 @@
 #include "access/stratnum.h"
 #include "nodes/lockoptions.h"
 #include "nodes/pg_list.h"
-#include "rows.h"
+#include "store_fast_table.h"
+#include "store_table.h"
 #include "store_values.h"
-
-typedef enum FastTableName
-{
-	FAST_POLICIES,
-	FAST_ORDERS,
-	FAST_PAYMENTS,
-	FAST_REFUNDS,
-	FAST_EVENTS,
-	FAST_TABLES
-} FastTableName;
-
-/* The indexes that the fast store reads, by their columns; a table's own begin with 0. */
-typedef enum FastIndex
-{
-	POLICIES_KEY = 0,
-	ORDERS_KEY = 0,
-	ORDERS_DUE,
-	PAYMENTS_KEY = 0,
-	PAYMENTS_ORDER,
-	REFUNDS_KEY = 0,
-	REFUNDS_OPEN,
-	REFUNDS_PAYMENT,
-	REFUNDS_GATEWAY_REFUND,
-	FAST_INDEXES
-} FastIndex;
-
-typedef struct FastTable FastTable;
 
 /* A condition on a column of an index, counted from 1, as an operator of btree. */
 typedef struct FastKey
@@ -49,41 +23,28 @@ typedef struct FastKey
 	Datum		value;
 } FastKey;
 
-extern void ot_fast_init(void);
-
-/*
- * Whether the fast store can serve that table now. If it can, the table is locked against changes of its shape until
- * the transaction ends, so the answer still holds for what follows.
- */
-extern bool ot_fast_serves(FastTableName name);
-
-/* Whether others have added no CHECK to a table that is served. */
-extern bool ot_fast_has_own_checks_only(FastTableName name);
-
 /*
  * What one operation does lies between these two. Its memory is gone after it, whatever read returns is the caller's.
  * It takes a new snapshot when it first looks for something.
  */
-extern FastTable *ot_fast_begin(FastTableName name);
+extern FastTable *ot_fast_begin(TableName name);
 extern void ot_fast_end(FastTable *table);
 
 /* Makes the rows of an index's range come one after the other, in the index's order; ot_fast_end ends that too. */
 extern void ot_fast_look(FastTable *table, FastIndex index, const FastKey *keys, int count);
 extern bool ot_fast_next(FastTable *table);
 
-/* Makes that version the present row, if it is the latest one that can be seen. */
+/* Makes that version the current row, if it is the latest one that can be seen. */
 extern bool ot_fast_fetch(FastTable *table, const RowVersion *version);
-extern RowVersion ot_fast_version(FastTable *table);
 
-/* Whether nobody has ever locked or changed the present row; if not, only locking tells whether it is free. */
+/* Whether nobody has ever locked or changed the current row; if not, only locking tells whether it is free. */
 extern bool ot_fast_is_untouched(FastTable *table);
 
-/* Locks the present row in its latest version. False if it is gone, or somebody else has it and wait_policy does not wait. */
+/* Locks the current row in its latest version. False if it is gone, or somebody else has it and wait_policy does not wait. */
 extern bool ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy);
 
-/* The present row. */
-typedef void *(*FastReader) (Columns *columns);
-extern void *ot_fast_read(FastTable *table, FastReader read);
+/* The current row, which is the caller's, with its version. */
+extern void *ot_fast_read(FastTable *table);
 /* A list that outlives the operation, like what was read. */
 extern List *ot_fast_append(FastTable *table, List *rows, void *row);
 
@@ -94,7 +55,7 @@ extern bool ot_fast_insert_new(FastTable *table, const Args *args);
 extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
 /*
- * False, and nothing is written, when the present row is not the latest, or somebody else has it. PostgreSQL does not use
+ * False, and nothing is written, when the current row is not the latest, or somebody else has it. PostgreSQL does not use
  * this way of its heap itself, and asserts that a row is free: who calls this has just seen it untouched
  * (ot_fast_is_untouched). Look at heap_update again with each major; test/specs/race_sweep_between.spec is about it.
  */

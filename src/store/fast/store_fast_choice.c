@@ -1,28 +1,19 @@
 /*
  * store_fast_choice.c
- *    Which store serves a table: the fast one only while the table is as the extension made it, give or take an index. Then
- *    no user's code can run in between, and nothing has to be switched.
+ *    When the fast store serves a table: where nothing about the table keeps it from that (store_fast_obstacle.c), and
+ *    nothing about the transaction.
  *
- * Everything else is the SQL store's: row security, triggers, rules, partitions, columns of others, constraints that may
- * run somebody's code, and the isolation levels above READ COMMITTED, where a row that changed meanwhile is an error and no
- * reason to look at its latest version. The one kind of trigger that is no obstacle are those of foreign keys that point
- * at one of our primary keys, because no update changes such a key.
+ * Above READ COMMITTED a row that changed meanwhile is an error and no reason to look at its latest version, so the SQL
+ * store serves there.
  */
 #include "postgres.h"
 
-#include "access/tableam.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_am.h"
-#include "commands/extension.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
 
+#include "store_fast_choice.h"
 #include "store_fast_table.h"
 
 typedef enum StoreChoice
@@ -51,114 +42,6 @@ ot_fast_init(void)
 	ot_fast_watch_tables();
 }
 
-/* Obstacles. */
-
-static bool
-is_users_function(Oid function, void *context)
-{
-	return function >= FirstNormalObjectId;
-}
-
-static bool
-names_users_code(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, List))
-		return expression_tree_walker(node, names_users_code, context);
-	if (exprType(node) >= FirstNormalObjectId || check_functions_in_node(node, is_users_function, NULL))
-		return true;
-	return expression_tree_walker(node, names_users_code, context);
-}
-
-/*
- * PostgreSQL's own functions can lead to a user's code too: query_to_xml runs any SQL, array_in the CHECKs of domains. Those
- * that can are not immutable, or get a value whose type is a user's.
- */
-static bool
-runs_users_code(Node *node)
-{
-	return names_users_code(node, NULL) || contain_mutable_functions(node);
-}
-
-static const char *
-columns_obstacle(Relation relation, const TableSpec *spec)
-{
-	TupleDesc	desc = RelationGetDescr(relation);
-	TupleConstr *constr = desc->constr;
-	int			count = 0;
-
-	while (count < OT_FAST_COLUMNS && spec->columns[count].name != NULL)
-		count++;
-	if (desc->natts != count)
-		return "its columns are not those that the extension made";
-	for (int i = 0; i < count; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (column->attisdropped || column->attgenerated || column->atttypid != spec->columns[i].type ||
-			column->atttypmod != -1 ||
-			strcmp(NameStr(column->attname), spec->columns[i].name) != 0 ||
-			(column->attidentity != '\0') != (spec->identity && i == 0))
-			return "its columns are not those that the extension made";
-	}
-	for (int i = 0; !spec->read_only && constr != NULL && i < constr->num_check; i++)
-		if (runs_users_code(stringToNode(constr->check[i].ccbin)))
-			return "a CHECK may run code that is not PostgreSQL's own";
-	return NULL;
-}
-
-/* Foreign keys that point at the primary key ask nothing of an update that leaves it as it is. */
-static const char *
-triggers_obstacle(Relation relation)
-{
-	TriggerDesc *triggers = relation->trigdesc;
-
-	(void) RelationGetIndexList(relation);	/* fills rd_pkindex */
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) != RI_TRIGGER_PK ||
-			triggers->triggers[i].tgconstrindid != relation->rd_pkindex)
-			return "it has triggers";
-	return NULL;
-}
-
-const char *
-ot_fast_index_obstacle(Relation index)
-{
-	if (index->rd_rel->relam != BTREE_AM_OID)
-		return "one of its indexes is not a btree";
-	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
-		if (index->rd_opfamily[i] >= FirstNormalObjectId)
-			return "one of its indexes has an operator class that is not PostgreSQL's own";
-	if (runs_users_code((Node *) RelationGetIndexExpressions(index)) ||
-		runs_users_code((Node *) RelationGetIndexPredicate(index)))
-		return "one of its indexes may run code that is not PostgreSQL's own";
-	return NULL;
-}
-
-const char *
-ot_fast_table_obstacle(Relation relation, const TableSpec *spec)
-{
-	const char *obstacle;
-
-	if (relation->rd_rel->relkind != RELKIND_RELATION || relation->rd_tableam != GetHeapamTableAmRoutine())
-		return "it is not a plain heap table";
-	if (relation->rd_rel->relispartition || relation->rd_rel->relhassubclass)
-		return "it has partitions or children, or is one";
-	if (relation->rd_rel->relrowsecurity)
-		return "it has row security";
-	if (OidIsValid(get_extension_oid("citus", true)))
-		return "it may be distributed: extension \"citus\" is in this database";
-	obstacle = columns_obstacle(relation, spec);
-	if (obstacle != NULL || spec->read_only)
-		return obstacle;
-	if (relation->rd_rules != NULL)
-		return "it has rules";
-	return triggers_obstacle(relation);
-}
-
-/* The choice. */
-
 static bool
 refuse(const FastTable *table, const char *obstacle)
 {
@@ -172,7 +55,7 @@ refuse(const FastTable *table, const char *obstacle)
 }
 
 bool
-ot_fast_has_own_checks_only(FastTableName name)
+ot_fast_has_own_checks_only(TableName name)
 {
 	const FastTable *table = &ot_fast_tables[name];
 	const TupleConstr *constr = table->present->tts_tupleDescriptor->constr;
@@ -181,7 +64,7 @@ ot_fast_has_own_checks_only(FastTableName name)
 }
 
 bool
-ot_fast_serves(FastTableName name)
+ot_fast_serves(TableName name)
 {
 	FastTable  *table = &ot_fast_tables[name];
 

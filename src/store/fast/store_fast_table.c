@@ -15,7 +15,6 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -25,6 +24,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "store_fast_obstacle.h"
 #include "store_fast_table.h"
 
 /*
@@ -33,36 +33,25 @@
  */
 #define KEPT_MEMORY 0, 256 * 1024, ALLOCSET_DEFAULT_MAXSIZE
 
-/* As in sql/install/10_tables.sql. */
-static const TableSpec specs[FAST_TABLES] = {
-	[FAST_POLICIES] = {"policies", true, false, 0, {{{1}}},
-	{{"policy", TEXTOID}, {"pay_within", INTERVALOID}, {"late_rule", TEXTOID}, {"on_late", TEXTOID},
-	{"refund_max_attempts", INT4OID}, {"refund_backoff", INTERVALOID}, {"refund_backoff_max", INTERVALOID},
-	{"refund_jitter", FLOAT8OID}, {"refund_lease", INTERVALOID}, {"refund_settle_within", INTERVALOID},
-	{"orphan_after", INTERVALOID}}},
-	[FAST_ORDERS] = {"orders", false, false, 2, {{{1}}, {{10}, 12}},
-	{{"order_id", TEXTOID, true}, {"policy", TEXTOID, true}, {"state", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
-	{"paid", INT8OID}, {"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"expires_at", TIMESTAMPTZOID},
-	{"created_at", TIMESTAMPTZOID, true}, {"settled_at", TIMESTAMPTZOID}, {"close_reason", TEXTOID}, {"metadata", JSONBOID}}},
-	[FAST_PAYMENTS] = {"payments", false, false, 3, {{{1, 2}}, {{3}}},
-	{{"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"order_id", TEXTOID}, {"amount", INT8OID, true}, {"currency", TEXTOID, true},
-	{"paid_at", TIMESTAMPTZOID, true}, {"received_at", TIMESTAMPTZOID, true}, {"disposition", TEXTOID}, {"late_reason", TEXTOID},
-	{"refunded", INT8OID}, {"refund_pending", INT8OID}, {"held", INT8OID}, {"held_at", TIMESTAMPTZOID},
-	{"told_order_id", TEXTOID}, {"details", JSONBOID}}},
-	[FAST_REFUNDS] = {"refunds", false, false, 4, {{{1}}, {{11, 3}, 26}, {{4}}, {{15, 3}, -15}},
-	{{"refund_ref", TEXTOID, true}, {"order_id", TEXTOID, true}, {"gateway", TEXTOID, true}, {"payment_ref", TEXTOID, true}, {"amount", INT8OID},
-	{"currency", TEXTOID, true}, {"reason", TEXTOID, true}, {"note", TEXTOID}, {"state", TEXTOID}, {"attempts", INT4OID},
-	{"next_attempt_at", TIMESTAMPTZOID}, {"leased_until", TIMESTAMPTZOID}, {"lease_token", TEXTOID}, {"worker", TEXTOID},
-	{"gateway_refund_ref", TEXTOID}, {"last_error", TEXTOID}, {"request_key", TEXTOID, true}, {"asked", INT8OID, true},
-	{"handed_out_at", TIMESTAMPTZOID}, {"submitted_at", TIMESTAMPTZOID}, {"returned_at", TIMESTAMPTZOID},
-	{"replaced_by", TEXTOID}, {"by_hand", BOOLOID}, {"attention_at", TIMESTAMPTZOID}, {"created_at", TIMESTAMPTZOID, true},
-	{"settled_at", TIMESTAMPTZOID}}},
-	[FAST_EVENTS] = {"events", false, true, 0, {{{1}}},
-	{{"id", INT8OID}, {"aggregatetype", TEXTOID}, {"aggregateid", TEXTOID}, {"type", TEXTOID}, {"payload", JSONBOID},
-	{"created_at", TIMESTAMPTZOID}}},
+/* An index that is looked for by its columns; the predicate is that a column is null, or that the first one is not. */
+typedef struct IndexSpec
+{
+	const char *columns[2];
+	const char *null_column;
+	bool		first_not_null;
+} IndexSpec;
+
+/* The first is the primary key. */
+static const IndexSpec indexes[OT_TABLES][FAST_INDEXES] = {
+	[TABLE_POLICIES] = {{{"policy"}}},
+	[TABLE_ORDERS] = {{{"order_id"}}, [ORDERS_DUE] = {{"expires_at"}, "settled_at"}},
+	[TABLE_PAYMENTS] = {{{"gateway", "payment_ref"}}, [PAYMENTS_ORDER] = {{"order_id"}}},
+	[TABLE_REFUNDS] = {{{"refund_ref"}}, [REFUNDS_OPEN] = {{"next_attempt_at", "gateway"}, "settled_at"},
+	[REFUNDS_GATEWAY_REFUND] = {{"gateway_refund_ref", "gateway"}, NULL, true}},
+	[TABLE_EVENTS] = {{{"id"}}}
 };
 
-FastTable	ot_fast_tables[FAST_TABLES];
+FastTable	ot_fast_tables[OT_TABLES];
 
 static bool
 is_about(const FastTable *table, Oid relid)
@@ -78,7 +67,7 @@ is_about(const FastTable *table, Oid relid)
 static void
 shape_changed(Datum arg, Oid relid)
 {
-	for (int i = 0; i < FAST_TABLES; i++)
+	for (int i = 0; i < OT_TABLES; i++)
 		if (ot_fast_tables[i].valid && is_about(&ot_fast_tables[i], relid))
 			ot_fast_tables[i].valid = false;
 }
@@ -93,8 +82,11 @@ schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 void
 ot_fast_watch_tables(void)
 {
-	for (int i = 0; i < FAST_TABLES; i++)
-		ot_fast_tables[i].spec = &specs[i];
+	for (int i = 0; i < OT_TABLES; i++)
+	{
+		ot_fast_tables[i].name = i;
+		ot_fast_tables[i].spec = &ot_tables[i];
+	}
 	CacheRegisterRelcacheCallback(shape_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 }
@@ -102,27 +94,46 @@ ot_fast_watch_tables(void)
 /* Building. */
 
 static bool
-is_index(Relation index, const IndexSpec *spec)
+is_column(const FastTable *table, AttrNumber column, const char *name)
 {
-	int			count = spec->columns[1] != 0 ? 2 : 1;
-	List	   *predicate = RelationGetIndexPredicate(index);
+	return column > 0 && strcmp(table->spec->columns[column - 1].name, name) == 0;
+}
 
-	if (spec->columns[0] == 0 || !index->rd_index->indisvalid || index->rd_index->indnkeyatts != count)
+static bool
+has_columns(const FastTable *table, Relation index, const IndexSpec *spec)
+{
+	int			count = spec->columns[1] != NULL ? 2 : 1;
+
+	if (index->rd_index->indnkeyatts != count)
 		return false;
 	for (int i = 0; i < count; i++)
-		if (index->rd_index->indkey.values[i] != spec->columns[i] || index->rd_indoption[i] != 0 ||
+		if (!is_column(table, index->rd_index->indkey.values[i], spec->columns[i]) || index->rd_indoption[i] != 0 ||
 			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
 			return false;
-	if (spec->predicate == 0 || predicate == NIL)
-		return spec->predicate == 0 && predicate == NIL;
-	if (list_length(predicate) == 1 && IsA(linitial(predicate), NullTest))
-	{
-		NullTest   *test = linitial(predicate);
+	return true;
+}
 
-		return IsA(test->arg, Var) && ((Var *) test->arg)->varattno == abs(spec->predicate) &&
-			test->nulltesttype == (spec->predicate > 0 ? IS_NULL : IS_NOT_NULL);
-	}
-	return false;
+static bool
+has_predicate(const FastTable *table, Relation index, const IndexSpec *spec)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	const char *column = spec->first_not_null ? spec->columns[0] : spec->null_column;
+	NullTest   *test;
+
+	if (column == NULL || predicate == NIL)
+		return column == NULL && predicate == NIL;
+	if (list_length(predicate) != 1 || !IsA(linitial(predicate), NullTest))
+		return false;
+	test = linitial(predicate);
+	return IsA(test->arg, Var) && is_column(table, ((Var *) test->arg)->varattno, column) &&
+		test->nulltesttype == (spec->first_not_null ? IS_NOT_NULL : IS_NULL);
+}
+
+static bool
+is_index(const FastTable *table, Relation index, const IndexSpec *spec)
+{
+	return spec->columns[0] != NULL && index->rd_index->indisvalid &&
+		has_columns(table, index, spec) && has_predicate(table, index, spec);
 }
 
 /* Others may have been made with the same columns. */
@@ -160,7 +171,7 @@ build_index(FastTable *table, int i, Oid oid)
 	table->result->ri_IndexRelationInfo[i] = BuildIndexInfo(index);
 	hint_unchanged(table, table->result->ri_IndexRelationInfo[i]);
 	for (int j = 0; j < FAST_INDEXES; j++)
-		if (is_index(index, &table->spec->indexes[j]) && (j > 0 || is_primary_key(index)))
+		if (is_index(table, index, &indexes[table->name][j]) && (j > 0 || is_primary_key(index)))
 			table->lookups[j] = oid;
 	index_close(index, NoLock);
 	return obstacle;
@@ -185,7 +196,7 @@ build_indexes(FastTable *table, Relation relation)
 			return obstacle;
 	}
 	for (int j = 0; j < FAST_INDEXES; j++)
-		if (table->spec->indexes[j].columns[0] != 0 && !OidIsValid(table->lookups[j]))
+		if (indexes[table->name][j].columns[0] != NULL && !OidIsValid(table->lookups[j]))
 			return "an index that the extension made is not there";
 	return NULL;
 }
@@ -201,7 +212,7 @@ build_state(FastTable *table, Relation relation)
 	table->result->ri_TrigDesc = NULL;
 	table->present = MakeSingleTupleTableSlot(desc, &TTSOpsBufferHeapTuple);
 	table->written = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	table->identity = table->spec->identity ? ot_identity_sequence(relation, 1) : InvalidOid;
+	table->identity = table->spec->key_columns == 0 ? ot_identity_sequence(relation, 1) : InvalidOid;
 	return build_indexes(table, relation);
 }
 

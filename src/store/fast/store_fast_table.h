@@ -12,36 +12,22 @@
 #include "nodes/execnodes.h"
 #include "utils/relcache.h"
 
-#include "store_fast.h"
+#include "store_table.h"
 
-#define OT_FAST_COLUMNS 28
-
-typedef struct ColumnSpec
+/* The indexes that the fast store reads, by their columns; a table's own begin with 0. */
+typedef enum FastIndex
 {
-	const char *name;
-	Oid			type;
-	bool		fixed;			/* no update changes it */
-} ColumnSpec;
+	KEY_INDEX = 0,
+	ORDERS_DUE = 1,
+	PAYMENTS_ORDER = 1,
+	REFUNDS_OPEN = 1,
+	REFUNDS_GATEWAY_REFUND,
+	FAST_INDEXES
+} FastIndex;
 
-/* An index that is looked for by its columns; the predicate is that a column is null (its number), or is not (negative). */
-typedef struct IndexSpec
+typedef struct FastTable
 {
-	int			columns[2];
-	int			predicate;
-} IndexSpec;
-
-typedef struct TableSpec
-{
-	const char *name;
-	bool		read_only;
-	bool		identity;		/* the first column numbers itself */
-	int			checks;
-	IndexSpec	indexes[FAST_INDEXES];	/* the first is the primary key */
-	ColumnSpec	columns[OT_FAST_COLUMNS];
-} TableSpec;
-
-struct FastTable
-{
+	TableName	name;
 	const TableSpec *spec;
 
 	/* Kept while the shape stays. */
@@ -52,7 +38,7 @@ struct FastTable
 	MemoryContext row_context;	/* of one operation */
 	ResultRelInfo *result;
 	Oid		   *index_oids;		/* of all indexes, as result has them */
-	Oid			lookups[FAST_INDEXES];	/* of those in spec */
+	Oid			lookups[FAST_INDEXES];	/* of those that it reads */
 	Oid			identity;		/* the sequence of column 1, or InvalidOid */
 	TupleTableSlot *present;
 	TupleTableSlot *written;
@@ -64,21 +50,17 @@ struct FastTable
 	MemoryContext caller_context;
 	Relation	relation;
 	Relation	looked_in;
-	bool		locked;			/* the present row */
+	bool		locked;			/* the current row */
 	bool		indexes_open;
 	IndexScanDesc scan;
-};
+} FastTable;
 
 /* Once, when the library is loaded. */
 extern void ot_fast_watch_tables(void);
 
-extern FastTable ot_fast_tables[FAST_TABLES];
+extern FastTable ot_fast_tables[OT_TABLES];
 
 /* Locks the table, and knows it as it is then. False if it is not there. */
 extern bool ot_fast_find_table(FastTable *table);
-
-/* Why a table cannot be served, or one of its indexes; NULL if it can. */
-extern const char *ot_fast_table_obstacle(Relation relation, const TableSpec *spec);
-extern const char *ot_fast_index_obstacle(Relation index);
 
 #endif

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "parser/parse_coerce.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -90,18 +91,33 @@ ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
 
 /* Columns. */
 
-static Datum
-next_column(Columns *columns, bool *isnull)
+static void
+wrong_type(Form_pg_attribute column, Oid type)
 {
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("column \"%s\" of order_timeout has type %s, not %s", NameStr(column->attname),
+					format_type_be(column->atttypid), format_type_be(type)),
+			 errhint("Give the column its type back with ALTER TABLE.")));
+}
+
+/* A value of another type would be read as something else: numeric's pointer as money. */
+static Datum
+next_column(Columns *columns, Oid type, bool *isnull)
+{
+	Form_pg_attribute column = TupleDescAttr(columns->desc, columns->next);
+
+	if (unlikely(column->atttypid != type) && !IsBinaryCoercible(column->atttypid, type))
+		wrong_type(column, type);
 	*isnull = columns->nulls[columns->next];
 	return columns->values[columns->next++];
 }
 
 static Datum
-next_column_not_null(Columns *columns)
+next_column_not_null(Columns *columns, Oid type)
 {
 	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
+	Datum		value = next_column(columns, type, &isnull);
 
 	if (isnull)
 		elog(ERROR, "column %d is unexpectedly null", columns->next);
@@ -112,7 +128,7 @@ char *
 ot_column_text(Columns *columns)
 {
 	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
+	Datum		value = next_column(columns, TEXTOID, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -120,7 +136,7 @@ ot_column_text(Columns *columns)
 int64
 ot_column_int8(Columns *columns)
 {
-	return DatumGetInt64(next_column_not_null(columns));
+	return DatumGetInt64(next_column_not_null(columns, INT8OID));
 }
 
 /* Columns of a row that an outer join did not find are null. */
@@ -128,7 +144,7 @@ int64
 ot_column_int8_or_zero(Columns *columns)
 {
 	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
+	Datum		value = next_column(columns, INT8OID, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
 }
@@ -136,26 +152,26 @@ ot_column_int8_or_zero(Columns *columns)
 int32
 ot_column_int4(Columns *columns)
 {
-	return DatumGetInt32(next_column_not_null(columns));
+	return DatumGetInt32(next_column_not_null(columns, INT4OID));
 }
 
 double
 ot_column_float8(Columns *columns)
 {
-	return DatumGetFloat8(next_column_not_null(columns));
+	return DatumGetFloat8(next_column_not_null(columns, FLOAT8OID));
 }
 
 bool
 ot_column_bool(Columns *columns)
 {
-	return DatumGetBool(next_column_not_null(columns));
+	return DatumGetBool(next_column_not_null(columns, BOOLOID));
 }
 
 TimestampTz
 ot_column_time(Columns *columns)
 {
 	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
+	Datum		value = next_column(columns, TIMESTAMPTZOID, &isnull);
 
 	return isnull ? OT_NO_TIME : DatumGetTimestampTz(value);
 }
@@ -164,7 +180,7 @@ Interval *
 ot_column_interval(Columns *columns)
 {
 	bool		isnull;
-	Datum		value = next_column(columns, &isnull);
+	Datum		value = next_column(columns, INTERVALOID, &isnull);
 	Interval   *copy;
 
 	if (isnull)
@@ -172,6 +188,12 @@ ot_column_interval(Columns *columns)
 	copy = palloc(sizeof(Interval));
 	memcpy(copy, DatumGetIntervalP(value), sizeof(Interval));
 	return copy;
+}
+
+void
+ot_column_skip(Columns *columns)
+{
+	columns->next++;
 }
 
 int

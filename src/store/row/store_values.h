@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
-#define OT_MAX_ARGS 28
+#define OT_MAX_ARGS 40
 
 typedef struct Args
 {
@@ -39,9 +39,10 @@ typedef struct Columns
 	Datum	   *values;
 	bool	   *nulls;
 	int			next;
-	TupleDesc	desc;			/* of the whole row, for who hands it on as it is */
+	TupleDesc	desc;
 } Columns;
 
+/* Each is an error when the column has another type. */
 extern char *ot_column_text(Columns *columns);
 extern int64 ot_column_int8(Columns *columns);
 extern int64 ot_column_int8_or_zero(Columns *columns);
@@ -50,6 +51,7 @@ extern double ot_column_float8(Columns *columns);
 extern bool ot_column_bool(Columns *columns);
 extern TimestampTz ot_column_time(Columns *columns);
 extern Interval *ot_column_interval(Columns *columns);
+extern void ot_column_skip(Columns *columns);
 /* The index of a word that a CHECK has already confined to the list; -1 for NULL. */
 extern int	ot_column_word(Columns *columns, const char *const *words);
 

@@ -17,13 +17,9 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -31,13 +27,11 @@
 
 #include "compat.h"
 #include "errors.h"
+#include "extension_version.h"
 #include "rows.h"
-#include "store.h"
-#include "store_fast.h"
 #include "store_statement.h"
 
 #define FETCH_AT_ONCE 1000
-#define ADVISORY_SEED UINT64CONST(0x6f726465725f7469)	/* keeps our advisory locks apart from others' */
 
 typedef struct Role
 {
@@ -143,38 +137,37 @@ finish_as_caller(QueryDesc *query)
 }
 
 void
-ot_store_init(void)
+ot_statement_init(void)
 {
 	previous_run = ExecutorRun_hook;
 	ExecutorRun_hook = run_as_caller;
 	previous_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = finish_as_caller;
-	ot_fast_init();
-}
-
-/*
- * A transaction-level advisory lock: there is no row yet to lock. Two names that hash alike wait for each other for the
- * length of a transaction, which is harmless.
- */
-static Datum
-advisory_key(const char *name)
-{
-	return Int64GetDatum((int64) hash_bytes_extended((const unsigned char *) name, strlen(name), ADVISORY_SEED));
-}
-
-void
-ot_advisory_lock(const char *name)
-{
-	DirectFunctionCall1(pg_advisory_xact_lock_int8, advisory_key(name));
-}
-
-bool
-ot_try_advisory_lock(const char *name)
-{
-	return DatumGetBool(DirectFunctionCall1(pg_try_advisory_xact_lock_int8, advisory_key(name)));
 }
 
 /* Statements. */
+
+/* What is never read has a place among the columns all the same, so that they can be counted. */
+static const char *
+text_of(const Statement *statement)
+{
+	const TableSpec *spec = &ot_tables[statement->rows_of];
+	StringInfoData sql;
+
+	if (statement->rows_of == TABLE_NONE)
+		return statement->sql;
+	initStringInfo(&sql);
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		appendStringInfoString(&sql, i == 0 ? "SELECT " : ", ");
+		if (spec->columns[i].kind == COLUMN_JSONB)
+			appendStringInfoString(&sql, "NULL::pg_catalog.jsonb");
+		else
+			appendStringInfo(&sql, "%s.%s", spec->name, spec->columns[i].name);
+	}
+	appendStringInfo(&sql, " FROM order_timeout.%s %s", spec->name, statement->sql);
+	return sql.data;
+}
 
 static void
 prepare(Statement *statement, Args *args)
@@ -183,7 +176,8 @@ prepare(Statement *statement, Args *args)
 
 	if (statement->plan != NULL)
 		return;
-	plan = SPI_prepare(statement->sql, args->count, args->types);
+	ot_require_same_version();
+	plan = SPI_prepare(text_of(statement), args->count, args->types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
 	SPI_keepplan(plan);
@@ -269,6 +263,12 @@ read_columns(Columns *columns, uint64 i)
 	columns->desc = desc;
 }
 
+static void *
+read_row(const Statement *statement, Columns *columns, RowReader read)
+{
+	return read != NULL ? read(columns) : ot_row_read(statement->rows_of, columns);
+}
+
 List *
 ot_run_list(Statement *statement, Args *args, RowReader read)
 {
@@ -281,7 +281,7 @@ ot_run_list(Statement *statement, Args *args, RowReader read)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		read_columns(&columns, i);
-		rows = lappend(rows, read(&columns));
+		rows = lappend(rows, read_row(statement, &columns, read));
 	}
 	SPI_finish();
 	return rows;
@@ -300,10 +300,22 @@ ot_run_one(Statement *statement, Args *args, RowReader read)
 		Columns		columns = {0};
 
 		read_columns(&columns, 0);
-		row = read(&columns);
+		row = read_row(statement, &columns, read);
 	}
 	SPI_finish();
 	return row;
+}
+
+List *
+ot_run_rows(Statement *statement, Args *args)
+{
+	return ot_run_list(statement, args, NULL);
+}
+
+void *
+ot_run_row(Statement *statement, Args *args)
+{
+	return ot_run_one(statement, args, NULL);
 }
 
 static void
@@ -365,7 +377,7 @@ start_own_transaction(void)
 }
 
 void
-ot_store_begin_procedure(void)
+ot_procedure_begin(void)
 {
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();
@@ -373,22 +385,14 @@ ot_store_begin_procedure(void)
 }
 
 void
-ot_store_commit(void)
+ot_procedure_commit(void)
 {
 	SPI_commit();
 	start_own_transaction();
 }
 
 void
-ot_store_fire_deferred(void)
-{
-	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
-
-	AfterTriggerSetState(all_immediate);
-}
-
-void
-ot_store_end_procedure(void)
+ot_procedure_end(void)
 {
 	SPI_finish();
 }

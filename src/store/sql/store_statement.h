@@ -9,15 +9,16 @@
 
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
+#include "store_table.h"
 #include "store_values.h"
 
 /* SQL text is parsed under the caller's search_path: every name and operator is qualified. */
-#define EQ " OPERATOR(pg_catalog.=) "
-#define NE " OPERATOR(pg_catalog.<>) "
-#define LE " OPERATOR(pg_catalog.<=) "
-#define GE " OPERATOR(pg_catalog.>=) "
-#define GT " OPERATOR(pg_catalog.>) "
-#define PLUS " OPERATOR(pg_catalog.+) "
+#define SQL_EQ " OPERATOR(pg_catalog.=) "
+#define SQL_NE " OPERATOR(pg_catalog.<>) "
+#define SQL_LE " OPERATOR(pg_catalog.<=) "
+#define SQL_GE " OPERATOR(pg_catalog.>=) "
+#define SQL_GT " OPERATOR(pg_catalog.>) "
+#define SQL_PLUS " OPERATOR(pg_catalog.+) "
 
 /* What a statement sees. */
 typedef enum StatementSnapshot
@@ -29,8 +30,9 @@ typedef enum StatementSnapshot
 
 typedef struct Statement
 {
-	const char *sql;
+	const char *sql;			/* of a statement that reads rows only what follows SELECT ... FROM its table */
 	StatementSnapshot snapshot;
+	TableName	rows_of;		/* the table whose rows it reads, or TABLE_NONE */
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 
@@ -42,7 +44,11 @@ extern uint64 ot_run(Statement *statement, Args *args);
 /* Runs a write of one row; it is an error if it touches none. */
 extern void ot_run_write(Statement *statement, Args *args);
 
-/* Runs it and reads its rows in the caller's memory context: all of them, or the first one or NULL. */
+/* Runs a statement that reads rows; they are in the caller's memory context: all of them, or the first one or NULL. */
+extern List *ot_run_rows(Statement *statement, Args *args);
+extern void *ot_run_row(Statement *statement, Args *args);
+
+/* The same for a statement that answers with other columns. */
 extern List *ot_run_list(Statement *statement, Args *args, RowReader read);
 extern void *ot_run_one(Statement *statement, Args *args, RowReader read);
 
@@ -52,9 +58,12 @@ extern void ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, vo
 
 extern bool ot_owner_exists(void);
 
-/* Waits for every other transaction that came here with the same name. */
-extern void ot_advisory_lock(const char *name);
-/* False if there is one now. If not, whoever comes with it before this transaction ends finds this one. */
-extern bool ot_try_advisory_lock(const char *name);
+/* Once, when the library is loaded. */
+extern void ot_statement_init(void);
+
+/* A procedure that commits between its steps. */
+extern void ot_procedure_begin(void);
+extern void ot_procedure_commit(void);
+extern void ot_procedure_end(void);
 
 #endif

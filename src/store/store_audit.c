@@ -1,6 +1,6 @@
 /*
  * store_audit.c
- *    The SQL store: rows for the proof.
+ *    Rows for the proof.
  */
 #include "postgres.h"
 
@@ -13,7 +13,7 @@
 	"r.refund_ref, r.order_id, r.amount, r.currency, r.state"
 
 #define WITH_REFUNDS \
-	" LEFT JOIN order_timeout.refunds r ON r.gateway" EQ "p.gateway AND r.payment_ref" EQ "p.payment_ref "
+	" LEFT JOIN order_timeout.refunds r ON r.gateway" SQL_EQ "p.gateway AND r.payment_ref" SQL_EQ "p.payment_ref "
 
 typedef struct Audit
 {
@@ -65,10 +65,10 @@ void
 ot_store_audit(const char *order_id, AuditVisitor visit, void *state)
 {
 	static Statement one = {"SELECT o.order_id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
-		"LEFT JOIN order_timeout.payments p ON p.order_id" EQ "o.order_id" WITH_REFUNDS
-	"WHERE o.order_id" EQ "$1 ORDER BY p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
+		"LEFT JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id" WITH_REFUNDS
+	"WHERE o.order_id" SQL_EQ "$1 ORDER BY p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
 	static Statement all = {"SELECT COALESCE(o.order_id, p.order_id) AS id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
-		"FULL JOIN order_timeout.payments p ON p.order_id" EQ "o.order_id" WITH_REFUNDS
+		"FULL JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id" WITH_REFUNDS
 	"ORDER BY id, p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
 	Audit		audit = {visit, state};
 	Args		args = {0};
@@ -95,7 +95,7 @@ ot_store_refunds_without_payment(void)
 {
 	static Statement find = {"SELECT r.refund_ref, r.order_id, r.gateway, r.payment_ref FROM order_timeout.refunds r "
 		"WHERE NOT EXISTS (SELECT FROM order_timeout.payments p "
-	"WHERE p.gateway" EQ "r.gateway AND p.payment_ref" EQ "r.payment_ref) ORDER BY r.refund_ref", SNAPSHOT_OF_CALLER};
+	"WHERE p.gateway" SQL_EQ "r.gateway AND p.payment_ref" SQL_EQ "r.payment_ref) ORDER BY r.refund_ref", SNAPSHOT_OF_CALLER};
 	Args		args = {0};
 
 	return ot_run_list(&find, &args, read_refund_key);

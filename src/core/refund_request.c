@@ -1,17 +1,19 @@
 /*
- * request.c
- *    A refund that somebody asks for: taken from what a paid order keeps, newest payment first. The request_key makes
- *    it safe to repeat; the order's lock makes two requests for the same money meet.
+ * refund_request.c
+ *    request_refund: money taken from what a paid order keeps, newest payment first. The request_key makes it safe to
+ *    repeat; of two requests for the same money, the second waits for the order's lock and finds what the first left.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
 #include "errors.h"
+#include "lock.h"
 #include "money.h"
-#include "refund.h"
-#include "request.h"
+#include "refund_owe.h"
+#include "refund_request.h"
 #include "store.h"
+#include "write.h"
 
 /* The payments that the money may come from, newest first. */
 static List *
@@ -84,22 +86,21 @@ refund_part(Order *order, Payment *payment, int64 part, const RefundRequest *req
 	refund->request_key = pstrdup(request->request_key);
 	refund->note = request->reason ? pstrdup(request->reason) : NULL;
 	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_REFUND_PENDING, part);
-	ot_store_update_payment(payment);
-	return ot_refund_insert(refund);
+	ot_write_payment(payment);
+	ot_refund_insert(refund);
+	return refund;
 }
 
 RequestAnswer
 ot_refund_request(const RefundRequest *request)
 {
-	Order	   *order = ot_store_lock_order(request->order_id);
+	Order	   *order = ot_lock_order(request->order_id);
 	TimestampTz now = GetCurrentTimestamp();
 	RequestAnswer answer = {"duplicate", NIL};
 	List	   *payments;
 	int64		left = request->amount;
 	ListCell   *cell;
 
-	if (order == NULL)
-		ot_no_such_order(request->order_id);
 	answer.refunds = requested_before(request);
 	if (answer.refunds != NIL)
 		return answer;
@@ -123,7 +124,7 @@ ot_refund_request(const RefundRequest *request)
 		answer.refunds = lappend(answer.refunds, refund_part(order, payment, part, request, now));
 		left -= part;
 	}
-	ot_store_update_order(order);
+	ot_write_order(order);
 	answer.outcome = "accepted";
 	return answer;
 }

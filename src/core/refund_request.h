@@ -1,9 +1,9 @@
 /*
- * request.h
- *    A refund that somebody asks for.
+ * refund_request.h
+ *    request_refund.
  */
-#ifndef OT_REQUEST_H
-#define OT_REQUEST_H
+#ifndef OT_REFUND_REQUEST_H
+#define OT_REFUND_REQUEST_H
 
 #include "nodes/pg_list.h"
 #include "rows.h"

@@ -1,0 +1,146 @@
+/*
+ * order_close.c
+ *    Closing an order: expire_order, cancel_order, and the closing that the sweeper and a late payment do. What the
+ *    order kept is owed back.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "event.h"
+#include "lock.h"
+#include "money.h"
+#include "order_close.h"
+#include "order_state.h"
+#include "refund_owe.h"
+#include "rules.h"
+#include "store.h"
+#include "write.h"
+
+/* Each payment's part goes back to itself. Writes payments and refunds; the caller writes the order. */
+static void
+owe_all_kept(Order *order, RefundReason reason, TimestampTz now)
+{
+	List	   *payments = ot_kept(&order->funds) > 0 ? ot_store_lock_payments(order->order_id) : NIL;
+	ListCell   *cell;
+
+	foreach(cell, payments)
+	{
+		Payment    *payment = lfirst(cell);
+		int64		kept = ot_kept(&payment->funds);
+
+		if (!ot_counts_for_order(payment) || kept == 0)
+			continue;
+		ot_refund_owe(order, payment, BUCKET_KEPT, kept, reason, now);
+		ot_write_payment(payment);
+	}
+}
+
+static void
+close_at_deadline(Order *order, TimestampTz now)
+{
+	owe_all_kept(order, REASON_EXPIRED, now);
+	ot_order_become_expired(order, now);
+}
+
+static Event *
+closed_event(const Order *order, TimestampTz now)
+{
+	return ot_event_make(order->order_id, order->state == ORDER_EXPIRED ? "order.expired" : "order.cancelled",
+						 ot_order_payload(order), now);
+}
+
+OrderAnswer
+ot_order_expire(const char *order_id)
+{
+	Order	   *order = ot_store_lock_order(order_id);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (order == NULL)
+		return ot_order_answer("not_found", NULL);
+	if (order->state == ORDER_PAID)
+		return ot_order_answer("already_paid", order);
+	if (ot_is_closed(order))
+		return ot_order_answer("already_closed", order);
+	if (!ot_is_due(order, now))
+		return ot_order_answer("not_due", order);
+	close_at_deadline(order, now);
+	ot_write_order(order);
+	ot_store_add_event(closed_event(order, now));
+	return ot_order_answer("expired", order);
+}
+
+OrderAnswer
+ot_order_cancel(const char *order_id, const char *reason)
+{
+	Order	   *order = ot_lock_order(order_id);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (order->state == ORDER_PAID)
+		return ot_order_answer("already_paid", order);
+	if (order->state == ORDER_CANCELLED)
+		return ot_order_answer("already_closed", order);
+	if (order->state == ORDER_PENDING)
+		owe_all_kept(order, REASON_CANCELLED, now);
+	ot_order_become_cancelled(order, reason, now);
+	ot_write_order(order);
+	ot_store_add_event(closed_event(order, now));
+	return ot_order_answer("cancelled", order);
+}
+
+void
+ot_order_expire_for_payment(Order *order, TimestampTz now)
+{
+	close_at_deadline(order, now);
+	ot_store_add_event(closed_event(order, now));
+}
+
+/* The sweeper's closing. */
+
+/*
+ * An order with payments is locked before they are. NULL when another transaction has it, or changed it after it was
+ * found: now would lie before that change.
+ */
+static Order *
+take_for_expiry(Order *found, TimestampTz now)
+{
+	Order	   *order = found;
+
+	if (ot_kept(&found->funds) > 0)
+		order = ot_store_lock_order_if_free(found->order_id);
+	return order != NULL && ot_is_due(order, now) && order->funds.paid == found->funds.paid ? order : NULL;
+}
+
+static List *
+close_those_still_due(List *due, TimestampTz now)
+{
+	List	   *orders = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+	{
+		Order	   *order = take_for_expiry(lfirst(cell), now);
+
+		if (order == NULL)
+			continue;
+		close_at_deadline(order, now);
+		orders = lappend(orders, order);
+	}
+	return orders;
+}
+
+List *
+ot_orders_expire(List *due, TimestampTz now)
+{
+	List	   *orders = close_those_still_due(due, now);
+	List	   *events = NIL;
+	ListCell   *cell;
+
+	if (orders != NIL)
+		orders = ot_write_due_orders(orders);
+	foreach(cell, orders)
+		events = lappend(events, closed_event(lfirst(cell), now));
+	if (events != NIL)
+		ot_store_add_events(events);
+	return orders;
+}

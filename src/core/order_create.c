@@ -1,0 +1,101 @@
+/*
+ * order_create.c
+ *    create_order: a new order, and the payments that came before it.
+ */
+#include "postgres.h"
+
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "event.h"
+#include "order_create.h"
+#include "order_state.h"
+#include "orphan.h"
+#include "store.h"
+#include "write.h"
+
+static OrderAnswer
+created_before(const Order *order, const OrderTerms *terms)
+{
+	if (order->amount != terms->amount || strcmp(order->currency, terms->currency) != 0 ||
+		strcmp(order->policy, terms->policy) != 0)
+		ereport(ERROR,
+				(errcode(OT_ORDER_DIFFERS),
+				 errmsg("an order with this id and other terms exists"),
+				 errdetail("Order \"%s\" is for %lld %s under policy \"%s\".",
+						   order->order_id, (long long) order->amount, order->currency, order->policy),
+				 errhint("Use another order_id, or repeat the call with the same amount, currency and policy.")));
+	return ot_order_answer("exists", order);
+}
+
+static void
+no_such_policy(const char *policy)
+{
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_POLICY),
+			 errmsg("no such policy"),
+			 errdetail("There is no policy \"%s\".", policy),
+			 errhint("Policies are rows of order_timeout.policies.")));
+}
+
+static TimestampTz
+deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
+{
+	const Interval *within = terms->expires_in ? terms->expires_in : policy->pay_within;
+	TimestampTz deadline = terms->expires_at;
+
+	if (deadline == OT_NO_TIME)
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(now), IntervalPGetDatum(within)));
+	if (deadline <= now)
+		ot_deadline_not_in_future();
+	return deadline;
+}
+
+static Order *
+make_order(const OrderTerms *terms, const Policy *policy, TimestampTz now)
+{
+	Order	   *order = palloc0(sizeof(Order));
+
+	order->order_id = pstrdup(terms->order_id);
+	order->policy = policy->policy;
+	order->amount = terms->amount;
+	order->currency = pstrdup(terms->currency);
+	order->expires_at = deadline_of(terms, policy, now);
+	order->created_at = now;
+	order->metadata = terms->metadata;
+	ot_order_become_pending(order);
+	if (order->amount == 0)
+		ot_order_become_paid(order, now);
+	return order;
+}
+
+OrderAnswer
+ot_order_create(const OrderTerms *terms)
+{
+	Order	   *order;
+	Policy	   *policy;
+	TimestampTz now;
+
+	ot_store_lock_order_id(terms->order_id);
+	order = ot_store_find_order(terms->order_id);
+	if (order != NULL)
+		return created_before(order, terms);
+	policy = ot_store_find_policy(terms->policy);
+	if (policy == NULL)
+		no_such_policy(terms->policy);
+	now = GetCurrentTimestamp();
+	order = make_order(terms, policy, now);
+	if (!ot_insert_order(order))
+	{
+		if (ot_store_find_policy(terms->policy) == NULL)
+			no_such_policy(terms->policy);
+		ot_row_not_written();
+	}
+	ot_event(order->order_id, "order.created", ot_order_payload(order), now);
+	if (order->state == ORDER_PAID)
+		ot_event(order->order_id, "order.paid", ot_order_payload(order), now);
+	ot_orphans_apply(order, now);
+	return ot_order_answer("created", order);
+}

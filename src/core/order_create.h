@@ -1,0 +1,24 @@
+/*
+ * order_create.h
+ *    create_order.
+ */
+#ifndef OT_ORDER_CREATE_H
+#define OT_ORDER_CREATE_H
+
+#include "answers.h"
+
+/* What create_order was asked for; expires_in NULL and expires_at OT_NO_TIME when not given. */
+typedef struct OrderTerms
+{
+	const char *order_id;
+	int64		amount;
+	const char *currency;
+	const char *policy;
+	const Interval *expires_in;
+	TimestampTz expires_at;
+	Jsonb	   *metadata;
+} OrderTerms;
+
+extern OrderAnswer ot_order_create(const OrderTerms *terms);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * order_state.c
+ *    The states of an order and the steps between them. Order states change in this file only.
+ *
+ *    create_order
+ *         |
+ *         v          the sum reaches the amount (at once if the amount is 0)
+ *      pending -----------------------------------------------------------------> paid
+ *         |  |                                                                    ^  ^
+ *         |  |  expire_order, the sweeper, or a                                   |  |
+ *         |  |  payment after the deadline (at_deadline)                          |  |
+ *         |  +-----------------------------------------> expired -----------------+  |
+ *         |                                                 |   on_late = reopen,    |
+ *         |  cancel_order                                   |   resolve_held(accept) |
+ *         |                                                 v cancel_order           |
+ *         +-------------------------------------------> cancelled -------------------+
+ *                                                               resolve_held(accept)
+ *
+ * Invariants:
+ *  1. A state is read under the row's lock and changed under the same lock; the clock is read after the lock is held.
+ *  2. A closed order keeps nothing: what was paid for it is owed back, given back, or held.
+ *  3. Each call writes the order row once, so that its CHECKs see the end of the transition and nothing in between.
+ *  4. A payment is written together with what became of it; nothing that a gateway reported is dropped.
+ *  5. Locks: order, then payments, then refunds. A call that finds no order to lock takes the advisory lock of its
+ *     order_id first, and only then locks any row.
+ *
+ * An order is settled from the moment when it was paid or closed. A deadline is looked for in orders that are not.
+ */
+#include "postgres.h"
+
+#include "order_state.h"
+#include "rules.h"
+#include "unwritten.h"
+
+static void
+set_state(Order *order, OrderState state)
+{
+	order->state = state;
+	ot_row_changed(&order->unwritten);
+}
+
+void
+ot_order_become_pending(Order *order)
+{
+	set_state(order, ORDER_PENDING);
+	order->settled_at = OT_NO_TIME;
+}
+
+/* From every other state; that the order was closed is over. */
+void
+ot_order_become_paid(Order *order, TimestampTz now)
+{
+	Assert(order->state != ORDER_PAID);
+
+	set_state(order, ORDER_PAID);
+	order->settled_at = now;
+	order->close_reason = NULL;
+}
+
+void
+ot_order_become_expired(Order *order, TimestampTz now)
+{
+	Assert(ot_is_due(order, now));
+
+	set_state(order, ORDER_EXPIRED);
+	order->settled_at = now;
+	order->close_reason = pstrdup("deadline");
+}
+
+/* An expired order's money is settled already, so settled_at stays the moment of closing. */
+void
+ot_order_become_cancelled(Order *order, const char *reason, TimestampTz now)
+{
+	Assert(order->state == ORDER_PENDING || order->state == ORDER_EXPIRED);
+
+	if (order->state == ORDER_PENDING)
+		order->settled_at = now;
+	set_state(order, ORDER_CANCELLED);
+	order->close_reason = reason ? pstrdup(reason) : NULL;
+}

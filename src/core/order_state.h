@@ -1,0 +1,16 @@
+/*
+ * order_state.h
+ *    The states of an order and the steps between them. The diagram is in order_state.c.
+ */
+#ifndef OT_ORDER_STATE_H
+#define OT_ORDER_STATE_H
+
+#include "rows.h"
+
+/* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
+extern void ot_order_become_pending(Order *order);
+extern void ot_order_become_paid(Order *order, TimestampTz now);
+extern void ot_order_become_expired(Order *order, TimestampTz now);
+extern void ot_order_become_cancelled(Order *order, const char *reason, TimestampTz now);
+
+#endif

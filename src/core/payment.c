@@ -1,0 +1,247 @@
+/*
+ * payment.c
+ *    record_payment, and what a payment does to its order: one function for each state that it may find the order in.
+ *
+ * How the states change stands in order_state.c, and the invariants too.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "event.h"
+#include "money.h"
+#include "order_close.h"
+#include "order_state.h"
+#include "payment.h"
+#include "refund_owe.h"
+#include "rules.h"
+#include "store.h"
+#include "write.h"
+
+/* Each of these decides about one payment in one state of its order, in memory; the caller writes both rows. */
+
+static PaymentAnswer
+apply_wrong_currency(const Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_WRONG_CURRENCY);
+	return ot_payment_answer("wrong_currency", order, payment,
+							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
+}
+
+/* What the order keeps beyond its amount goes back to the payment that brought it. */
+static Refund *
+owe_surplus(Order *order, Payment *payment, TimestampTz now)
+{
+	int64		surplus = ot_money_subtract(ot_kept(&order->funds), order->amount);
+
+	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
+}
+
+static PaymentAnswer
+apply_to_pending(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_APPLIED);
+	ot_funds_join(order, payment);
+	if (ot_kept(&order->funds) < order->amount)
+		return ot_payment_answer("partial", order, payment, NULL);
+	ot_order_become_paid(order, now);
+	return ot_payment_answer("paid", order, payment, owe_surplus(order, payment, now));
+}
+
+static PaymentAnswer
+apply_to_paid(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_SURPLUS);
+	ot_funds_join(order, payment);
+	return ot_payment_answer("surplus", order, payment,
+							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
+}
+
+static PaymentAnswer
+hold(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_HELD);
+	payment->held_at = now;
+	ot_funds_join(order, payment);
+	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_HELD, ot_kept(&payment->funds));
+	return ot_payment_answer("held", order, payment, NULL);
+}
+
+static PaymentAnswer
+reopen(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_APPLIED);
+	ot_funds_join(order, payment);
+	ot_order_become_paid(order, now);
+	return ot_payment_answer("reopened", order, payment, owe_surplus(order, payment, now));
+}
+
+static PaymentAnswer
+give_back_late(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_LATE);
+	ot_funds_join(order, payment);
+	return ot_payment_answer("late", order, payment,
+							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_LATE, now));
+}
+
+static PaymentAnswer
+apply_to_closed(Order *order, Payment *payment, OnLate on_late, TimestampTz now)
+{
+	payment->late_reason = ot_late_reason(order, payment);
+	if (on_late == ON_LATE_HOLD)
+		return hold(order, payment, now);
+	if (on_late == ON_LATE_REOPEN && order->state == ORDER_EXPIRED && ot_kept(&payment->funds) >= order->amount)
+		return reopen(order, payment, now);
+	return give_back_late(order, payment, now);
+}
+
+/* The policy is read only where it decides: after the deadline. */
+static PaymentAnswer
+apply(Order *order, Payment *payment, TimestampTz now)
+{
+	Policy	   *policy = NULL;
+
+	if (strcmp(order->currency, payment->currency) != 0)
+		return apply_wrong_currency(order, payment, now);
+	if (ot_is_closed(order) || ot_is_due(order, now))
+		policy = ot_store_find_policy_of(order->order_id);
+	if (ot_is_due(order, now) && policy->late_rule == LATE_AT_DEADLINE)
+		ot_order_expire_for_payment(order, now);
+	if (order->state == ORDER_PENDING)
+		return apply_to_pending(order, payment, now);
+	if (order->state == ORDER_PAID)
+		return apply_to_paid(order, payment, now);
+	return apply_to_closed(order, payment, policy->on_late, now);
+}
+
+/* A payment that moved its order is reported as the order's event; each type of event has one shape. */
+void
+ot_payment_event(const Order *order, const Payment *payment, const char *outcome, TimestampTz now)
+{
+	Payload    *payload;
+
+	if (strcmp(outcome, "paid") != 0 && strcmp(outcome, "reopened") != 0)
+	{
+		ot_event(payment->order_id, psprintf("payment.%s", outcome), ot_payment_payload(payment), now);
+		return;
+	}
+	payload = ot_order_payload(order);
+	ot_payload_text(payload, "gateway", payment->gateway);
+	ot_payload_text(payload, "payment_ref", payment->payment_ref);
+	ot_payload_int(payload, "payment_amount", payment->funds.paid);
+	ot_payload_text(payload, "late_reason", payment->late_reason);
+	ot_event(order->order_id, psprintf("order.%s", outcome), payload, now);
+}
+
+PaymentAnswer
+ot_payment_apply(Order *order, Payment *orphan, TimestampTz now)
+{
+	PaymentAnswer answer = apply(order, orphan, now);
+
+	ot_write_money(order, orphan);
+	ot_payment_event(order, orphan, answer.outcome, now);
+	return answer;
+}
+
+/* record_payment */
+
+static bool
+is_same_payment(const Payment *reported, const Payment *known)
+{
+	bool		same_order = strcmp(reported->order_id, known->order_id) == 0 ||
+		(known->told_order_id != NULL && strcmp(reported->order_id, known->told_order_id) == 0);
+
+	return same_order && reported->funds.paid == known->funds.paid && strcmp(reported->currency, known->currency) == 0;
+}
+
+static PaymentAnswer
+recorded_before(const Payment *reported, const Payment *known)
+{
+	if (!is_same_payment(reported, known))
+		ereport(ERROR,
+				(errcode(OT_PAYMENT_DIFFERS),
+				 errmsg("this payment is recorded with other terms"),
+				 errdetail("Payment \"%s\" of gateway \"%s\" is recorded for order \"%s\" with %lld %s, and told now for order \"%s\" with %lld %s.",
+						   known->payment_ref, known->gateway,
+						   known->order_id, (long long) known->funds.paid, known->currency,
+						   reported->order_id, (long long) reported->funds.paid, reported->currency),
+				 errhint("Alert someone: either two payments share a number, or the gateway's messages contradict each other.")));
+	return ot_payment_answer("duplicate", ot_store_find_order(known->order_id), known, ot_refund_of(known));
+}
+
+/*
+ * The payment was there when it was to be written. A call that looked before and found nothing has written other rows
+ * by now, which must not stay: at the same moment another call reported the same number.
+ */
+static PaymentAnswer
+recorded_meanwhile(Order *order, const Payment *reported, bool looked_before)
+{
+	Payment    *known = ot_store_find_payment(reported->gateway, reported->payment_ref);
+
+	if (order != NULL)
+		ot_give_up_order(order);
+	if (known == NULL)
+		ot_row_not_written();
+	if (looked_before && is_same_payment(reported, known))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to a payment recorded at the same moment")));
+	return recorded_before(reported, known);
+}
+
+/*
+ * The common case: writing the payment shows as well whether it was recorded before, and until then nothing but memory
+ * has changed. Anything else writes other rows first, so it looks first.
+ */
+static bool
+will_be_applied_whole(const Order *order, const Payment *reported, TimestampTz now)
+{
+	int64		sum = order != NULL ? order->funds.paid : 0;
+
+	return order != NULL && order->state == ORDER_PENDING && !ot_is_due(order, now) &&
+		strcmp(order->currency, reported->currency) == 0 &&
+		reported->funds.paid <= ot_money_subtract(order->amount, ot_kept(&order->funds)) &&
+		ot_money_accumulate(&sum, reported->funds.paid);
+}
+
+/* An order that is not there may be created at this moment: the second of the two calls sees what the first one did. */
+static Order *
+lock_order_of(const Payment *reported)
+{
+	Order	   *order = ot_store_lock_order(reported->order_id);
+
+	if (order != NULL)
+		return order;
+	ot_store_lock_order_id(reported->order_id);
+	return ot_store_lock_order(reported->order_id);
+}
+
+static PaymentAnswer
+keep_as_orphan(Payment *payment)
+{
+	ot_payment_become(payment, PAYMENT_ORPHAN);
+	return ot_payment_answer("orphan", NULL, payment, NULL);
+}
+
+PaymentAnswer
+ot_payment_record(Payment *reported)
+{
+	Order	   *order = lock_order_of(reported);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		look = !will_be_applied_whole(order, reported, now) || !ot_store_insert_payment_finds_duplicate();
+	Payment    *known = look ? ot_store_find_payment(reported->gateway, reported->payment_ref) : NULL;
+	PaymentAnswer answer;
+
+	if (known != NULL)
+		return recorded_before(reported, known);
+	reported->received_at = now;
+	answer = order != NULL ? apply(order, reported, now) : keep_as_orphan(reported);
+	if (!ot_insert_payment(reported))
+		return recorded_meanwhile(order, reported, look);
+	if (order != NULL && ot_counts_for_order(reported))
+		ot_write_order(order);
+	ot_payment_event(order, reported, answer.outcome, now);
+	return answer;
+}

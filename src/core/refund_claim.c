@@ -1,0 +1,122 @@
+/*
+ * refund_claim.c
+ *    claim_refunds: refunds handed out to workers, and taken back from them.
+ *
+ * A lease says who has a refund until when. It moves no money, so neither payment nor order is locked.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "event.h"
+#include "refund_claim.h"
+#include "refund_state.h"
+#include "rules.h"
+#include "store.h"
+#include "write.h"
+
+void
+ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	refund->last_error = "the worker's lease lapsed; what the gateway did is not known";
+	ot_refund_lapse(refund, policy, now);
+	ot_write_refund_and_event(refund, "refund.lease_lapsed", now);
+}
+
+void
+ot_refund_stop_waiting(Refund *refund, TimestampTz now)
+{
+	refund->last_error = "the gateway took it and has not said the end within refund_settle_within";
+	ot_refund_become_needs_attention(refund, now);
+	ot_write_refund_and_event(refund, "refund.needs_attention", now);
+}
+
+static ClaimedRefund *
+hand_out(Refund *refund, const Payment *payment, const char *worker, TimestampTz leased_until, TimestampTz now)
+{
+	ClaimedRefund *claimed = palloc(sizeof(ClaimedRefund));
+
+	claimed->refund = refund;
+	claimed->payment_amount = payment->funds.paid;
+	claimed->action = refund->handed_out_at == OT_NO_TIME ? "submit" : "query";
+	ot_refund_become_processing(refund, worker, leased_until, now);
+	ot_write_refund(refund);
+	return claimed;
+}
+
+static void
+add_claimed_events(List *claimed, TimestampTz now)
+{
+	List	   *events = NIL;
+	ListCell   *cell;
+
+	foreach(cell, claimed)
+	{
+		Refund	   *refund = ((ClaimedRefund *) lfirst(cell))->refund;
+
+		events = lappend(events, ot_event_make(refund->order_id, "refund.claimed", ot_refund_payload(refund), now));
+	}
+	if (events != NIL)
+		ot_store_add_events(events);
+}
+
+/* No function of ours leaves a refund so; one such row must not keep all workers from all others. */
+static void
+report_missing_payment(Refund *refund, TimestampTz now)
+{
+	refund->last_error = "its payment is not there";
+	ot_refund_become_needs_attention(refund, now);
+	ot_write_refund_and_event(refund, "refund.needs_attention", now);
+}
+
+/* NULL if it needs attention instead. */
+static ClaimedRefund *
+claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
+{
+	Policy	   *policy = ot_store_find_policy_of(refund->order_id);
+	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
+
+	if (payment == NULL)
+		report_missing_payment(refund, now);
+	else if (refund->state == REFUND_PROCESSING)
+		ot_refund_take_back(refund, policy, now);
+	else if (ot_is_overlong(refund, policy, now))
+		ot_refund_stop_waiting(refund, now);
+	if (refund->state == REFUND_NEEDS_ATTENTION)
+		return NULL;
+	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
+}
+
+static List *
+claim_each(List *due, const char *worker, int64 lease, TimestampTz now)
+{
+	List	   *claimed = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+	{
+		ClaimedRefund *one = claim_one(lfirst(cell), worker, lease, now);
+
+		if (one != NULL)
+			claimed = lappend(claimed, one);
+	}
+	add_claimed_events(claimed, now);
+	return claimed;
+}
+
+/*
+ * What turned out to need attention is no reason to send a worker away with less than it asked for. Due is what was
+ * due when it asked: a lease of a moment must not make it due for the same call again.
+ */
+List *
+ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
+{
+	TimestampTz asked_at = GetCurrentTimestamp();
+	List	   *claimed = NIL;
+	List	   *due;
+
+	while (list_length(claimed) < max_refunds &&
+		   (due = ot_store_lock_due_refunds(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
+		claimed = list_concat(claimed, claim_each(due, worker, lease, GetCurrentTimestamp()));
+	return claimed;
+}

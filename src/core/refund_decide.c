@@ -1,0 +1,106 @@
+/*
+ * refund_decide.c
+ *    retry_refund, settle_refund, reverse_refund: what a person decides about a refund that cannot go on by itself.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "event.h"
+#include "lock.h"
+#include "money.h"
+#include "refund_decide.h"
+#include "refund_owe.h"
+#include "refund_state.h"
+#include "rules.h"
+#include "store.h"
+#include "write.h"
+
+static void
+wrong_state(const Refund *refund, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(OT_WRONG_STATE),
+			 errmsg("the refund's state does not allow this"),
+			 errdetail("Refund \"%s\" is %s.", refund->refund_ref, ot_refund_states[refund->state]),
+			 errhint("%s", hint)));
+}
+
+RefundAnswer
+ot_refund_retry(const char *refund_ref)
+{
+	Refund	   *refund = ot_lock_refund(refund_ref, NULL).refund;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!ot_is_open(refund))
+		wrong_state(refund, "Only a refund that is still owed can be tried again.");
+	if (refund->state != REFUND_NEEDS_ATTENTION)
+		return ot_refund_answer("already_due", refund);
+	ot_refund_retry_from_start(refund, now);
+	ot_write_refund_and_event(refund, "refund.retried", now);
+	return ot_refund_answer("retried", refund);
+}
+
+RefundAnswer
+ot_refund_settle(const char *refund_ref, const char *note)
+{
+	LockedRefund locked = ot_lock_refund_and_money(refund_ref, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	Locked		money = locked.money;
+	Refund	   *refund = locked.refund;
+
+	if (refund->by_hand && refund->state == REFUND_SUCCEEDED)
+		return ot_refund_answer("already_settled", refund);
+	if (refund->state != REFUND_NEEDS_ATTENTION)
+		wrong_state(refund, "Only a refund that needs attention can be settled by hand.");
+	refund->by_hand = true;
+	refund->note = pstrdup(note);
+	ot_refund_become_succeeded(refund, now);
+	ot_funds_move(money.order, money.payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
+	ot_write_refund_and_event(refund, "refund.settled", now);
+	ot_write_money(money.order, money.payment);
+	return ot_refund_answer("settled", refund);
+}
+
+static RefundAnswer
+reversed(const char *outcome, const Refund *refund)
+{
+	RefundAnswer answer = ot_refund_answer(outcome, refund);
+
+	answer.refund_ref = refund->replaced_by;
+	return answer;
+}
+
+/*
+ * Money that came back is owed again, and where to send it a person has to say. The gateway declared the key dead: the
+ * money is still owed, under a new one.
+ */
+RefundAnswer
+ot_refund_reverse(const char *refund_ref, const char *reason)
+{
+	LockedRefund locked = ot_lock_refund_and_money(refund_ref, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	Locked		money = locked.money;
+	Refund	   *refund = locked.refund;
+	bool		came_back = refund->state == REFUND_SUCCEEDED;
+	Refund	   *successor;
+
+	if (refund->state == REFUND_REVERSED)
+		return reversed("already_reversed", refund);
+	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
+		wrong_state(refund, "Only a refund that succeeded or needs attention can be reversed.");
+
+	successor = ot_refund_make(money.payment, refund->amount, REASON_REVERSED, now);
+	successor->note = pstrdup(reason);
+	if (came_back)
+	{
+		ot_refund_become_needs_attention(successor, now);
+		ot_funds_move(money.order, money.payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, refund->amount);
+		ot_write_money(money.order, money.payment);
+	}
+	ot_refund_insert(successor);
+	ot_refund_become_reversed(refund, successor, now);
+	ot_write_refund_and_event(refund, "refund.reversed", now);
+	return reversed("reversed", refund);
+}

@@ -1,0 +1,21 @@
+/*
+ * refund_owe.h
+ *    A new obligation to return money.
+ */
+#ifndef OT_REFUND_OWE_H
+#define OT_REFUND_OWE_H
+
+#include "money.h"
+#include "rows.h"
+
+/* Moves the money, writes the refund and its event. The caller writes order and payment. */
+extern Refund *ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundReason reason, TimestampTz now);
+
+/* The same without the money, in two steps: a refund that is due at once, in memory; then its row and its event. */
+extern Refund *ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now);
+extern void ot_refund_insert(Refund *refund);
+
+/* The oldest refund that the payment itself led to, not one that was asked for later; or NULL. */
+extern Refund *ot_refund_of(const Payment *payment);
+
+#endif

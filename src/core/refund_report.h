@@ -1,0 +1,26 @@
+/*
+ * refund_report.h
+ *    complete_refund: what a worker or the gateway reports about a refund.
+ */
+#ifndef OT_REFUND_REPORT_H
+#define OT_REFUND_REPORT_H
+
+#include "answers.h"
+#include "lock.h"
+
+typedef struct RefundReport
+{
+	const char *refund_ref;
+	RefundResult result;
+	const char *lease_token;
+	const char *gateway_refund_ref;
+	const char *error;
+	int64		refunded_amount;	/* 0: as much as was asked */
+} RefundReport;
+
+extern RefundAnswer ot_refund_complete(const RefundReport *report);
+
+/* The gateway returned the money of an open refund: writes refund, payment and order. */
+extern RefundAnswer ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, TimestampTz now);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * refund_state.c
+ *    The states of a refund, from an obligation to money that is back, and the steps between them. Refund states change
+ *    in this file only.
+ *
+ *    (owe, request)                     claim
+ *         |                 +---------------------------------+
+ *         v                 |                                 v
+ *      pending ------------>+                             processing
+ *         ^                 ^                                 |
+ *         | retry           |         failed, unknown,        |
+ *         |                 +---- submitted, (pending) <------+  complete, lease lapsed
+ *         |                            |                      |
+ *  needs_attention <-------------------+----------------------+  rejected, too many attempts, too long submitted
+ *         |      any open state
+ *         |           | succeeded (from anyone, at any time), settle (by hand, from needs_attention)
+ *         |           v
+ *         |       succeeded ----+
+ *         +---------------------+--> reversed, and another refund owes the money
+ *                                    (also from an open state that was never handed out, when record_refund replaces it)
+ *
+ * Invariants:
+ *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
+ *     whatever the state. Only succeeded moves it to refunded; leaving succeeded moves it back.
+ *  2. A refund_ref is never sent for a second obligation, and the amount of an obligation never grows.
+ *  3. No refund row vanishes. What takes its place is named in replaced_by.
+ *  4. What the gateway says in contradiction to a settled row changes no row; it leaves a conflict.
+ *  5. Locks: order, payment, the gateway's number for the refund (advisory), refund, in this order, wherever money moves;
+ *     the number and the refund where only its state does.
+ *  6. Times and the decision come after the last lock.
+ */
+#include "postgres.h"
+
+#include "random_key.h"
+#include "refund_state.h"
+#include "rules.h"
+#include "unwritten.h"
+
+static void
+set_state(Refund *refund, RefundState state)
+{
+	refund->state = state;
+	ot_row_changed(&refund->unwritten);
+}
+
+/* Every step but the one to processing ends a lease. */
+static void
+leave(Refund *refund)
+{
+	refund->lease_token = NULL;
+	refund->leased_until = OT_NO_TIME;
+	refund->worker = NULL;
+	refund->next_attempt_at = OT_NO_TIME;
+	refund->attention_at = OT_NO_TIME;
+}
+
+static void
+become_due(Refund *refund, RefundState state, TimestampTz next_attempt_at)
+{
+	leave(refund);
+	set_state(refund, state);
+	refund->next_attempt_at = next_attempt_at;
+}
+
+static void
+become_settled(Refund *refund, RefundState state, TimestampTz now)
+{
+	leave(refund);
+	set_state(refund, state);
+	refund->settled_at = now;
+}
+
+void
+ot_refund_become_pending(Refund *refund, TimestampTz next_attempt_at)
+{
+	become_due(refund, REFUND_PENDING, next_attempt_at);
+}
+
+/* Only this worker learns the token, so a report that carries it comes from the worker that has the refund now. */
+void
+ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now)
+{
+	Assert(ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION);
+
+	set_state(refund, REFUND_PROCESSING);
+	refund->worker = pstrdup(worker);
+	refund->lease_token = ot_random_key("");
+	refund->leased_until = refund->next_attempt_at = leased_until;
+	if (refund->handed_out_at == OT_NO_TIME)
+		refund->handed_out_at = now;
+}
+
+/* The gateway has it, or had it when it was last asked. That uses up no attempt, but may not last forever. */
+void
+ot_refund_become_submitted(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	if (refund->submitted_at == OT_NO_TIME)
+		refund->submitted_at = now;
+	become_due(refund, REFUND_SUBMITTED, ot_next_query(policy, refund->submitted_at, now));
+	if (ot_is_overlong(refund, policy, now))
+		ot_refund_become_needs_attention(refund, now);
+}
+
+/* An attempt ended without an end of the refund: true if there may be another one. */
+static bool
+use_up_attempt(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	refund->attempts++;
+	if (refund->attempts < policy->refund_max_attempts)
+		return true;
+	ot_refund_become_needs_attention(refund, now);
+	return false;
+}
+
+void
+ot_refund_become_failed(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	refund->submitted_at = OT_NO_TIME;
+	if (use_up_attempt(refund, policy, now))
+		become_due(refund, REFUND_FAILED, ot_next_attempt(policy, refund->attempts, now));
+}
+
+void
+ot_refund_become_unknown(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	if (use_up_attempt(refund, policy, now))
+		become_due(refund, REFUND_UNKNOWN, ot_next_attempt(policy, refund->attempts, now));
+}
+
+/* The lease lapsed: an attempt that ended unknown. Somebody asks the gateway at once. */
+void
+ot_refund_lapse(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	if (use_up_attempt(refund, policy, now))
+		become_due(refund, REFUND_UNKNOWN, now);
+}
+
+/* Not tried: what the gateway has already stays there, anything else is pending again. */
+void
+ot_refund_defer(Refund *refund, const Policy *policy, TimestampTz now)
+{
+	if (refund->submitted_at != OT_NO_TIME)
+		ot_refund_become_submitted(refund, policy, now);
+	else
+		ot_refund_become_pending(refund, ot_next_attempt(policy, refund->attempts, now));
+}
+
+void
+ot_refund_reject(Refund *refund, TimestampTz now)
+{
+	refund->attempts++;
+	ot_refund_become_needs_attention(refund, now);
+}
+
+/* A person decided that it is tried again, as if it never had been; its key stays. */
+void
+ot_refund_retry_from_start(Refund *refund, TimestampTz now)
+{
+	refund->attempts = 0;
+	refund->submitted_at = OT_NO_TIME;
+	ot_refund_become_pending(refund, now);
+}
+
+void
+ot_refund_become_needs_attention(Refund *refund, TimestampTz now)
+{
+	Assert(ot_is_open(refund));
+
+	leave(refund);
+	set_state(refund, REFUND_NEEDS_ATTENTION);
+	refund->attention_at = now;
+}
+
+void
+ot_refund_become_succeeded(Refund *refund, TimestampTz now)
+{
+	Assert(ot_is_open(refund));
+
+	become_settled(refund, REFUND_SUCCEEDED, now);
+	refund->returned_at = now;
+}
+
+void
+ot_refund_become_reversed(Refund *refund, const Refund *replaced_by, TimestampTz now)
+{
+	Assert(refund->state != REFUND_REVERSED);
+
+	become_settled(refund, REFUND_REVERSED, now);
+	refund->replaced_by = replaced_by->refund_ref;
+}

@@ -1,0 +1,15 @@
+/*
+ * advisory_lock.h
+ *    Private to the stores: locks on names that have no row yet. They are held until the transaction ends.
+ */
+#ifndef OT_ADVISORY_LOCK_H
+#define OT_ADVISORY_LOCK_H
+
+#include "postgres.h"
+
+/* Waits for every other transaction that locked the same name. */
+extern void ot_advisory_lock(const char *name);
+/* False if another transaction holds it. */
+extern bool ot_try_advisory_lock(const char *name);
+
+#endif

@@ -1,0 +1,505 @@
+/*
+ * store_sql.c
+ *    The SQL store: rows by kept plans, one statement an operation. The statements that are alike for all tables are put
+ *    together from the tables' descriptions when they are first used.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "utils/memutils.h"
+
+#include "errors.h"
+#include "store_sql.h"
+#include "store_statement.h"
+
+typedef struct TableStatements
+{
+	Statement	find;
+	Statement	lock;
+	Statement	lock_if_free;
+	Statement	insert;
+	Statement	insert_new;
+	Statement	insert_many;
+	Statement	update;
+	Statement	update_many;
+} TableStatements;
+
+static TableStatements statements[OT_TABLES];
+
+/* Text. */
+
+/* Identity columns number themselves. */
+static int
+first_inserted(const TableSpec *spec)
+{
+	return spec->key_columns == 0 ? 1 : 0;
+}
+
+static void
+append_names(StringInfo sql, const TableSpec *spec)
+{
+	for (int i = first_inserted(spec); i < spec->column_count; i++)
+		appendStringInfo(sql, "%s%s", i == first_inserted(spec) ? "" : ", ", spec->columns[i].name);
+}
+
+static void
+append_parameters(StringInfo sql, const TableSpec *spec)
+{
+	for (int i = first_inserted(spec); i < spec->column_count; i++)
+		appendStringInfo(sql, "%s$%d", i == first_inserted(spec) ? "" : ", ", i + 1);
+}
+
+/* WHERE orders.order_id = $1, or of two key columns both. */
+static void
+append_where_key(StringInfo sql, const TableSpec *spec)
+{
+	for (int i = 0; i < spec->key_columns; i++)
+		appendStringInfo(sql, " %s %s.%s" SQL_EQ "$%d", i == 0 ? "WHERE" : "AND", spec->name, spec->columns[i].name, i + 1);
+}
+
+static void
+append_insert(StringInfo sql, const TableSpec *spec)
+{
+	appendStringInfo(sql, "INSERT INTO order_timeout.%s (", spec->name);
+	append_names(sql, spec);
+	appendStringInfoString(sql, ") ");
+}
+
+static void
+append_values(StringInfo sql, const TableSpec *spec)
+{
+	append_insert(sql, spec);
+	appendStringInfoString(sql, "VALUES (");
+	append_parameters(sql, spec);
+	appendStringInfoChar(sql, ')');
+}
+
+static void
+append_unless_there(StringInfo sql, const TableSpec *spec)
+{
+	appendStringInfoString(sql, " ON CONFLICT (");
+	for (int i = 0; i < spec->key_columns; i++)
+		appendStringInfo(sql, "%s%s", i == 0 ? "" : ", ", spec->columns[i].name);
+	appendStringInfoString(sql, ") DO NOTHING");
+}
+
+static void
+append_update(StringInfo sql, const TableSpec *spec)
+{
+	const char *comma = "";
+
+	appendStringInfo(sql, "UPDATE order_timeout.%s SET ", spec->name);
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (spec->columns[i].fixed)
+			continue;
+		appendStringInfo(sql, "%s%s = $%d", comma, spec->columns[i].name, i + 1);
+		comma = ", ";
+	}
+	append_where_key(sql, spec);
+}
+
+/* Which columns a statement for many rows gets, as an array each: all that are inserted, or key and what changes. */
+static bool
+is_given_for_many(const TableSpec *spec, int column, bool update)
+{
+	if (update)
+		return column < spec->key_columns || !spec->columns[column].fixed;
+	return column >= first_inserted(spec);
+}
+
+/* ROWS FROM (unnest($1), ...) AS n (order_id, ...) */
+static void
+append_many(StringInfo sql, const TableSpec *spec, bool update)
+{
+	int			parameter = 0;
+	StringInfoData names;
+
+	initStringInfo(&names);
+	appendStringInfoString(sql, " FROM ROWS FROM (");
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (!is_given_for_many(spec, i, update))
+			continue;
+		appendStringInfo(sql, "%spg_catalog.unnest($%d)", parameter == 0 ? "" : ", ", parameter + 1);
+		appendStringInfo(&names, "%s%s", parameter == 0 ? "" : ", ", spec->columns[i].name);
+		parameter++;
+	}
+	appendStringInfo(sql, ") AS n (%s)", names.data);
+}
+
+static void
+append_insert_many(StringInfo sql, const TableSpec *spec)
+{
+	append_insert(sql, spec);
+	appendStringInfoString(sql, "SELECT n.*");
+	append_many(sql, spec, false);
+}
+
+static void
+append_update_many(StringInfo sql, const TableSpec *spec)
+{
+	const char *comma = "";
+
+	appendStringInfo(sql, "UPDATE order_timeout.%s SET ", spec->name);
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (spec->columns[i].fixed)
+			continue;
+		appendStringInfo(sql, "%s%s = n.%s", comma, spec->columns[i].name, spec->columns[i].name);
+		comma = ", ";
+	}
+	append_many(sql, spec, true);
+	for (int i = 0; i < spec->key_columns; i++)
+		appendStringInfo(sql, " %s %s.%s" SQL_EQ "n.%s", i == 0 ? "WHERE" : "AND",
+						 spec->name, spec->columns[i].name, spec->columns[i].name);
+}
+
+/* What a statement that reads rows has after SELECT ... FROM: the key, and how they are locked. */
+static void
+append_by_key(StringInfo sql, const TableSpec *spec, const char *lock)
+{
+	append_where_key(sql, spec);
+	appendStringInfoString(sql, lock);
+}
+
+static void
+append_find(StringInfo sql, const TableSpec *spec)
+{
+	append_by_key(sql, spec, "");
+}
+
+static void
+append_lock(StringInfo sql, const TableSpec *spec)
+{
+	append_by_key(sql, spec, " FOR NO KEY UPDATE");
+}
+
+static void
+append_lock_if_free(StringInfo sql, const TableSpec *spec)
+{
+	append_by_key(sql, spec, " FOR NO KEY UPDATE SKIP LOCKED");
+}
+
+static void
+append_insert_new(StringInfo sql, const TableSpec *spec)
+{
+	append_values(sql, spec);
+	append_unless_there(sql, spec);
+}
+
+/* The policy is read in the statement that inserts, see insert_order. */
+static void
+append_insert_order(StringInfo sql, const TableSpec *spec, const char *policy_lock)
+{
+	appendStringInfo(sql, "WITH p AS MATERIALIZED (SELECT FROM order_timeout.policies WHERE policies.policy" SQL_EQ "$2%s) ",
+					 policy_lock);
+	append_insert(sql, spec);
+	appendStringInfoString(sql, "SELECT ");
+	append_parameters(sql, spec);
+	appendStringInfoString(sql, " FROM p");
+	append_unless_there(sql, spec);
+}
+
+static void
+append_insert_order_now(StringInfo sql, const TableSpec *spec)
+{
+	append_insert_order(sql, spec, "");
+}
+
+static void
+append_insert_order_in_old_snapshot(StringInfo sql, const TableSpec *spec)
+{
+	append_insert_order(sql, spec, " FOR KEY SHARE");
+}
+
+typedef void (*TextMaker) (StringInfo sql, const TableSpec *spec);
+
+/* The statement with its text, which is made once and stays. */
+static Statement *
+with_text(Statement *statement, TableName table, TextMaker append)
+{
+	StringInfoData sql;
+
+	if (statement->sql != NULL)
+		return statement;
+	initStringInfo(&sql);
+	append(&sql, &ot_tables[table]);
+	statement->sql = MemoryContextStrdup(TopMemoryContext, sql.data);
+	pfree(sql.data);
+	return statement;
+}
+
+static Statement *
+reading(Statement *statement, TableName table, TextMaker append)
+{
+	statement->rows_of = table;
+	return with_text(statement, table, append);
+}
+
+/* Rows by their key. */
+
+static void
+key_args(Args *args, TableName table, const char *const *key)
+{
+	for (int i = 0; i < ot_tables[table].key_columns; i++)
+		ot_arg_text(args, key[i]);
+}
+
+static void *
+sql_find(TableName table, const char *const *key)
+{
+	Args		args = {0};
+
+	key_args(&args, table, key);
+	return ot_run_row(reading(&statements[table].find, table, append_find), &args);
+}
+
+/* What is locked stays the latest version until we write. */
+static void *
+mark_locked(TableName table, void *row)
+{
+	if (row != NULL && ot_tables[table].versioned)
+		ot_row_version(table, row)->locked = true;
+	return row;
+}
+
+static void *
+sql_lock(TableName table, const char *const *key, const RowVersion *seen, LockWaitPolicy wait_policy)
+{
+	Statement  *lock = wait_policy == LockWaitBlock ? reading(&statements[table].lock, table, append_lock)
+		: reading(&statements[table].lock_if_free, table, append_lock_if_free);
+	Args		args = {0};
+
+	key_args(&args, table, key);
+	return mark_locked(table, ot_run_row(lock, &args));
+}
+
+static void
+sql_insert(TableName table, void *row)
+{
+	Args		args = {0};
+
+	ot_row_args(&args, table, row);
+	ot_run_write(with_text(&statements[table].insert, table, append_values), &args);
+}
+
+static bool
+sql_insert_new(TableName table, void *row)
+{
+	Args		args = {0};
+
+	ot_row_args(&args, table, row);
+	return ot_run(with_text(&statements[table].insert_new, table, append_insert_new), &args) == 1;
+}
+
+static bool
+sql_insert_finds_duplicate(TableName table)
+{
+	return false;				/* triggers fire, and CHECKs are asked, before ON CONFLICT finds out */
+}
+
+static void
+sql_update(TableName table, const void *row)
+{
+	Args		args = {0};
+
+	ot_row_args(&args, table, row);
+	ot_run_write(with_text(&statements[table].update, table, append_update), &args);
+}
+
+/* Many rows. */
+
+static void
+array_arg(Args *args, Oid type, const Args *rows, int count, int column)
+{
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *nulls = palloc(count * sizeof(bool));
+
+	for (int i = 0; i < count; i++)
+	{
+		values[i] = rows[i].values[column];
+		nulls[i] = rows[i].nulls[column];
+	}
+	ot_arg_array(args, type, values, nulls, count);
+}
+
+static void
+run_for_many(Statement *statement, TableName table, List *rows, bool update)
+{
+	const TableSpec *spec = &ot_tables[table];
+	int			count = list_length(rows);
+	Args	   *rows_args = palloc0(count * sizeof(Args));
+	Args		args = {0};
+
+	for (int i = 0; i < count; i++)
+		ot_row_args(&rows_args[i], table, list_nth(rows, i));
+	for (int i = 0; i < spec->column_count; i++)
+		if (is_given_for_many(spec, i, update))
+			array_arg(&args, ot_column_type(&spec->columns[i]), rows_args, count, i);
+	if (ot_run(statement, &args) != count)
+		ot_row_not_written();
+}
+
+static void
+sql_insert_many(TableName table, List *rows)
+{
+	run_for_many(with_text(&statements[table].insert_many, table, append_insert_many), table, rows, false);
+}
+
+/* Orders. */
+
+/*
+ * The policy is read in the statement that inserts: its snapshot is taken when the lock on orders is held already,
+ * and deleting a policy takes a lock that conflicts with that one. A transaction's snapshot may be older, so
+ * above READ COMMITTED the policy's row is locked instead, which raises 40001 if it has gone.
+ */
+static bool
+sql_insert_order(Order *order)
+{
+	static Statement insert;
+	static Statement insert_in_old_snapshot;
+	Args		args = {0};
+
+	ot_row_args(&args, TABLE_ORDERS, order);
+	if (IsolationUsesXactSnapshot())
+		return ot_run(with_text(&insert_in_old_snapshot, TABLE_ORDERS, append_insert_order_in_old_snapshot), &args) == 1;
+	return ot_run(with_text(&insert, TABLE_ORDERS, append_insert_order_now), &args) == 1;
+}
+
+/* Set aside orders wait for their own time. A subplan and not a join, so that the deadline's index gives the order. */
+#define NOT_SET_ASIDE(now) \
+	"NOT (orders.order_id" SQL_EQ "ANY (SELECT s.order_id FROM order_timeout.set_aside s WHERE s.retry_at" SQL_GT now "))"
+
+static List *
+sql_find_due_orders(TimestampTz from, TimestampTz now, int limit, List *set_aside, bool alone)
+{
+	static Statement lock = {"WHERE orders.settled_at IS NULL AND orders.expires_at" SQL_GE "$1 AND orders.expires_at" SQL_LE "$2 "
+		"AND " NOT_SET_ASIDE("$2") " ORDER BY orders.expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	.rows_of = TABLE_ORDERS};
+	Args		args = {0};
+	List	   *due;
+	ListCell   *cell;
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	due = ot_run_rows(&lock, &args);
+	foreach(cell, due)
+		mark_locked(TABLE_ORDERS, lfirst(cell));
+	return due;
+}
+
+/* A trigger may have chosen the other store since they were found: SQL writes over whatever is there. */
+static void
+require_locked(List *orders)
+{
+	ListCell   *cell;
+
+	foreach(cell, orders)
+		if (!((Order *) lfirst(cell))->version.locked)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("order_timeout.store was changed while orders were being closed")));
+}
+
+static List *
+sql_update_due_orders(List *orders)
+{
+	require_locked(orders);
+	run_for_many(with_text(&statements[TABLE_ORDERS].update_many, TABLE_ORDERS, append_update_many), TABLE_ORDERS, orders, true);
+	return orders;
+}
+
+static void *
+read_deadline(Columns *columns)
+{
+	TimestampTz *deadline = palloc(sizeof(TimestampTz));
+
+	*deadline = ot_column_time(columns);
+	return deadline;
+}
+
+static TimestampTz
+sql_next_deadline(TimestampTz from, TimestampTz now, List *set_aside)
+{
+	static Statement next = {"SELECT orders.expires_at FROM order_timeout.orders "
+		"WHERE orders.settled_at IS NULL AND orders.expires_at" SQL_GE "$1 AND " NOT_SET_ASIDE("$2")
+	" ORDER BY orders.expires_at LIMIT 1"};
+	Args		args = {0};
+	TimestampTz *deadline;
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	deadline = ot_run_one(&next, &args, read_deadline);
+	return deadline == NULL ? OT_NO_TIME : *deadline;
+}
+
+/* Payments and refunds. */
+
+static List *
+sql_lock_payments_of_order(const char *order_id)
+{
+	static Statement lock = {"WHERE payments.order_id" SQL_EQ "$1 "
+		"ORDER BY payments.received_at, payments.gateway, payments.payment_ref FOR NO KEY UPDATE",
+	.rows_of = TABLE_PAYMENTS};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	return ot_run_rows(&lock, &args);
+}
+
+#define BY_GATEWAY_REFUND_REF "WHERE refunds.gateway" SQL_EQ "$1 AND refunds.gateway_refund_ref" SQL_EQ "$2"
+
+static Refund *
+sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
+{
+	static Statement find = {BY_GATEWAY_REFUND_REF,.rows_of = TABLE_REFUNDS};
+	static Statement find_latest = {"SELECT FROM order_timeout.refunds " BY_GATEWAY_REFUND_REF, SNAPSHOT_LATEST};
+	Args		args = {0};
+	Refund	   *refund;
+
+	ot_arg_text(&args, gateway);
+	ot_arg_text(&args, gateway_refund_ref);
+	refund = ot_run_row(&find, &args);
+
+	/* The unique index would say so too, but with an error after which nobody tries again. */
+	if (refund == NULL && IsolationUsesXactSnapshot() && ot_run(&find_latest, &args) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to a refund recorded at the same moment")));
+	return refund;
+}
+
+static List *
+sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+{
+	static Statement lock = {"WHERE refunds.settled_at IS NULL AND refunds.next_attempt_at" SQL_LE "$1 "
+		"AND ($2 IS NULL OR refunds.gateway" SQL_EQ "$2) "
+		"ORDER BY refunds.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	.rows_of = TABLE_REFUNDS};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_text(&args, gateway);
+	ot_arg_int4(&args, limit);
+	return ot_run_rows(&lock, &args);
+}
+
+const RowStore ot_sql_store = {
+	.find = sql_find,
+	.lock = sql_lock,
+	.insert = sql_insert,
+	.insert_many = sql_insert_many,
+	.insert_new = sql_insert_new,
+	.insert_finds_duplicate = sql_insert_finds_duplicate,
+	.update = sql_update,
+	.insert_order = sql_insert_order,
+	.find_due_orders = sql_find_due_orders,
+	.update_due_orders = sql_update_due_orders,
+	.next_deadline = sql_next_deadline,
+	.lock_payments_of_order = sql_lock_payments_of_order,
+	.find_gateway_refund = sql_find_gateway_refund,
+	.lock_due_refunds = sql_lock_due_refunds
+};
