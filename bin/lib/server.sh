@@ -18,7 +18,7 @@ OT_AS=()
 for OT_VAR in "${!PG@}"; do
 	[[ $OT_VAR == PGMAJOR ]] || unset "$OT_VAR"
 done
-unset OT_VAR MAKEFLAGS MAKELEVEL MFLAGS DESTDIR COPT PERL5LIB PERL5OPT LANGUAGE
+unset OT_VAR MAKEFLAGS MAKELEVEL MFLAGS DESTDIR COPT PERL5LIB PERL5OPT LANGUAGE TEMP_CONFIG top_builddir
 export LC_ALL=C.UTF-8
 
 ot_say() { printf '%s\n' "--- $*"; }
@@ -198,9 +198,8 @@ ot_cleanup() {
 	ot_end_child
 	[[ -n $OT_TMP && -d $OT_TMP ]] || return 0
 	cd /
-	# Tests start servers of their own; all of them live here.
-	for pidfile in "$OT_TMP"/servers/*/data/postmaster.pid; do
-		[[ -e $pidfile ]] || continue
+	# Tests start servers of their own, at depths of their own; all of them live here.
+	find "$OT_TMP/servers" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
 		ot_pg_ctl "${pidfile%/*}" -m fast -t 20 stop >/dev/null 2>&1 ||
 			ot_pg_ctl "${pidfile%/*}" -m immediate stop >/dev/null 2>&1
 	done
@@ -221,7 +220,7 @@ ot_cleanup() {
 ot_tmpdir() {
 	local base=${TMPDIR:-/tmp}
 
-	if [[ ! $base =~ ^/[A-Za-z0-9_./-]{0,49}$ ]] ||
+	if [[ ! $base =~ ^/[A-Za-z0-9_./-]{0,40}$ ]] ||
 		! ot_as_user test -d "$base" -a -w "$base" -a -x "$base"; then
 		base=/tmp
 	fi

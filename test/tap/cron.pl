@@ -18,7 +18,7 @@ my $hint_line = qr/(SELECT\b.*;)/;    # what comes before it is for people
 # ($sqlstate, $hint) of a statement that is to fail.
 sub refusal {
 	my ($server, $db, $sql) = @_;
-	my ($out, $err, $rc) = $server->psql($db, "\\set VERBOSITY verbose\n$sql");
+	my ($rc, $out, $err) = $server->psql($db, "\\set VERBOSITY verbose\n$sql");
 	my ($sqlstate) = $err =~ /ERROR: +(\w{5}):/;
 	my ($hint)     = $err =~ /^HINT: +(.*)$/m;
 	return ($sqlstate // 'none', $hint // '');
@@ -27,10 +27,9 @@ sub refusal {
 # A place is a database in one of the modes.
 my (%server, @places);
 for my $mode (@modes) {
-	my $server = $server{$mode} = OTServer->new($mode =~ tr{ }{-}r, conf => {
+	my $server = $server{$mode} = OTServer->started($mode =~ tr{ }{-}r,
 		'cron.use_background_workers' => $background{$mode},
-		max_worker_processes          => 20,
-	})->start;
+		max_worker_processes          => 20);
 	$server->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
 	$server->safe_psql('postgres', 'CREATE DATABASE elsewhere');
 	for my $db (qw(postgres elsewhere)) {
@@ -74,7 +73,7 @@ for my $mode (@modes) {
 	is($sqlstate, '55000', "$mode: no pg_cron in this database");
 	my ($line) = $hint =~ $hint_line;
 	ok($line, "$mode: the hint has a line to run") or diag($hint);
-	my (undef, $err, $rc) = $server->psql('postgres', $line // 'SELECT no_line');
+	my ($rc, undef, $err) = $server->psql('postgres', $line // 'SELECT no_line');
 	is($rc, 0, "$mode: and it runs in pg_cron's database") or diag($err);
 	like($jobs->(), qr/^\Q$once\E$/m, "$mode: beside that database's own job")
 		or diag("before:\n$once\nafter:\n" . $jobs->());
@@ -84,11 +83,11 @@ for my $mode (@modes) {
 # The first minute brings the first run everywhere.
 my $first_runs = ceil(time / 60) * 60 + 15;
 for my $place (@places) {
-	my ($server, $db) = @$place{qw(server db)};
-	ok($server->poll_until($db, 'SELECT count(*) > 0 FROM order_timeout.sweeps', 't', $first_runs - time),
+	my $dbh = $place->{dbh} = $place->{server}->dbh($place->{db});
+	ok(eventually(sub { $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps') }, $first_runs - time),
 		"$place->{name}: the sweeper runs");
-	next if $db eq 'postgres';
-	ok($server->poll_until($db, "SELECT state = 'expired' FROM order_timeout.orders", 't', $first_runs - time),
+	next if $place->{db} eq 'postgres';
+	ok(eventually(sub { $dbh->selectrow_array("SELECT state = 'expired' FROM order_timeout.orders") }, $first_runs - time),
 		"$place->{name}: it closes what was due before");
 }
 
@@ -96,8 +95,7 @@ for my $place (@places) {
 # begins.
 my $minute = ceil((time + 8) / 60) * 60;
 for my $place (@places) {
-	my $dbh = $place->{dbh} = $place->{server}->dbh($place->{db});
-	create_orders($dbh, 'o', 1, 120, "to_timestamp($minute - 6 + i * 0.1)");
+	create_orders($place->{dbh}, 'o', 1, 120, "to_timestamp($minute - 6 + i * 0.1)");
 }
 wait_until_clock($minute + 6);
 for my $place (@places) {
@@ -142,13 +140,15 @@ my ($mode)  = @modes;
 my $server = $server{$mode};
 $_->{dbh}->disconnect for @places;
 $server->safe_psql('postgres', 'SELECT order_timeout.schedule_sweeper()');
-$server->configure(shared_preload_libraries => '')->restart;
+$server->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$server->restart;
 my ($sqlstate, $hint) = refusal($server, 'postgres', 'SELECT order_timeout.schedule_sweeper();');
 is($sqlstate, '55000', 'pg_cron is not preloaded');
 is((refusal($server, 'postgres', 'SELECT order_timeout.unschedule_sweeper();'))[0], '55000', 'nor is it to take the job out');
-$server->configure(shared_preload_libraries => 'pg_cron')->restart;
+$server->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_cron'");
+$server->restart;
 my ($line) = $hint =~ $hint_line;
-is(($server->psql('postgres', $line // 'SELECT no_line'))[2], 0, 'the hint works once it is') or diag($hint);
+is($server->psql('postgres', $line // 'SELECT no_line'), 0, 'the hint works once it is') or diag($hint);
 
 # Nothing but the schedule needs pg_cron.
 $server->safe_psql('postgres', 'DROP EXTENSION pg_cron');

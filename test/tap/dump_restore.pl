@@ -10,7 +10,7 @@ use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('dump')->start;
+my $server = OTServer->started('dump');
 my $prepare = "CREATE EXTENSION order_timeout; SELECT order_timeout.grant_access('app', 'application')";
 $server->safe_psql('postgres', 'CREATE DATABASE shop; CREATE ROLE app LOGIN; CREATE ROLE another SUPERUSER LOGIN');
 $server->safe_psql('shop', $prepare);
@@ -23,13 +23,12 @@ balanced($shop, 'the funds before');
 # ------------------------------------------------------------ there and back
 
 # pg_dump writes a random key unless it is told one, if it knows of keys.
-my @key = ($server->command('pg_dump', '--help'))[0] =~ /--restrict-key/ ? ('--restrict-key=x') : ();
-my $dir = $server->host;
+my @key = run_or_die('pg_dump', '--help') =~ /--restrict-key/ ? ('--restrict-key=x') : ();
 
 sub run_or_die {
-	my ($program, @arguments) = @_;
-	my ($out, $err, $status) = $server->command($program, @arguments);
-	die "$program @arguments:\n$err\n" if $status;
+	my (@command) = @_;
+	my ($out, $err);
+	$server->run_log(\@command, '>', \$out, '2>', \$err) or die "@command:\n$err\n";
 	return $out;
 }
 
@@ -63,7 +62,7 @@ my @ways = (
 for my $way (@ways) {
 	my ($name, $options, $restore, $prepared) = @$way;
 	my $db = 'copy_by_' . $name =~ tr/ /_/r;
-	my $file = "$dir/$db";
+	my $file = $server->backup_dir . "/$db";
 
 	run_or_die('createdb', $db);
 	$server->safe_psql($db, $prepare) if $prepared;

@@ -11,7 +11,7 @@ use Test::More;
 
 my $root = "$FindBin::Bin/../..";
 
-my $server = OTServer->new('events')->start;
+my $server = OTServer->started('events');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');

@@ -11,11 +11,11 @@ use OTServer;
 use Test::More;
 
 my $root = "$FindBin::Bin/../..";
-my $file = "$ENV{OT_TMP}/tmp/example-$$.sql";
 
-my $server = OTServer->new('examples', conf => { 'cron.database_name' => 'shop' })->start;
+my $server = OTServer->started('examples', 'cron.database_name' => 'shop');
 $server->safe_psql('postgres', 'CREATE DATABASE shop; CREATE ROLE shop; CREATE ROLE refund_worker');
 $server->safe_psql('shop', 'CREATE EXTENSION pg_cron');
+my $file = $server->basedir . '/example.sql';
 
 # Fenced blocks: { line, language, text }.
 sub blocks {
@@ -36,10 +36,13 @@ sub blocks {
 
 sub run {
 	my ($sql) = @_;
-	open my $out, '>:encoding(UTF-8)', $file or die "$file: $!\n";
-	print {$out} $sql;
-	close $out or die "$file: $!\n";
-	return $server->command('psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', 'shop', '-f', $file);
+	open my $script, '>:encoding(UTF-8)', $file or die "$file: $!\n";
+	print {$script} $sql;
+	close $script or die "$file: $!\n";
+	my ($out, $err);
+	my $succeeded = $server->run_log([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', 'shop', '-f', $file ],
+		'>', \$out, '2>', \$err);
+	return ($succeeded, $out, $err);
 }
 
 sub prepared {
@@ -65,8 +68,8 @@ for my $together (@pages) {
 		for my $i (grep { $blocks[$_]{language} eq 'sql' } 0 .. $#blocks) {
 			my ($line, $sql) = @{ $blocks[$i] }{qw(line text)};
 			run('DROP EXTENSION order_timeout') if $sql =~ /^CREATE EXTENSION order_timeout/m;
-			my ($out, $err, $rc) = run($sql =~ /\$\d/ ? prepared($sql) : $sql);
-			is($rc, 0, "$page, line $line: runs") or diag($err);
+			my ($succeeded, $out, $err) = run($sql =~ /\$\d/ ? prepared($sql) : $sql);
+			ok($succeeded, "$page, line $line: runs") or diag($err);
 
 			my $next = $blocks[ $i + 1 ];
 			next unless $next && $next->{language} eq '' && $next->{line} == $line + ($sql =~ tr/\n//) + 2;
@@ -76,6 +79,5 @@ for my $together (@pages) {
 	}
 }
 isnt($answers, 0, 'answers are compared');
-unlink $file;
 
 done_testing;

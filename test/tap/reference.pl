@@ -10,12 +10,10 @@ use FindBin;
 use OTServer;
 use Test::More;
 
-binmode $_, ':encoding(UTF-8)' for map { Test::More->builder->$_ } qw(output failure_output);
-
 my $root = "$FindBin::Bin/../..";
 my %page = map { $_ => text_of("doc/$_.md") } qw(reference functions tables);
 
-my $server = OTServer->new('reference')->start;
+my $server = OTServer->started('reference');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');
@@ -81,7 +79,7 @@ sub documented_signature {
 		$block =~ /^(CALL )?(\w+)\((.*?)\) ?(?:→ (rows of )?(.*?) ?)?$/ or return "cannot read: $block";
 	my @in = map { /^(\w+) (.+?)(?: = (.*))?$/ ? argument($1, $2, $3) : "cannot read: $_" } split /, /, $arguments;
 	my @out = map { /^(\w+) (.+)$/ ? argument($1, $2) : $_ } split /, /, $answer // '';
-	return ($call // '') . "$name(" . join(', ', @in) . ') → ' . ($rows // '') . join(', ', @out);
+	return ($call // '') . "$name(" . join(', ', @in) . ') -> ' . ($rows // '') . join(', ', @out);
 }
 
 sub catalog_signature {
@@ -95,7 +93,7 @@ END
 	my @in  = map { argument(@$_{qw(name type initial)}) } grep { $_->{mode} =~ /[ibv]/ } @$arguments;
 	my @out = map { argument(@$_{qw(name type)}) } grep { $_->{mode} =~ /[obt]/ } @$arguments;
 	@out = $function->{result} =~ s/^order_timeout\.//r if !@out && $function->{kind} eq 'f';
-	return ($function->{kind} eq 'p' ? 'CALL ' : '') . "$function->{name}(" . join(', ', @in) . ') → '
+	return ($function->{kind} eq 'p' ? 'CALL ' : '') . "$function->{name}(" . join(', ', @in) . ') -> '
 		. ($function->{is_set} ? 'rows of ' : '') . join(', ', @out);
 }
 

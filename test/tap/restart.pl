@@ -4,11 +4,12 @@
 use strict;
 use warnings;
 
+use DBD::Pg qw(:async);
 use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('restart')->start;
+my $server = OTServer->started('restart');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');
@@ -28,8 +29,8 @@ for my $round (1, 2) {
 	my $leased = rows($dbh, 'claim_refunds', "worker $round", 10, '2 seconds', 'slow gate');
 	is(scalar @$leased, 10, "round $round: a worker has refunds under way");
 
-	my $sweeper = $server->session('shop');
-	$sweeper->send('CALL order_timeout.sweep()');
+	my $sweeper = $server->dbh('shop');
+	$sweeper->do('CALL order_timeout.sweep()', { pg_async => PG_ASYNC });
 	my $payers = fork_all(4, sub {
 		my ($number) = @_;
 		my (%answer, $ref);
@@ -52,7 +53,6 @@ for my $round (1, 2) {
 	}), "round $round: payments and the sweeper are at work");
 	$server->stop('immediate');
 	my %answer = map { %$_ } answers($payers);
-	$sweeper->close;
 	$server->start;
 	$dbh = $server->dbh('shop');
 

@@ -8,7 +8,7 @@ use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('rights')->start;
+my $server = OTServer->started('rights');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');
@@ -340,7 +340,7 @@ $dbh->do('RESET search_path');
 # ------------------------------------------------------------ a squatted schema
 
 $server->safe_psql('postgres', 'CREATE DATABASE squatted; CREATE ROLE squatter LOGIN; GRANT CREATE ON DATABASE squatted TO squatter');
-$server->safe_psql('squatted', 'CREATE SCHEMA order_timeout', user => 'squatter');
+$server->dbh('squatted', user => 'squatter')->do('CREATE SCHEMA order_timeout');
 my $squatted = $server->dbh('squatted');
 isnt(error_of($squatted, sub { $squatted->do('CREATE EXTENSION order_timeout') }), '',
 	'a schema that somebody else owns is refused');

@@ -21,7 +21,7 @@ my $most  = 5 * $least;
 srand $seed;
 diag("OT_SEED=$seed");
 
-my $server = OTServer->new('agree', conf => { autovacuum => 'off' })->start;
+my $server = OTServer->started('agree', autovacuum => 'off');
 my @sides  = map { side($_) } qw(fast sql);
 my ($calls, $spent, %reached) = (0, 0);
 

@@ -10,7 +10,7 @@ use Test::More;
 
 plan skip_all => 'it chooses the stores by itself: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
 
-my $server = OTServer->new('chosen')->start;
+my $server = OTServer->started('chosen');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do($_) for (

@@ -5,13 +5,14 @@
 use strict;
 use warnings;
 
+use DBD::Pg qw(:async);
 use OTServer;
 use OTTest;
 use Test::More;
 
 plan skip_all => 'it chooses the stores by itself: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
 
-my $server = OTServer->new('interrupted', conf => { autovacuum => 'off', deadlock_timeout => '100ms' })->start;
+my $server = OTServer->started('interrupted', autovacuum => 'off', deadlock_timeout => '100ms');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $admin = connection();
 $admin->do($_) for 'CREATE EXTENSION order_timeout', 'CREATE EXTENSION amcheck';
@@ -22,17 +23,17 @@ sub connection {
 	return $dbh;
 }
 
-sub session {
-	my $session = $server->session('shop');
-	$session->query("SET order_timeout.store = 'fast'");
-	my $pid = $session->query('SELECT pg_backend_pid()');
-	return ($session, $pid);
-}
-
 sub waits {
-	my ($pid) = @_;
+	my ($dbh) = @_;
+	my $pid = $dbh->{pg_pid};
 	return eventually(sub { $admin->selectrow_array(
 		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") });
+}
+
+# Without waiting for its end.
+sub start_payment {
+	my ($dbh, $order, $ref, $amount) = @_;
+	return $dbh->do("SELECT order_timeout.record_payment('$order', 'bank', '$ref', $amount, 'EUR')", { pg_async => PG_ASYNC });
 }
 
 my $orders = 0;
@@ -45,54 +46,57 @@ sub order {
 
 # ------------------------------------------------------------ waiting for a row
 
-my ($holder, $waiter) = map { connection() } 1, 2;
-my ($session, $pid) = session();
+my ($holder, $waiter, $session) = map { connection() } 1 .. 3;
 
 # What waits is cancelled, by a person or by lock_timeout, outside of a transaction and in one.
-for my $end ('pg_cancel_backend', 'lock_timeout') {
+my %sqlstate = (pg_cancel_backend => '57014', lock_timeout => '55P03');
+for my $end (sort keys %sqlstate) {
 	for my $transaction (0, 1) {
 		my ($order, $before) = (order(), order());
 		my $name = $end . ($transaction ? ' in a transaction' : '');
 
 		$holder->begin_work;
 		call($holder, 'record_payment', $order, 'bank', $order, 10, 'EUR');
-		$session->query("SET lock_timeout = '" . ($end eq 'lock_timeout' ? '100ms' : '0') . "'");
-		$session->query("BEGIN; SELECT order_timeout.record_payment('$before', 'bank', '$before', 10, 'EUR'); SAVEPOINT s") if $transaction;
-		$session->send("SELECT outcome FROM order_timeout.record_payment('$order', 'bank', 'other-$order', 20, 'EUR')");
-		if ($end eq 'pg_cancel_backend') {
-			ok(waits($pid), "$name: it waits");
-			$admin->do("SELECT pg_cancel_backend($pid)");
+		$session->do("SET lock_timeout = '" . ($end eq 'lock_timeout' ? '100ms' : '0') . "'");
+		if ($transaction) {
+			$session->begin_work;
+			call($session, 'record_payment', $before, 'bank', $before, 10, 'EUR');
+			$session->pg_savepoint('s');
 		}
-		my ($out, $err) = $session->wait;
-		like($err, qr/cancel/, "$name: it ends");
-		$session->query('ROLLBACK TO s') if $transaction;
-		is($session->query("SELECT outcome FROM order_timeout.record_payment('$before', 'bank', 'more-$before', 10, 'EUR')"),
-			'partial', "$name: the session goes on");
-		is($session->query("SELECT outcome FROM order_timeout.cancel_order('$before')"), 'cancelled', "$name: with other calls");
-		$session->query('COMMIT') if $transaction;
+		start_payment($session, $order, "other-$order", 20);
+		if ($end eq 'pg_cancel_backend') {
+			ok(waits($session), "$name: it waits");
+			$admin->do('SELECT pg_cancel_backend(?)', undef, $session->{pg_pid});
+		}
+		is(ended_with($session), $sqlstate{$end}, "$name: it ends");
+		$session->pg_rollback_to('s') if $transaction;
+		is(call($session, 'record_payment', $before, 'bank', "more-$before", 10, 'EUR')->{outcome}, 'partial', "$name: the session goes on");
+		is(call($session, 'cancel_order', $before)->{outcome}, 'cancelled', "$name: with other calls");
+		$session->commit if $transaction;
 		$holder->rollback;
-		is($session->query("SELECT outcome FROM order_timeout.record_payment('$order', 'bank', 'other-$order', 20, 'EUR')"),
-			'partial', "$name: the one that waited can be repeated");
+		is(call($session, 'record_payment', $order, 'bank', "other-$order", 20, 'EUR')->{outcome}, 'partial',
+			"$name: the one that waited can be repeated");
 		is($admin->selectrow_array("SELECT string_agg(paid::text, ' ' ORDER BY order_id COLLATE \"C\" = ?) FROM order_timeout.orders WHERE order_id IN (?, ?)",
 			undef, $order, $order, $before), ($transaction ? 20 : 10) . ' 20', "$name: everything once");
 	}
 }
-$session->query('RESET lock_timeout');
+$session->do('RESET lock_timeout');
 
 # Two that wait for each other: one of them is told so, and goes on after its rollback.
 {
 	my ($one, $other) = (order(), order());
 	$waiter->begin_work;
 	call($waiter, 'record_payment', $one, 'bank', "$one-1", 10, 'EUR');
-	$session->query("BEGIN; SELECT order_timeout.record_payment('$other', 'bank', '$other-1', 10, 'EUR')");
-	$session->send("SELECT outcome FROM order_timeout.record_payment('$one', 'bank', '$one-2', 10, 'EUR')");
-	waits($pid);
+	$session->begin_work;
+	call($session, 'record_payment', $other, 'bank', "$other-1", 10, 'EUR');
+	start_payment($session, $one, "$one-2", 10);
+	waits($session);
 	my $state = error_of($waiter, sub { call($waiter, 'record_payment', $other, 'bank', "$other-2", 10, 'EUR') });
 	$state ? $waiter->rollback : $waiter->commit;
-	my ($out, $err) = $session->wait;
-	$session->query($err ? 'ROLLBACK' : 'COMMIT');
-	like("$state $err", qr/40P01|deadlock/, 'a deadlock');
-	is($session->query("SELECT outcome FROM order_timeout.record_payment('$other', 'bank', '$other-3', 10, 'EUR')"), 'partial', 'both go on');
+	my $other_state = ended_with($session);
+	$other_state ? $session->rollback : $session->commit;
+	is("$state$other_state", '40P01', 'a deadlock');
+	is(call($session, 'record_payment', $other, 'bank', "$other-3", 10, 'EUR')->{outcome}, 'partial', 'both go on');
 	is(call($waiter, 'record_payment', $one, 'bank', "$one-3", 10, 'EUR')->{outcome}, 'partial', 'after it');
 }
 
@@ -188,7 +192,8 @@ BEGIN
 	END LOOP;
 END
 $$};
-$server->configure(max_locks_per_transaction => 1000)->restart;
+$server->append_conf('postgresql.conf', 'max_locks_per_transaction = 1000');
+$server->restart;
 $_ = connection() for $admin, $many;
 $many->do(sprintf $trade, 1);
 my $memory = kept_memory($many);
@@ -241,6 +246,6 @@ $many->do('COMMIT');
 
 indexes_sound($admin, 'every row is in every index');
 balanced($admin, 'all money is accounted for');
-unlike($server->log_text, qr/terminated by signal|PANIC|TRAP/, 'nothing crashed');
+ok(!$server->log_contains(qr/terminated by signal|PANIC|TRAP/), 'nothing crashed');
 
 done_testing;

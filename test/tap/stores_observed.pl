@@ -11,7 +11,7 @@ use Test::More;
 
 plan skip_all => 'it chooses the stores by itself: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
 
-my $server = OTServer->new('observed', conf => { wal_level => 'logical', autovacuum => 'off' })->start;
+my $server = OTServer->started('observed', wal_level => 'logical', autovacuum => 'off');
 my @sides  = map { side($_) } qw(fast sql);
 my ($fast, $sql) = map { $_->dbh } @sides;
 

@@ -4,13 +4,14 @@
 use strict;
 use warnings;
 
+use DBD::Pg qw(:async);
 use OTServer;
 use OTTest;
 use Test::More;
 
 plan skip_all => 'it chooses the stores by itself: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
 
-my $server = OTServer->new('shape', conf => { autovacuum => 'off' })->start;
+my $server = OTServer->started('shape', autovacuum => 'off');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my ($shop, $admin) = map { $server->dbh('shop') } 1, 2;
 $admin->do($_) for 'CREATE EXTENSION order_timeout', 'CREATE EXTENSION amcheck', 'CREATE ROLE another SUPERUSER';
@@ -63,17 +64,16 @@ after('two indexes on the same columns', 'CREATE INDEX again ON order_timeout.or
 	'CREATE INDEX again_for_payments ON order_timeout.payments (gateway, payment_ref)');
 # Which of the two is the key matters when a payment is told for two orders at once.
 {
-	my $other = $server->session('shop');
-	$other->query("SET order_timeout.store = 'fast'");
+	my $other = $server->dbh('shop');
+	$other->do("SET order_timeout.store = 'fast'");
 	call($shop, 'create_order', "told for $_", 100, 'EUR') for 'one', 'other';
 	$shop->begin_work;
 	call($shop, 'record_payment', 'told for one', 'bank', 'told twice', 10, 'EUR');
-	my $pid = $other->query('SELECT pg_backend_pid()');
-	$other->send("\\set VERBOSITY sqlstate\nSELECT order_timeout.record_payment('told for other', 'bank', 'told twice', 10, 'EUR')");
+	my $pid = $other->{pg_pid};
+	$other->do("SELECT order_timeout.record_payment('told for other', 'bank', 'told twice', 10, 'EUR')", { pg_async => PG_ASYNC });
 	ok(eventually(sub { $admin->selectrow_array("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") }), 'a payment told for two orders');
 	$shop->commit;
-	my ($out, $err) = $other->wait;
-	like($err, qr/OT003/, 'the second one is told so');
+	is(ended_with($other), 'OT003', 'the second one is told so');
 }
 after('VACUUM FULL', map { "VACUUM FULL $_" } @tables);
 after('CLUSTER', 'CLUSTER order_timeout.orders USING orders_pkey', 'CLUSTER order_timeout.refunds USING refunds_payment');
@@ -124,12 +124,11 @@ sub waits_for {
 # Somebody holds each of these steps up, so that a call falls into each.
 for my $build ('CREATE INDEX CONCURRENTLY mine ON order_timeout.orders (close_reason, state)', 'REINDEX INDEX CONCURRENTLY order_timeout.orders_pkey') {
 	my ($what) = $build =~ /^(\w+)/;
-	my ($writer, $reader) = map { $server->dbh('shop') } 1, 2;
-	my $builder = $server->session('shop');
+	my ($writer, $reader, $builder) = map { $server->dbh('shop') } 1 .. 3;
 
 	$writer->begin_work;
 	$writer->do('LOCK TABLE order_timeout.orders IN ROW EXCLUSIVE MODE');
-	$builder->send($build);
+	$builder->do($build, { pg_async => PG_ASYNC });
 	ok(waits_for('waiting for writers before build'), "$what: the index is there, and not filled");
 	is(trade($shop), $traded, "$what: calls go on");
 	$reader->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
@@ -138,8 +137,7 @@ for my $build ('CREATE INDEX CONCURRENTLY mine ON order_timeout.orders (close_re
 	ok(waits_for('waiting for old snapshots'), "$what: it is filled, and not to be read");
 	is(trade($shop), $traded, "$what: calls go on");
 	$reader->do('COMMIT');
-	my ($out, $err) = $builder->wait;
-	is($err, '', "$what: built");
+	is(ended_with($builder), '', "$what: built");
 	is(trade($shop), $traded, "$what: calls go on");
 	indexes_sound($admin, "$what: every row is in every index, those written meanwhile too");
 	$_->disconnect for $writer, $reader;

@@ -12,7 +12,7 @@ use Time::HiRes qw(time);
 my ($shared, $backlog, $batch) = (20_000, 30_000, 500);
 
 # When a row was committed is in pg_xact_commit_timestamp.
-my $server = OTServer->new('many', conf => { track_commit_timestamp => 'on' })->start;
+my $server = OTServer->started('many', track_commit_timestamp => 'on');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');

@@ -5,11 +5,12 @@
 use strict;
 use warnings;
 
+use DBD::Pg qw(:async);
 use OTServer;
 use OTTest;
 use Test::More;
 
-my $server = OTServer->new('user')->start;
+my $server = OTServer->started('user');
 $server->safe_psql('postgres', <<'END');
 CREATE DATABASE shop;
 CREATE ROLE plain LOGIN;
@@ -39,42 +40,43 @@ sub due_orders {
 
 # One session, to the end of the test: what one error leaves behind would
 # show after all the following ones too.
-my $session = $server->session('shop', user => 'plain');
-$session->query('\set VERBOSITY sqlstate');
-my $pid = $session->query('SELECT pg_backend_pid()');
-my $default_path = $session->query('SHOW search_path');
+my $session = $server->dbh('shop', user => 'plain');
+my $pid = answer('SELECT pg_backend_pid()');
+my $default_path = answer('SHOW search_path');
 
-# The SQLSTATE that a statement ended with, '' for success.
+sub answer { return scalar $session->selectrow_array($_[0]) }
+
+# The SQLSTATE that a statement ends with, '' for success.
 sub sqlstate {
-	my (undef, $err) = @_;
-	return ($err // '') =~ /(?:ERROR|FATAL): +(\w{5})/ ? $1 : $err // '';
+	my ($sql) = @_;
+	return error_of($session, sub { $session->do($sql) });
 }
 
 sub call_sweep {
 	my ($arguments) = @_;
-	return sqlstate($session->query("CALL order_timeout.sweep($arguments)"));
+	return sqlstate("CALL order_timeout.sweep($arguments)");
 }
 
 # Cancels a sweep when it has committed something.
 sub cancel_after_commit {
-	$session->send("CALL order_timeout.sweep('1 minute', 3)");
+	$session->do("CALL order_timeout.sweep('1 minute', 3)", { pg_async => PG_ASYNC });
 	eventually(sub {
 		$dbh->selectrow_array('SELECT max(expired) > 0 FROM order_timeout.sweeps WHERE pid = ? AND ended_at IS NULL',
 			undef, $pid);
 	}) or die "the sweep closes nothing\n";
 	$dbh->do('SELECT pg_cancel_backend(?)', undef, $pid);
-	return sqlstate($session->wait);
+	return ended_with($session);
 }
 
 sub is_plain {
 	my ($name, $session_user) = @_;
-	is($session->query("SELECT current_user || ',' || session_user || ',' || current_setting('is_superuser')"),
+	is(answer("SELECT current_user || ',' || session_user || ',' || current_setting('is_superuser')"),
 		join(',', 'plain', $session_user // 'plain', 'off'), "$name: who it is");
-	is($session->query('SHOW search_path'), $default_path, "$name: its search_path");
-	is(sqlstate($session->query('SELECT * FROM order_timeout.orders')), '42501', "$name: may not read the orders");
-	is(sqlstate($session->query('DELETE FROM order_timeout.events')),   '42501', "$name: nor write");
-	is(sqlstate($session->query("SELECT order_timeout.funds('o1-1')")), '42501', "$name: nor call another function");
-	is(sqlstate($session->query('CREATE TABLE order_timeout.mine (a int)')), '42501', "$name: nor create anything");
+	is(answer('SHOW search_path'), $default_path, "$name: its search_path");
+	is(sqlstate('SELECT * FROM order_timeout.orders'), '42501', "$name: may not read the orders");
+	is(sqlstate('DELETE FROM order_timeout.events'),   '42501', "$name: nor write");
+	is(sqlstate("SELECT order_timeout.funds('o1-1')"), '42501', "$name: nor call another function");
+	is(sqlstate('CREATE TABLE order_timeout.mine (a int)'), '42501', "$name: nor create anything");
 	return;
 }
 
@@ -99,8 +101,9 @@ is(cancel_after_commit(), '57014', 'cancelled after a commit');
 is_plain('after a cancel');
 
 due_orders();
-is(sqlstate($session->query("BEGIN;\nCALL order_timeout.sweep('1 second');\nROLLBACK;")), '2D000',
-	'in a transaction block');
+$session->begin_work;
+is(call_sweep("'1 second'"), '2D000', 'in a transaction block');
+$session->rollback;
 is_plain('after a refusal');
 
 # A closing that fails is set aside and the sweep goes on.
@@ -133,28 +136,27 @@ for my $name (sort keys %disturbance) {
 # Errors that come while it is at its own tables, as their owner.
 due_orders();
 is(with_trigger('BEFORE UPDATE ON order_timeout.orders FOR EACH ROW', 'dawdle', sub {
-	$session->query("SET statement_timeout = '3s'");
+	$session->do("SET statement_timeout = '3s'");
 	my $sqlstate = call_sweep('');
-	$session->query('RESET statement_timeout');
+	$session->do('RESET statement_timeout');
 	return $sqlstate;
 }), '57014', 'statement_timeout in the middle of a closing');
 is_plain('after a timeout');
 
 my $blocker = $server->dbh('shop', AutoCommit => 0);
 $blocker->do('LOCK TABLE order_timeout.orders IN ACCESS EXCLUSIVE MODE');
-$session->query("SET lock_timeout = '300ms'");
+$session->do("SET lock_timeout = '300ms'");
 is(call_sweep("'5 seconds'"), '55P03', 'lock_timeout at its own table');
 $blocker->rollback;
-$session->query('RESET lock_timeout');
+$session->do('RESET lock_timeout');
 is_plain('after a lock that it did not get');
 
-is($session->query('SELECT pg_backend_pid()'), $pid, 'all this was one session');
+is(answer('SELECT pg_backend_pid()'), $pid, 'all this was one session');
 
 # The same for somebody who became this role only for a while.
-$session = $server->session('shop');
-$session->query('\set VERBOSITY sqlstate');
-$session->query('SET ROLE plain');
-$pid = $session->query('SELECT pg_backend_pid()');
+$session = $server->dbh('shop');
+$session->do('SET ROLE plain');
+$pid = answer('SELECT pg_backend_pid()');
 due_orders();
 is(cancel_after_commit(), '57014', 'after SET ROLE: cancelled after a commit');
 is_plain('after SET ROLE', 'postgres');

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use utf8;
 
+use DBD::Pg qw(:async);
 use FindBin;
 use OTCatalog;
 use OTRows;
@@ -23,7 +24,7 @@ my @stores = qw(auto sql);
 # The four accesses, each as the role of its name.
 my @accesses = qw(application worker operator reader);
 
-my $server = OTServer->new('upgrade')->start;
+my $server = OTServer->started('upgrade');
 $server->safe_psql('postgres', 'CREATE DATABASE fresh; ' . join '; ', map { "CREATE ROLE $_ LOGIN" } @accesses);
 my $fresh = $server->dbh('fresh');
 $fresh->do('CREATE EXTENSION order_timeout');
@@ -220,8 +221,9 @@ sub rights_kept {
 
 sub load {
 	my ($db, $file) = @_;
-	my ($out, $err, $status) = $server->command('psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $db, '-f', $file);
-	die "$file:\n$err\n" if $status;
+	my ($out, $err);
+	$server->run_log([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $db, '-f', $file ], '>', \$out, '2>', \$err)
+		or die "$file:\n$err\n";
 	return;
 }
 
@@ -262,10 +264,10 @@ for my $old (@released) {
 
 	# A dump carries it all, the rights too: none has become the extension's own.
 	$server->safe_psql('postgres', "CREATE DATABASE ${db}_copy");
-	my $file = $server->host . "/$db.dump";
+	my $file = $server->backup_dir . "/$db.dump";
 	for my $command ([ 'pg_dump', '-Fc', '-f', $file, '-d', $db ], [ 'pg_restore', '--exit-on-error', '-d', "${db}_copy", $file ]) {
-		my ($out, $err, $status) = $server->command(@$command);
-		is($status, 0, "$old: $command->[0]") or diag($err);
+		my ($out, $err);
+		ok($server->run_log($command, '>', \$out, '2>', \$err), "$old: $command->[0]") or diag($err);
 	}
 	my $copy = $server->dbh("${db}_copy");
 	same_objects($copy, "$old: restored, it equals a fresh $version");
@@ -303,17 +305,18 @@ sub upgraded_under_a_sweeper {
 	my $dbh = $server->dbh($db);
 	$dbh->do("CREATE EXTENSION order_timeout VERSION '$old'");
 
-	my $sweeper = $server->session($db);
-	$sweeper->send("\\set VERBOSITY verbose\nCALL order_timeout.sweep('4 seconds')");
-	eventually(sub { $sweeper->done || $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps') });
+	my $sweeper = $server->dbh($db);
+	$sweeper->do("CALL order_timeout.sweep('4 seconds')", { pg_async => PG_ASYNC });
+	eventually(sub { $sweeper->pg_ready || $dbh->selectrow_array('SELECT count(*) FROM order_timeout.sweeps') });
 	$dbh->do('ALTER EXTENSION order_timeout UPDATE');
 	call($dbh, 'create_order', 'due', 100, 'EUR', '20 milliseconds');
-	my (undef, $error) = $sweeper->wait;
-	if ($error eq '') {
+	my $ended = ended_with($sweeper);
+	if ($ended eq '') {
 		is(call($dbh, 'funds', 'due')->{state}, 'expired', "$old: a sweeper that was at work goes on");
 	}
 	else {
-		like($error, qr/55000.*HINT:[^\n]*ALTER EXTENSION order_timeout UPDATE;/s, "$old: a sweeper says what to run");
+		ok(says_what_to_run({ state => $ended, error => $sweeper->errstr }), "$old: a sweeper says what to run")
+			or diag("$ended: ", $sweeper->errstr);
 	}
 	return;
 }

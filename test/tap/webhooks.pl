@@ -12,7 +12,7 @@ use OTTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $server = OTServer->new('webhooks', conf => { max_connections => 120 })->start;
+my $server = OTServer->started('webhooks', max_connections => 120);
 $server->safe_psql('postgres', 'CREATE DATABASE shop');
 my $dbh = $server->dbh('shop');
 $dbh->do('CREATE EXTENSION order_timeout');

@@ -12,7 +12,7 @@ use Storable ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(call rows error_of eventually wait_until_clock
+our @EXPORT = qw(call rows error_of ended_with eventually wait_until_clock
 	create_orders closing_event balanced sums_agree indexes_sound heaps_sound fork_all answers);
 
 # call($dbh, 'expire_order', 'o1'): the one row that the function answers.
@@ -34,6 +34,14 @@ sub rows {
 sub error_of {
 	my ($dbh, $code) = @_;
 	return eval { $code->(); 1 } ? '' : $dbh->state || die $@;
+}
+
+# The same for a statement that was sent with pg_async; waits for its end. DBD::Pg 3.21 raises no error when it was
+# cancelled, but has the state.
+sub ended_with {
+	my ($dbh) = @_;
+	eval { $dbh->pg_result; 1 } or $dbh->state or die $@;
+	return $dbh->state;
 }
 
 sub eventually {
@@ -162,6 +170,8 @@ sub fork_all {
 		my $pid = fork() // die "fork: $!\n";
 		if ($pid == 0) {
 			close $reader;
+			# The servers are the parent's to stop.
+			local @SIG{qw(INT TERM)} = ('DEFAULT') x 2;
 			my $answer = eval { { answer => $code->($number) } } // { error => "$@" };
 			print {$writer} Storable::freeze($answer);
 			close $writer;
