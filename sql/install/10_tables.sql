@@ -12,7 +12,7 @@ CREATE TABLE policies (
                          CHECK (pay_within > interval '0' AND pay_within <= interval '1000 years'),
     late_rule            text NOT NULL DEFAULT 'until_closed' CHECK (late_rule IN ('until_closed', 'at_deadline')),
     on_late              text NOT NULL DEFAULT 'refund' CHECK (on_late IN ('refund', 'reopen', 'hold')),
-    refund_max_attempts  integer NOT NULL DEFAULT 10 CHECK (refund_max_attempts BETWEEN 1 AND 1000),
+    refund_max_attempts  integer NOT NULL DEFAULT 20 CHECK (refund_max_attempts BETWEEN 1 AND 1000),
     refund_backoff       interval NOT NULL DEFAULT '1 minute'
                          CHECK (refund_backoff > interval '0' AND refund_backoff <= interval '365 days'),
     refund_backoff_max   interval NOT NULL DEFAULT '1 day' CHECK (refund_backoff_max <= interval '365 days'),
@@ -22,6 +22,9 @@ CREATE TABLE policies (
     refund_settle_within interval NOT NULL DEFAULT '14 days'
                          CHECK (refund_settle_within > interval '0' AND refund_settle_within <= interval '1000 years'),
     orphan_after         interval CHECK (orphan_after > interval '0' AND orphan_after <= interval '1000 years'),
+    short_tolerance      bigint NOT NULL DEFAULT 0 CHECK (short_tolerance >= 0),
+    on_short             text NOT NULL DEFAULT 'refund' CHECK (on_short IN ('refund', 'hold')),
+    on_notified_late     text CHECK (on_notified_late IN ('refund', 'reopen', 'hold')),
     CONSTRAINT policies_backoff_order CHECK (refund_backoff <= refund_backoff_max)
 );
 COMMENT ON TABLE policies IS
@@ -75,9 +78,10 @@ CREATE TABLE payments (
     held_at        timestamptz,                 -- when it was put on hold; stays when the hold is resolved
     told_order_id  text COLLATE "C",            -- what the gateway said, when assign_orphan gave it another order
     details        jsonb,
+    accepted_at    timestamptz,                 -- when a person took late money after all (accept_payment)
     PRIMARY KEY (gateway, payment_ref),
     CONSTRAINT payments_disposition CHECK
-        (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held')),
+        (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted')),
     CONSTRAINT payments_funds CHECK
         (least(amount - 1, refunded, refund_pending, held, amount - refunded - refund_pending - held) >= 0),
     CONSTRAINT payments_held CHECK ((held > 0) = (disposition = 'held'))
@@ -115,6 +119,11 @@ CREATE TABLE refunds (
     attention_at       timestamptz,             -- since when a person must look
     created_at         timestamptz NOT NULL,
     settled_at         timestamptz,
+    maybe_sent         boolean NOT NULL DEFAULT false,  -- leases apart: the gateway may have it, so it is not sent again unasked
+    ended_leases       text,                    -- tokens of leases that ended, each with its result: by these a repeat is known
+    from_kept          bigint NOT NULL DEFAULT 0,   -- of one that record_refund wrote: what it took from kept and from held money;
+    from_held          bigint NOT NULL DEFAULT 0,   -- the rest of amount it took from refunds, which name it in replaced_by
+    withdrawn          boolean NOT NULL DEFAULT false,  -- reversed without a successor: the buyer does not want it any more
     CONSTRAINT refunds_amount CHECK (amount BETWEEN 1 AND asked),
     CONSTRAINT refunds_reason CHECK (reason IN ('late', 'surplus', 'wrong_currency', 'expired', 'cancelled', 'requested',
                                                 'orphan', 'reversed', 'external', 'chargeback')),
@@ -166,7 +175,11 @@ CREATE TABLE conflicts (
     problem            text NOT NULL,
     created_at         timestamptz NOT NULL,
     resolved_at        timestamptz,
-    note               text
+    note               text,
+    reason             text,                    -- of the report: external or chargeback; null where complete_refund reported
+    is_failure         boolean NOT NULL DEFAULT false,  -- the buyer may have nothing, rather than something twice
+    counted_once       bigint NOT NULL DEFAULT 0,   -- what was taken for money that is recorded already; book counts it again
+    booked_by          text COLLATE "C"         -- the refund that resolve_conflict booked
 );
 COMMENT ON TABLE conflicts IS
 'What a gateway said that contradicts what is recorded. Nothing was overwritten; a person looks and calls resolve_conflict.';
@@ -226,12 +239,13 @@ BEGIN
            refund_max_attempts = NEW.refund_max_attempts, refund_backoff = NEW.refund_backoff,
            refund_backoff_max = NEW.refund_backoff_max, refund_jitter = NEW.refund_jitter,
            refund_lease = NEW.refund_lease, refund_settle_within = NEW.refund_settle_within,
-           orphan_after = NEW.orphan_after
+           orphan_after = NEW.orphan_after, short_tolerance = NEW.short_tolerance, on_short = NEW.on_short,
+           on_notified_late = NEW.on_notified_late
      WHERE p.policy = 'default'
        AND (p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max,
-            p.refund_jitter, p.refund_lease, p.refund_settle_within)
-         = ('30 minutes', 'until_closed', 'refund', 10, '1 minute', '1 day', 0.1, '5 minutes', '14 days')
-       AND p.orphan_after IS NULL;
+            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short)
+         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund')
+       AND p.orphan_after IS NULL AND p.on_notified_late IS NULL;
     IF FOUND THEN
         RETURN NULL;
     END IF;

@@ -24,3 +24,65 @@ COMMENT ON TABLE set_aside IS
 'An order that the sweeper could not close, and why; it is left alone until retry_at.';
 COMMENT ON TABLE sweeps IS
 'A run of the procedure sweep: when it worked, what it did, how far behind it was. Kept for 7 days.';
+
+-- More about what a gateway may have, what a report took, and what a person decided.
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS short_tolerance bigint NOT NULL DEFAULT 0 CHECK (short_tolerance >= 0);
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS on_short text NOT NULL DEFAULT 'refund' CHECK (on_short IN ('refund', 'hold'));
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS on_notified_late text CHECK (on_notified_late IN ('refund', 'reopen', 'hold'));
+ALTER TABLE policies ALTER COLUMN refund_max_attempts SET DEFAULT 20;
+-- Ten attempts ended after 8.5 hours. A default that was never edited gets what a fresh one has.
+UPDATE policies SET refund_max_attempts = 20
+ WHERE policy = 'default'
+   AND (pay_within, late_rule, on_late, refund_max_attempts, refund_backoff, refund_backoff_max, refund_jitter, refund_lease,
+        refund_settle_within) = ('30 minutes', 'until_closed', 'refund', 10, '1 minute', '1 day', 0.1, '5 minutes', '14 days')
+   AND orphan_after IS NULL;
+CREATE OR REPLACE FUNCTION policies_restore_default() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE order_timeout.policies p
+       SET pay_within = NEW.pay_within, late_rule = NEW.late_rule, on_late = NEW.on_late,
+           refund_max_attempts = NEW.refund_max_attempts, refund_backoff = NEW.refund_backoff,
+           refund_backoff_max = NEW.refund_backoff_max, refund_jitter = NEW.refund_jitter,
+           refund_lease = NEW.refund_lease, refund_settle_within = NEW.refund_settle_within,
+           orphan_after = NEW.orphan_after, short_tolerance = NEW.short_tolerance, on_short = NEW.on_short,
+           on_notified_late = NEW.on_notified_late
+     WHERE p.policy = 'default'
+       AND (p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max,
+            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short)
+         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund')
+       AND p.orphan_after IS NULL AND p.on_notified_late IS NULL;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+ALTER TABLE payments ADD COLUMN IF NOT EXISTS accepted_at timestamptz;
+ALTER TABLE payments DROP CONSTRAINT payments_disposition;
+ALTER TABLE payments ADD CONSTRAINT payments_disposition CHECK
+    (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted'));
+
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS maybe_sent boolean NOT NULL DEFAULT false;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS ended_leases text;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_kept bigint NOT NULL DEFAULT 0;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_held bigint NOT NULL DEFAULT 0;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS withdrawn boolean NOT NULL DEFAULT false;
+-- Of the open refunds that a worker ever had, only failed ones are surely not with the gateway.
+UPDATE refunds SET maybe_sent = true WHERE settled_at IS NULL AND handed_out_at IS NOT NULL AND state <> 'failed';
+-- What record_refund took from refunds is what these owed, less what a rest still owes; all else came from kept or held money.
+WITH taken AS (
+    SELECT e.refund_ref, p.held_at IS NOT NULL AS was_held,
+           e.amount - coalesce((SELECT sum(r.amount - coalesce((SELECT sum(x.asked) FROM refunds x
+                                                                 WHERE x.note = 'rest of ' || r.refund_ref), 0))
+                                  FROM refunds r WHERE r.replaced_by = e.refund_ref), 0) AS elsewhere
+      FROM refunds e JOIN payments p ON p.gateway = e.gateway AND p.payment_ref = e.payment_ref
+     WHERE e.reason IN ('external', 'chargeback') AND e.state = 'succeeded')
+UPDATE refunds e SET from_kept = CASE WHEN t.was_held THEN 0 ELSE greatest(t.elsewhere, 0) END,
+                     from_held = CASE WHEN t.was_held THEN greatest(t.elsewhere, 0) ELSE 0 END
+  FROM taken t WHERE t.refund_ref = e.refund_ref;
+
+ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS reason text;
+ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS is_failure boolean NOT NULL DEFAULT false;
+ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS counted_once bigint NOT NULL DEFAULT 0;
+ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS booked_by text COLLATE "C";

@@ -80,7 +80,7 @@ OT_FUNCTION(ot_record_payment)
 	payment->currency = ot_get_currency(fcinfo, 4);
 	payment->paid_at = ot_get_time_or_none(fcinfo, 5, "paid_at");
 	payment->details = ot_get_jsonb_or_null(fcinfo, 6);
-	payment->held_at = OT_NO_TIME;
+	payment->held_at = payment->accepted_at = OT_NO_TIME;
 	return return_payment(fcinfo, ot_payment_record(payment));
 }
 

@@ -61,7 +61,8 @@ ot_kept(const Funds *funds)
 bool
 ot_counts_for_order(const Payment *payment)
 {
-	return payment->disposition != PAYMENT_ORPHAN && payment->disposition != PAYMENT_WRONG_CURRENCY;
+	return payment->disposition != PAYMENT_ORPHAN && payment->disposition != PAYMENT_WRONG_CURRENCY &&
+		payment->disposition != PAYMENT_UNCOUNTED;
 }
 
 void

@@ -41,6 +41,9 @@ typedef struct Policy
 	int64		refund_lease;
 	int64		refund_settle_within;
 	int64		orphan_after;	/* 0: keep orphans */
+	int64		short_tolerance;
+	OnShort		on_short;
+	OnLate		on_notified_late;	/* ON_LATE_UNSET: as on_late */
 } Policy;
 
 /* Which version of a row was read; rules don't look at it. Zeros: not known. */
@@ -86,6 +89,7 @@ typedef struct Payment
 	TimestampTz held_at;
 	char	   *told_order_id;
 	Jsonb	   *details;		/* only written */
+	TimestampTz accepted_at;
 } Payment;
 
 typedef struct Refund
@@ -118,6 +122,11 @@ typedef struct Refund
 	TimestampTz attention_at;
 	TimestampTz created_at;
 	TimestampTz settled_at;
+	bool		maybe_sent;
+	char	   *ended_leases;
+	int64		from_kept;
+	int64		from_held;
+	bool		withdrawn;
 } Refund;
 
 typedef struct Event
@@ -142,6 +151,9 @@ typedef struct Conflict
 	const char *problem;
 	TimestampTz created_at;
 	TimestampTz resolved_at;
+	const char *reason;
+	bool		is_failure;
+	int64		counted_once;
 } Conflict;
 
 typedef struct SetAside

@@ -8,7 +8,7 @@
 
 const char *const ot_order_states[] = {"pending", "paid", "expired", "cancelled", NULL};
 
-const char *const ot_dispositions[] = {"applied", "late", "surplus", "wrong_currency", "orphan", "held", NULL};
+const char *const ot_dispositions[] = {"applied", "late", "surplus", "wrong_currency", "orphan", "held", "uncounted", NULL};
 
 const char *const ot_refund_states[] = {"pending", "processing", "submitted", "unknown", "failed",
 "needs_attention", "succeeded", "reversed", NULL};
@@ -21,6 +21,8 @@ const char *const ot_refund_results[] = {"succeeded", "failed", "unknown", "subm
 const char *const ot_late_rules[] = {"until_closed", "at_deadline", NULL};
 
 const char *const ot_on_lates[] = {"refund", "reopen", "hold", NULL};
+
+const char *const ot_on_shorts[] = {"refund", "hold", NULL};
 
 const char *const ot_decisions[] = {"refund", "accept", NULL};
 

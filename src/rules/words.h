@@ -20,7 +20,8 @@ typedef enum Disposition
 	PAYMENT_SURPLUS,
 	PAYMENT_WRONG_CURRENCY,
 	PAYMENT_ORPHAN,
-	PAYMENT_HELD
+	PAYMENT_HELD,
+	PAYMENT_UNCOUNTED
 } Disposition;
 
 typedef enum RefundState
@@ -67,10 +68,17 @@ typedef enum LateRule
 
 typedef enum OnLate
 {
+	ON_LATE_UNSET = -1,			/* NULL in the row */
 	ON_LATE_REFUND,
 	ON_LATE_REOPEN,
 	ON_LATE_HOLD
 } OnLate;
+
+typedef enum OnShort
+{
+	ON_SHORT_REFUND,
+	ON_SHORT_HOLD
+} OnShort;
 
 typedef enum Decision
 {
@@ -86,6 +94,7 @@ extern const char *const ot_refund_reasons[];
 extern const char *const ot_refund_results[];
 extern const char *const ot_late_rules[];
 extern const char *const ot_on_lates[];
+extern const char *const ot_on_shorts[];
 extern const char *const ot_decisions[];
 
 /* The index of a word in such a list, or -1. */

@@ -4,8 +4,9 @@ BEGIN;
 SELECT no_plan();
 
 SELECT is((SELECT (pay_within, late_rule, on_late, refund_max_attempts, refund_backoff, refund_backoff_max, refund_jitter, refund_lease,
-                   refund_settle_within, orphan_after)::text FROM order_timeout.policies WHERE policy = 'default'),
-          '(00:30:00,until_closed,refund,10,00:01:00,"1 day",0.1,00:05:00,"14 days",)', 'default is there from the start');
+                   refund_settle_within, orphan_after, short_tolerance, on_short, on_notified_late)::text
+             FROM order_timeout.policies WHERE policy = 'default'),
+          '(00:30:00,until_closed,refund,20,00:01:00,"1 day",0.1,00:05:00,"14 days",,0,refund,)', 'default is there from the start');
 SELECT is((SELECT count(*) FROM order_timeout.policies), 1::bigint, 'alone');
 SELECT lives_ok($$INSERT INTO order_timeout.policies (policy) VALUES ('mine')$$, 'a policy of one''s own');
 SELECT is((SELECT p::text FROM order_timeout.policies AS p WHERE policy = 'mine'),

@@ -78,8 +78,8 @@ BEGIN
     RETURN all_told;
 END
 $$;
-SELECT is(t.fail_until_nothing(), ARRAY(SELECT format('query %s recorded failed', i) FROM generate_series(2, 9) AS i)
-                                  || 'query 10 recorded needs_attention'::text, 'ten attempts, then a person must look');
+SELECT is(t.fail_until_nothing(), ARRAY(SELECT format('query %s recorded failed', i) FROM generate_series(2, 19) AS i)
+                                  || 'query 20 recorded needs_attention'::text, 'twenty attempts, then the operator must decide');
 SELECT is(t.sums('ten'), 'expired 100 = 0 + 100 + 0 + 0', 'the money is owed, whatever became of the last attempt');
 SELECT is((SELECT kind FROM order_timeout.attention WHERE order_id = 'ten'), 'needs_attention', 'somebody is told');
 SELECT is((SELECT outcome FROM order_timeout.retry_refund(t.ref('ten-1'))), 'retried', 'who has it tried again');

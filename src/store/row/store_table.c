@@ -28,7 +28,10 @@ static const ColumnSpec policy_columns[] = {
 	COLUMN("refund_jitter", COLUMN_FLOAT8, Policy, refund_jitter, FIXED),
 	COLUMN("refund_lease", COLUMN_USECS, Policy, refund_lease, FIXED),
 	COLUMN("refund_settle_within", COLUMN_USECS, Policy, refund_settle_within, FIXED),
-	COLUMN("orphan_after", COLUMN_USECS, Policy, orphan_after, FIXED)
+	COLUMN("orphan_after", COLUMN_USECS, Policy, orphan_after, FIXED),
+	COLUMN("short_tolerance", COLUMN_INT8, Policy, short_tolerance, FIXED),
+	WORD("on_short", Policy, on_short, FIXED, ot_on_shorts),
+	WORD("on_notified_late", Policy, on_notified_late, FIXED, ot_on_lates)
 };
 
 static const ColumnSpec order_columns[] = {
@@ -63,7 +66,8 @@ static const ColumnSpec payment_columns[] = {
 	COLUMN("held", COLUMN_INT8, Payment, funds.held, CHANGES),
 	COLUMN("held_at", COLUMN_TIME, Payment, held_at, CHANGES),
 	COLUMN("told_order_id", COLUMN_TEXT, Payment, told_order_id, CHANGES),
-	COLUMN("details", COLUMN_JSONB, Payment, details, FIXED)
+	COLUMN("details", COLUMN_JSONB, Payment, details, FIXED),
+	COLUMN("accepted_at", COLUMN_TIME, Payment, accepted_at, CHANGES)
 };
 
 static const ColumnSpec refund_columns[] = {
@@ -92,7 +96,12 @@ static const ColumnSpec refund_columns[] = {
 	COLUMN("by_hand", COLUMN_BOOL, Refund, by_hand, CHANGES),
 	COLUMN("attention_at", COLUMN_TIME, Refund, attention_at, CHANGES),
 	COLUMN("created_at", COLUMN_TIME, Refund, created_at, FIXED),
-	COLUMN("settled_at", COLUMN_TIME, Refund, settled_at, CHANGES)
+	COLUMN("settled_at", COLUMN_TIME, Refund, settled_at, CHANGES),
+	COLUMN("maybe_sent", COLUMN_BOOL, Refund, maybe_sent, CHANGES),
+	COLUMN("ended_leases", COLUMN_TEXT, Refund, ended_leases, CHANGES),
+	COLUMN("from_kept", COLUMN_INT8, Refund, from_kept, CHANGES),
+	COLUMN("from_held", COLUMN_INT8, Refund, from_held, CHANGES),
+	COLUMN("withdrawn", COLUMN_BOOL, Refund, withdrawn, CHANGES)
 };
 
 static const ColumnSpec event_columns[] = {
