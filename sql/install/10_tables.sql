@@ -270,7 +270,8 @@ BEGIN
     END IF;
     IF OLD.policy = 'default' THEN
         RAISE EXCEPTION 'policy "default" cannot be deleted or renamed'
-            USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.';
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.',
+                  HINT = 'Change its settings instead, or name another policy when you create orders.';
     END IF;
     LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
     IF order_timeout.policy_in_use(OLD.policy) THEN

@@ -88,10 +88,12 @@ DECLARE
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
-    IF names IS NULL THEN
-        RAISE EXCEPTION 'unknown access: %', quote_nullable(access)
-            USING ERRCODE = CASE WHEN access IS NULL THEN '22004' ELSE '22023' END,
-                  HINT = 'Use application, worker, operator or reader.';
+    IF access IS NULL THEN
+        RAISE EXCEPTION 'access must not be null'
+            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
+    ELSIF names IS NULL THEN
+        RAISE EXCEPTION 'invalid access: "%"', access
+            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
     END IF;
     RETURN NEXT 'USAGE ON SCHEMA order_timeout';
     RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
@@ -118,10 +120,11 @@ DECLARE
     privilege text;
 BEGIN
     IF role_name IS NULL THEN
-        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004';
+        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004', HINT = 'Give a value for role_name.';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role_name) THEN
-        RAISE EXCEPTION 'role "%" does not exist', role_name USING ERRCODE = 'undefined_object';
+        RAISE EXCEPTION 'role "%" does not exist', role_name
+            USING ERRCODE = 'undefined_object', HINT = 'Give the name of a role, or create it first with CREATE ROLE.';
     END IF;
     FOREACH privilege IN ARRAY privileges LOOP
         EXECUTE format(statement, privilege, role_name);

@@ -86,3 +86,81 @@ ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS reason text;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS is_failure boolean NOT NULL DEFAULT false;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS counted_once bigint NOT NULL DEFAULT 0;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS booked_by text COLLATE "C";
+
+-- Errors whose message names what it is about, and whose HINT says what to do.
+CREATE OR REPLACE FUNCTION policies_keep_used() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.policy = OLD.policy THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.policy = 'default' THEN
+        RAISE EXCEPTION 'policy "default" cannot be deleted or renamed'
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.',
+                  HINT = 'Change its settings instead, or name another policy when you create orders.';
+    END IF;
+    LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
+    IF order_timeout.policy_in_use(OLD.policy) THEN
+        RAISE EXCEPTION 'policy "%" is still in use', OLD.policy
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'There are orders that follow it.',
+                  HINT = 'Change its settings instead, and give new orders another policy.';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    names text[] := CASE access
+        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                      'request_refund', 'funds', 'history']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                   'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
+                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
+        END;
+BEGIN
+    IF access IS NULL THEN
+        RAISE EXCEPTION 'access must not be null'
+            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
+    ELSIF names IS NULL THEN
+        RAISE EXCEPTION 'invalid access: "%"', access
+            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
+    END IF;
+    RETURN NEXT 'USAGE ON SCHEMA order_timeout';
+    RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
+    IF access IN ('reader', 'operator') THEN
+        RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
+                              'health', 'attention']) AS t;
+    END IF;
+    IF access = 'operator' THEN
+        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
+    privilege text;
+BEGIN
+    IF role_name IS NULL THEN
+        RAISE EXCEPTION 'role_name must not be null' USING ERRCODE = '22004', HINT = 'Give a value for role_name.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role_name) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role_name
+            USING ERRCODE = 'undefined_object', HINT = 'Give the name of a role, or create it first with CREATE ROLE.';
+    END IF;
+    FOREACH privilege IN ARRAY privileges LOOP
+        EXECUTE format(statement, privilege, role_name);
+    END LOOP;
+END
+$$;

@@ -12,6 +12,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
@@ -23,11 +24,12 @@
 #define MAX_YEARS 1000
 
 static void
-bad_value(const char *name, const char *why)
+bad_value(const char *name, const char *why, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid %s: %s", name, why)));
+			 errmsg("invalid %s: %s", name, why),
+			 errhint("%s", hint)));
 }
 
 /* SQL functions of another version than this library's may have fewer arguments, and answer with fewer columns. */
@@ -53,36 +55,45 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 	if (is_null(fcinfo, n))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+				 errmsg("%s must not be null", name),
+				 errhint("Give a value for %s.", name)));
 }
 
 /* Text. */
 
-/* C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
-static bool
-has_control_character(const char *text)
+/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
+static int
+find_control_character(const char *text)
 {
 	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
 
 	for (const unsigned char *byte = (const unsigned char *) text; *byte; byte++)
 		if (*byte < 0x20 || *byte == 0x7f || (utf8 && byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f))
-			return true;
-	return false;
+			return (const char *) byte - text + 1;
+	return 0;
+}
+
+static void
+bad_id(const char *name, const char *why)
+{
+	bad_value(name, why, psprintf("Give 1 to %d bytes without control characters.", MAX_ID_BYTES));
 }
 
 char *
 ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	char	   *id;
+	int			control_character;
 
 	require(fcinfo, n, name);
 	id = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	if (id[0] == '\0')
-		bad_value(name, "it is empty");
+		bad_id(name, "it is empty");
 	if (strlen(id) > MAX_ID_BYTES)
-		bad_value(name, "it is longer than 255 bytes");
-	if (has_control_character(id))
-		bad_value(name, "it contains a control character");
+		bad_id(name, psprintf("it is %zu bytes long", strlen(id)));
+	control_character = find_control_character(id);
+	if (control_character > 0)
+		bad_id(name, psprintf("byte %d is a control character", control_character));
 	return id;
 }
 
@@ -113,7 +124,8 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 	require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", psprintf("\"%s\" is not three capital letters (ISO 4217)", currency));
+		bad_value("currency", psprintf("\"%s\" is not three capital letters", currency),
+				  "Give the code of ISO 4217, for example EUR.");
 	return currency;
 }
 
@@ -158,7 +170,8 @@ ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 	amount = PG_GETARG_INT64(n);
 	if (amount < least)
 		bad_value(name, psprintf("%lld %s", (long long) amount,
-								 least == 0 ? "is negative" : "is not greater than zero"));
+								 least == 0 ? "is negative" : "is not greater than zero"),
+				  psprintf("Give a number of at least %lld.", (long long) least));
 	return amount;
 }
 
@@ -174,7 +187,8 @@ ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, i
 	int			count = is_null(fcinfo, n) ? by_default : PG_GETARG_INT32(n);
 
 	if (count < 1 || count > most)
-		bad_value(name, psprintf("%d is not between 1 and %d", count, most));
+		bad_value(name, psprintf("%d is not between 1 and %d", count, most),
+				  psprintf("Give a number in these bounds, or leave %s out for %d.", name, by_default));
 	return count;
 }
 
@@ -191,7 +205,8 @@ ot_get_time_or_none(FunctionCallInfo fcinfo, int n, const char *name)
 		return OT_NO_TIME;
 	time = PG_GETARG_TIMESTAMPTZ(n);
 	if (time < earliest || time >= latest)
-		bad_value(name, "it must lie between the years 1970 and 9999");
+		bad_value(name, psprintf("%s is not between the years 1970 and 9999", timestamptz_to_str(time)),
+				  "Give a time in these years.");
 	return time;
 }
 
@@ -208,10 +223,24 @@ is_beyond(int64 value, int64 limit)
 	return value > limit || value < -limit;
 }
 
+static char *
+interval_text(const Interval *interval)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval)));
+}
+
+static void
+bad_interval(const char *name, const Interval *interval, const char *why, const Interval *longest)
+{
+	bad_value(name, psprintf("%s %s", interval_text(interval), why),
+			  psprintf("Give more than zero and at most %s, or leave %s out.", interval_text(longest), name));
+}
+
 /* Bounded field by field first, so that ot_interval_usecs cannot overflow. */
 Interval *
 ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
+	const Interval longest = {.month = MAX_YEARS * MONTHS_PER_YEAR};
 	Interval   *interval;
 
 	if (is_null(fcinfo, n))
@@ -221,15 +250,16 @@ ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 		is_beyond(interval->month, MAX_YEARS * MONTHS_PER_YEAR) ||
 		is_beyond(interval->day, MAX_YEARS * 366) ||
 		is_beyond(interval->time, MAX_YEARS * 366 * USECS_PER_DAY))
-		bad_value(name, "it is longer than 1000 years");
+		bad_interval(name, interval, "is out of range", &longest);
 	if (ot_interval_usecs(interval) <= 0)
-		bad_value(name, "it must be greater than zero");
+		bad_interval(name, interval, "is not greater than zero", &longest);
 	return interval;
 }
 
 int64
 ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default, int64 most)
 {
+	const Interval longest = {.day = most / USECS_PER_DAY, .time = most % USECS_PER_DAY};
 	Interval   *interval = ot_get_interval_or_null(fcinfo, n, name);
 	int64		usecs;
 
@@ -237,7 +267,7 @@ ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default,
 		return by_default;
 	usecs = ot_interval_usecs(interval);
 	if (usecs > most)
-		bad_value(name, "it is too long");
+		bad_interval(name, interval, "is too long", &longest);
 	return usecs;
 }
 

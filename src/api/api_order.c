@@ -65,7 +65,9 @@ OT_FUNCTION(ot_create_order)
 	if (terms.expires_in != NULL && terms.expires_at != OT_NO_TIME)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("give expires_in or expires_at, not both")));
+				 errmsg("order \"%s\" is given two deadlines", terms.order_id),
+				 errdetail("The call has both expires_in and expires_at."),
+				 errhint("Give one of them, or none for the policy's pay_within.")));
 	return return_order(fcinfo, ot_order_create(&terms), true);
 }
 

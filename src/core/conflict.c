@@ -61,9 +61,8 @@ ot_conflict_resolve(int64 conflict_id, const char *note)
 	if (conflict == NULL)
 		ereport(ERROR,
 				(errcode(OT_NO_SUCH_REFUND),
-				 errmsg("no such conflict"),
-				 errdetail("There is no conflict with conflict_id %lld.", (long long) conflict_id),
-				 errhint("Give the conflict_id that order_timeout.attention shows.")));
+				 errmsg("conflict %lld does not exist", (long long) conflict_id),
+				 errhint("Give a conflict_id that order_timeout.attention shows.")));
 	if (conflict->resolved_at != OT_NO_TIME)
 		return "already_resolved";
 	ot_store_resolve_conflict(conflict_id, now, note);

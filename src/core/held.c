@@ -106,8 +106,9 @@ ot_held_resolve(const char *gateway, const char *payment_ref, Decision decision)
 	if (payment->held_at == OT_NO_TIME)
 		ereport(ERROR,
 				(errcode(OT_WRONG_STATE),
-				 errmsg("this payment was never held"),
-				 errdetail("Its disposition is %s.", ot_dispositions[payment->disposition])));
+				 errmsg("payment \"%s\" of gateway \"%s\" was never held", payment_ref, gateway),
+				 errdetail("Its disposition is \"%s\".", ot_dispositions[payment->disposition]),
+				 errhint("Look for the payments that are held in order_timeout.attention.")));
 	if (order == NULL)
 		ot_no_such_order(payment->order_id);
 	if (payment->disposition != PAYMENT_HELD)

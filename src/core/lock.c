@@ -76,7 +76,10 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	if (strcmp(locked.payment->order_id, found->order_id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to a payment given another order at the same moment")));
+				 errmsg("could not serialize access due to concurrent move of payment \"%s\" of gateway \"%s\"",
+						payment_ref, gateway),
+				 errdetail("It was given another order at the same moment."),
+				 errhint("Run the whole transaction again.")));
 	return locked;
 }
 
@@ -87,9 +90,8 @@ no_such_refund(const char *refund_ref)
 {
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_REFUND),
-			 errmsg("no such refund"),
-			 errdetail("There is no refund with refund_ref \"%s\".", refund_ref),
-			 errhint("Give the refund_ref that claim_refunds() or order_timeout.refunds shows.")));
+			 errmsg("refund \"%s\" does not exist", refund_ref),
+			 errhint("Give a refund_ref that order_timeout.refunds shows.")));
 }
 
 static Refund *

@@ -22,9 +22,10 @@ created_before(const Order *order, const OrderTerms *terms)
 		strcmp(order->policy, terms->policy) != 0)
 		ereport(ERROR,
 				(errcode(OT_ORDER_DIFFERS),
-				 errmsg("an order with this id and other terms exists"),
-				 errdetail("Order \"%s\" is for %lld %s under policy \"%s\".",
-						   order->order_id, (long long) order->amount, order->currency, order->policy),
+				 errmsg("order \"%s\" exists with other terms", order->order_id),
+				 errdetail("It is for %lld %s under policy \"%s\", and this call is for %lld %s under policy \"%s\".",
+						   (long long) order->amount, order->currency, order->policy,
+						   (long long) terms->amount, terms->currency, terms->policy),
 				 errhint("Use another order_id, or repeat the call with the same amount, currency and policy.")));
 	return ot_order_answer("exists", order);
 }
@@ -34,9 +35,8 @@ no_such_policy(const char *policy)
 {
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_POLICY),
-			 errmsg("no such policy"),
-			 errdetail("There is no policy \"%s\".", policy),
-			 errhint("Policies are rows of order_timeout.policies.")));
+			 errmsg("policy \"%s\" does not exist", policy),
+			 errhint("Name a row of order_timeout.policies, or insert the policy there first.")));
 }
 
 static TimestampTz
@@ -49,7 +49,7 @@ deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(now), IntervalPGetDatum(within)));
 	if (deadline <= now)
-		ot_deadline_not_in_future();
+		ot_deadline_not_in_future(terms->order_id, deadline, now);
 	return deadline;
 }
 

@@ -28,7 +28,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 	if (expires_at == order->expires_at)
 		return ot_order_answer("unchanged", order); /* a call repeated after that time is no error */
 	if (expires_at <= now)
-		ot_deadline_not_in_future();
+		ot_deadline_not_in_future(order_id, expires_at, now);
 	if (expires_at < order->expires_at)
 		return ot_order_answer("unchanged", order);
 	ot_order_move_deadline(order, expires_at);

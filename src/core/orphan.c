@@ -21,10 +21,23 @@ not_an_orphan(const Payment *payment)
 {
 	ereport(ERROR,
 			(errcode(OT_WRONG_STATE),
-			 errmsg("this payment is not an orphan that waits"),
-			 errdetail("Payment \"%s\" of gateway \"%s\" belongs to order \"%s\", its disposition is %s, %lld of it is refunded or being refunded.",
-					   payment->payment_ref, payment->gateway, payment->order_id, ot_dispositions[payment->disposition],
-					   (long long) ot_money_add(payment->funds.refunded, payment->funds.refund_pending))));
+			 errmsg("payment \"%s\" of gateway \"%s\" is not an orphan", payment->payment_ref, payment->gateway),
+			 errdetail("It belongs to order \"%s\", its disposition is \"%s\".",
+					   payment->order_id, ot_dispositions[payment->disposition]),
+			 errhint("Look for orphans in order_timeout.attention.")));
+}
+
+static void
+given_back_already(const Payment *payment)
+{
+	ereport(ERROR,
+			(errcode(OT_WRONG_STATE),
+			 errmsg("orphan payment \"%s\" of gateway \"%s\" is given back already",
+					payment->payment_ref, payment->gateway),
+			 errdetail("Of its %lld %s, %lld are refunded and %lld are being refunded.",
+					   (long long) payment->funds.paid, payment->currency,
+					   (long long) payment->funds.refunded, (long long) payment->funds.refund_pending),
+			 errhint("Let the refund go on, and ask for another payment of the order.")));
 }
 
 static bool
@@ -87,8 +100,10 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		ot_no_such_payment(gateway, payment_ref);
 	if (payment->disposition != PAYMENT_ORPHAN && strcmp(payment->order_id, order_id) == 0)
 		return ot_payment_answer("duplicate", order, payment, ot_refund_of(payment));
-	if (!is_free(payment))
+	if (payment->disposition != PAYMENT_ORPHAN)
 		not_an_orphan(payment);
+	if (!is_free(payment))
+		given_back_already(payment);
 	if (strcmp(payment->order_id, order_id) != 0)
 	{
 		/* The gateway will go on reporting the order_id that it reported: that is a repeat, not a contradiction. */

@@ -163,12 +163,14 @@ recorded_before(const Payment *reported, const Payment *known)
 	if (!is_same_payment(reported, known))
 		ereport(ERROR,
 				(errcode(OT_PAYMENT_DIFFERS),
-				 errmsg("this payment is recorded with other terms"),
-				 errdetail("Payment \"%s\" of gateway \"%s\" is recorded for order \"%s\" with %lld %s, and told now for order \"%s\" with %lld %s.",
-						   known->payment_ref, known->gateway,
+				 errmsg("payment \"%s\" of gateway \"%s\" is recorded with other terms",
+						known->payment_ref, known->gateway),
+				 errdetail("It is recorded for order \"%s\" with %lld %s, "
+						   "and reported now for order \"%s\" with %lld %s.",
 						   known->order_id, (long long) known->funds.paid, known->currency,
 						   reported->order_id, (long long) reported->funds.paid, reported->currency),
-				 errhint("Alert someone: either two payments share a number, or the gateway's messages contradict each other.")));
+				 errhint("Two payments share a number, or the gateway contradicts itself: "
+						 "keep the message, and alert the operator.")));
 	return ot_payment_answer("duplicate", ot_store_find_order(known->order_id), known, ot_refund_of(known));
 }
 
@@ -188,7 +190,9 @@ recorded_meanwhile(Order *order, const Payment *reported, bool looked_before)
 	if (looked_before && is_same_payment(reported, known))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to a payment recorded at the same moment")));
+				 errmsg("could not serialize access due to concurrent recording of payment \"%s\" of gateway \"%s\"",
+						reported->payment_ref, reported->gateway),
+				 errhint("Run the whole transaction again.")));
 	return recorded_before(reported, known);
 }
 

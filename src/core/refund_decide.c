@@ -17,14 +17,26 @@
 #include "store.h"
 #include "write.h"
 
+static const char *
+what_to_do_instead(const Refund *refund)
+{
+	if (refund->state == REFUND_SUCCEEDED)
+		return "If the money came back, call order_timeout.reverse_refund().";
+	if (refund->state == REFUND_REVERSED)
+		return psprintf("Look at refund \"%s\", which took its place.", refund->replaced_by);
+	return "Let the workers go on with it, or report what the gateway did with order_timeout.complete_refund().";
+}
+
+/* What was to be done, and which refunds it can be done with. */
 static void
-wrong_state(const Refund *refund, const char *hint)
+wrong_state(const char *verb, const Refund *refund, const char *rule)
 {
 	ereport(ERROR,
 			(errcode(OT_WRONG_STATE),
-			 errmsg("the refund's state does not allow this"),
-			 errdetail("Refund \"%s\" is %s.", refund->refund_ref, ot_refund_states[refund->state]),
-			 errhint("%s", hint)));
+			 errmsg("cannot %s refund \"%s\" in state \"%s\"",
+					verb, refund->refund_ref, ot_refund_states[refund->state]),
+			 errdetail("%s", rule),
+			 errhint("%s", what_to_do_instead(refund))));
 }
 
 RefundAnswer
@@ -34,7 +46,7 @@ ot_refund_retry(const char *refund_ref)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (!ot_is_open(refund))
-		wrong_state(refund, "Only a refund that is still owed can be tried again.");
+		wrong_state("retry", refund, "Only a refund that is still owed can be tried again.");
 	if (refund->state != REFUND_NEEDS_ATTENTION)
 		return ot_refund_answer("already_due", refund);
 	ot_refund_retry_from_start(refund, now);
@@ -53,7 +65,7 @@ ot_refund_settle(const char *refund_ref, const char *note)
 	if (refund->by_hand && refund->state == REFUND_SUCCEEDED)
 		return ot_refund_answer("already_settled", refund);
 	if (refund->state != REFUND_NEEDS_ATTENTION)
-		wrong_state(refund, "Only a refund that needs attention can be settled by hand.");
+		wrong_state("settle", refund, "Only a refund that needs attention can be settled by hand.");
 	refund->by_hand = true;
 	refund->note = pstrdup(note);
 	ot_refund_become_succeeded(refund, now);
@@ -89,7 +101,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	if (refund->state == REFUND_REVERSED)
 		return reversed("already_reversed", refund);
 	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
-		wrong_state(refund, "Only a refund that succeeded or needs attention can be reversed.");
+		wrong_state("reverse", refund, "Only a refund that succeeded or needs attention can be reversed.");
 
 	successor = ot_refund_make(money.payment, refund->amount, REASON_REVERSED, now);
 	successor->note = pstrdup(reason);

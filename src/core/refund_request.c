@@ -36,9 +36,8 @@ refundable_payments(const Order *order, const char *payment_ref)
 	if (!found)
 		ereport(ERROR,
 				(errcode(OT_NO_SUCH_PAYMENT),
-				 errmsg("no such payment"),
-				 errdetail("Order \"%s\" has no payment \"%s\".", order->order_id, payment_ref),
-				 errhint("Leave payment_ref out to take the money from any payment of the order.")));
+				 errmsg("payment \"%s\" of order \"%s\" does not exist", payment_ref, order->order_id),
+				 errhint("Check the payment_ref, or leave it out to take the money from any payment of the order.")));
 	return payments;
 }
 
@@ -54,28 +53,37 @@ requested_before(const RefundRequest *request)
 	if (refunds != NIL && request->amount != 0 && request->amount != asked)
 		ereport(ERROR,
 				(errcode(OT_REQUEST_KEY_DIFFERS),
-				 errmsg("this request key was used for something else"),
-				 errdetail("Request \"%s\" of order \"%s\" asked for %lld, not for %lld.",
-						   request->request_key, request->order_id, (long long) asked, (long long) request->amount),
-				 errhint("Use a new request_key for a new request.")));
+				 errmsg("request key \"%s\" of order \"%s\" was used for another amount",
+						request->request_key, request->order_id),
+				 errdetail("It was used for %lld %s, and this call asks for %lld.", (long long) asked,
+						   ((Refund *) linitial(refunds))->currency, (long long) request->amount),
+				 errhint("Repeat a request with the same amount, or use a new request_key for a new one.")));
 	return refunds;
 }
 
+/* The payments are of one payment_ref, if the request names one. */
 static void
-check_refundable(const Order *order, List *payments, int64 amount)
+check_refundable(const Order *order, List *payments, const RefundRequest *request)
 {
+	const char *source = request->payment_ref == NULL ? psprintf("order \"%s\"", order->order_id)
+	: psprintf("payment \"%s\" of order \"%s\"", request->payment_ref, order->order_id);
 	int64		kept = 0;
 	ListCell   *cell;
 
 	foreach(cell, payments)
 		kept = ot_money_add(kept, ot_kept(&((Payment *) lfirst(cell))->funds));
-	if (kept == 0 || amount > kept)
+	if (kept == 0)
 		ereport(ERROR,
 				(errcode(OT_MORE_THAN_KEPT),
-				 errmsg("more than there is to refund"),
-				 errdetail("Of order \"%s\", %lld %s can still be refunded.",
-						   order->order_id, (long long) kept, order->currency),
-				 errhint("Ask for less, or leave amount out for all that is kept.")));
+				 errmsg("%s has nothing left to refund", source),
+				 errhint("Look with order_timeout.history() at what became of the money.")));
+	if (request->amount > kept)
+		ereport(ERROR,
+				(errcode(OT_MORE_THAN_KEPT),
+				 errmsg("%s has less than %lld %s left to refund",
+						source, (long long) request->amount, order->currency),
+				 errdetail("%lld %s can still be refunded.", (long long) kept, order->currency),
+				 errhint("Ask for less, or leave amount out for all that is left.")));
 }
 
 static Refund *
@@ -107,11 +115,12 @@ ot_refund_request(const RefundRequest *request)
 	if (order->state != ORDER_PAID)
 		ereport(ERROR,
 				(errcode(OT_WRONG_STATE),
-				 errmsg("the order's state does not allow this"),
-				 errdetail("Order \"%s\" is %s.", order->order_id, ot_order_states[order->state]),
-				 errhint("Only a paid order can be refunded; what was paid for an order that is closed goes back by itself.")));
+				 errmsg("cannot refund order \"%s\" in state \"%s\"", order->order_id, ot_order_states[order->state]),
+				 errdetail("Only a paid order can be refunded. What was paid for a closed order goes back by itself."),
+				 errhint("Cancel a pending order with order_timeout.cancel_order(); "
+						 "look at a closed one with order_timeout.history().")));
 	payments = refundable_payments(order, request->payment_ref);
-	check_refundable(order, payments, request->amount);
+	check_refundable(order, payments, request);
 
 	foreach(cell, payments)
 	{

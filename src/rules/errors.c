@@ -2,6 +2,10 @@
  * errors.c
  *    Errors that several calls have in common.
  */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
 #include "errors.h"
 
 void
@@ -9,9 +13,8 @@ ot_no_such_order(const char *order_id)
 {
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_ORDER),
-			 errmsg("no such order"),
-			 errdetail("There is no order \"%s\".", order_id),
-			 errhint("Check the order_id, or create the order first: order_timeout.create_order().")));
+			 errmsg("order \"%s\" does not exist", order_id),
+			 errhint("Check the order_id, or create the order first with order_timeout.create_order().")));
 }
 
 void
@@ -19,17 +22,20 @@ ot_no_such_payment(const char *gateway, const char *payment_ref)
 {
 	ereport(ERROR,
 			(errcode(OT_NO_SUCH_PAYMENT),
-			 errmsg("no such payment"),
-			 errdetail("Gateway \"%s\" has no payment \"%s\" here.", gateway, payment_ref),
-			 errhint("Check both, or record the payment first: order_timeout.record_payment().")));
+			 errmsg("payment \"%s\" of gateway \"%s\" does not exist", payment_ref, gateway),
+			 errhint("Check gateway and payment_ref, or record it first with order_timeout.record_payment().")));
 }
 
 void
-ot_deadline_not_in_future(void)
+ot_deadline_not_in_future(const char *order_id, TimestampTz deadline, TimestampTz now)
 {
+	char	   *here = pstrdup(timestamptz_to_str(now));	/* it answers the same buffer each time */
+
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the deadline must lie in the future")));
+			 errmsg("deadline of order \"%s\" does not lie in the future", order_id),
+			 errdetail("The deadline is %s, and the time here is %s.", timestamptz_to_str(deadline), here),
+			 errhint("Give a later deadline, or check the caller's clock and time zone.")));
 }
 
 void

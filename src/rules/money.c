@@ -21,7 +21,8 @@ ot_money_add(int64 a, int64 b)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("sum of money is out of range"),
-				 errdetail("%lld plus %lld does not fit into bigint.", (long long) a, (long long) b)));
+				 errdetail("%lld plus %lld does not fit into bigint.", (long long) a, (long long) b),
+				 errhint("Check the amount, which is in minor units.")));
 	return sum;
 }
 
@@ -34,7 +35,8 @@ ot_money_subtract(int64 a, int64 b)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("sum of money is out of range"),
-				 errdetail("%lld minus %lld does not fit into bigint.", (long long) a, (long long) b)));
+				 errdetail("%lld minus %lld does not fit into bigint.", (long long) a, (long long) b),
+				 errhint("Check the amount, which is in minor units.")));
 	return difference;
 }
 
@@ -83,15 +85,18 @@ ot_funds_join(Order *order, const Payment *payment)
 }
 
 static void
-rows_disagree(void)
+rows_disagree(const Payment *payment, int64 amount)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("order, payment and refund rows disagree about the money"),
-			 errhint("SELECT * FROM order_timeout.funds_violations() shows where.")));
+			 errmsg("rows of order \"%s\" and payment \"%s\" of gateway \"%s\" disagree about the money",
+					payment->order_id, payment->payment_ref, payment->gateway),
+			 errdetail("One of them holds less than the %lld %s that are to move.",
+					   (long long) amount, payment->currency),
+			 errhint("Run SELECT * FROM order_timeout.funds_violations(), and correct the rows that it shows.")));
 }
 
-static void
+static bool
 change_bucket(Funds *funds, Bucket bucket, int64 by)
 {
 	int64	   *sum = NULL;
@@ -99,7 +104,7 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 	switch (bucket)
 	{
 		case BUCKET_KEPT:		/* what is in no other bucket */
-			return;
+			return true;
 		case BUCKET_HELD:
 			sum = &funds->held;
 			break;
@@ -111,18 +116,14 @@ change_bucket(Funds *funds, Bucket bucket, int64 by)
 			break;
 	}
 	*sum = ot_money_add(*sum, by);
-	if (*sum < 0)
-		rows_disagree();
+	return *sum >= 0;
 }
 
-/* Moving nothing changes nothing, and still finds out that the rows disagree. */
-static void
+/* Moving nothing changes nothing, and still finds out that the rows disagree: then it answers false. */
+static bool
 move(Funds *funds, Bucket from, Bucket to, int64 amount)
 {
-	change_bucket(funds, from, -amount);
-	change_bucket(funds, to, amount);
-	if (ot_kept(funds) < 0)
-		rows_disagree();
+	return change_bucket(funds, from, -amount) && change_bucket(funds, to, amount) && ot_kept(funds) >= 0;
 }
 
 void
@@ -130,14 +131,14 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 {
 	Assert(amount >= 0 && from != to);
 
-	move(&payment->funds, from, to, amount);
+	if (!move(&payment->funds, from, to, amount))
+		rows_disagree(payment, amount);
 	if (amount > 0)
 		ot_row_changed(&payment->unwritten, payment->order_id);
 	if (!ot_counts_for_order(payment))
 		return;
-	if (order == NULL)
-		rows_disagree();
-	move(&order->funds, from, to, amount);
+	if (order == NULL || !move(&order->funds, from, to, amount))
+		rows_disagree(payment, amount);
 	if (amount > 0)
 		ot_row_changed(&order->unwritten, order->order_id);
 }

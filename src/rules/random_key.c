@@ -20,7 +20,8 @@ ot_random_key(const char *prefix)
 	if (!pg_strong_random(bytes, sizeof(bytes)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes for a refund key")));
+				 errmsg("could not generate random bytes for a key"),
+				 errhint("Check the server's source of random numbers, then call again.")));
 	memcpy(key, prefix, length);
 	hex_encode((const char *) bytes, KEY_BYTES, key + length);
 	key[length + 2 * KEY_BYTES] = '\0';

@@ -50,7 +50,7 @@ refuse(const FastTable *table, const char *obstacle)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the fast store cannot serve table \"%s\"", table->spec->name),
 				 errdetail("The reason: %s.", obstacle),
-				 errhint("SET order_timeout.store = 'auto' uses SQL statements where it has to.")));
+				 errhint("Remove what keeps it from that, or run SET order_timeout.store = 'auto'.")));
 	return false;
 }
 

@@ -454,7 +454,9 @@ require_locked(List *orders)
 		if (!((Order *) lfirst(cell))->version.locked)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("order_timeout.store was changed while orders were being closed")));
+					 errmsg("order_timeout.store was changed while orders were being closed"),
+					 errdetail("Order \"%s\" was locked by the other store.", ((Order *) lfirst(cell))->order_id),
+					 errhint("Remove SET order_timeout.store from the triggers on these tables, then call again.")));
 	}
 }
 
@@ -522,7 +524,9 @@ sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 	if (refund == NULL && IsolationUsesXactSnapshot() && ot_run(&find_latest, &args) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to a refund recorded at the same moment")));
+				 errmsg("could not serialize access due to concurrent recording of refund \"%s\" of gateway \"%s\"",
+						gateway_refund_ref, gateway),
+				 errhint("Run the whole transaction again.")));
 	return refund;
 }
 

@@ -71,7 +71,7 @@ become_owner(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the tables of extension \"order_timeout\" are not there"),
-				 errhint("CREATE EXTENSION order_timeout;")));
+				 errhint("Run CREATE EXTENSION order_timeout; in this database.")));
 	GetUserIdAndSecContext(&caller.user, &caller.security_context);
 	SetUserIdAndSecContext(owner, caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	return caller;
