@@ -40,6 +40,10 @@ $(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
 # Half a script would look newer than its pieces.
 .DELETE_ON_ERROR:
 
+# The picture of doc/architecture.md, committed like its source: needs graphviz.
+doc/architecture.svg: doc/architecture.dot
+	dot -Tsvg -o $@ $<
+
 # The archive for PGXN: what is committed, and META.json with the version.
 DIST = $(EXTENSION)-$(EXTVERSION)
 

@@ -79,6 +79,16 @@ only_in 'payment->disposition = ([^o]|o[^t])' 'money.c' 'says what a payment is 
 only_in '(refund|rest|external|successor|known)->state = ([^o]|o[^t])' 'refund_state.c' 'changes the state of a refund; only refund_state.c does'
 only_in 'ot_store_(insert|update)_(order|due|payment|refund)\(' '@(write.c|store*)' 'writes a row past write.c'
 
+# The picture of the layers names every file; the drawing follows its source.
+for file in "${FILES[@]}"; do
+	[[ $file == *.c ]] || continue
+	for picture in doc/architecture.dot doc/architecture.svg; do
+		grep -qw -- "${file##*/}" "$picture" || fail "$picture lacks ${file##*/}: write it into the .dot, run make doc/architecture.svg"
+	done
+done
+while read -r name; do
+	[[ -n ${LAYER[$name]:-} ]] || fail "doc/architecture.dot names $name, which is not there"
+done < <(grep -oE '[a-z_]+\.[ch]\b' doc/architecture.dot | sort -u)
 
 # No circles among our own headers.
 if ! circle=$(for file in "${FILES[@]}"; do
