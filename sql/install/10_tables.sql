@@ -179,7 +179,8 @@ CREATE TABLE conflicts (
     reason             text,                    -- of the report: external or chargeback; null where complete_refund reported
     is_failure         boolean NOT NULL DEFAULT false,  -- the buyer may have nothing, rather than something twice
     counted_once       bigint NOT NULL DEFAULT 0,   -- what was taken for money that is recorded already; book counts it again
-    booked_by          text COLLATE "C"         -- the refund that resolve_conflict booked
+    booked_by          text COLLATE "C",        -- the refund that resolve_conflict booked
+    reported           bigint                   -- all that was reported; amount is the part that is counted nowhere
 );
 COMMENT ON TABLE conflicts IS
 'What a gateway said that contradicts what is recorded. Nothing was overwritten; a person looks and calls resolve_conflict.';

@@ -40,12 +40,29 @@ COMMENT ON FUNCTION reverse_refund(text, text) IS
 
 CREATE FUNCTION record_refund(
     gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
-    OUT outcome text, OUT refund_ref text)
+    currency text DEFAULT NULL, OUT outcome text, OUT refund_ref text)
 AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
-COMMENT ON FUNCTION record_refund(text, text, text, bigint, text) IS
-'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It replaces refunds of that payment that were never handed out, then comes out of what is kept, then of what is held. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that; refund_ref is the part that was recorded). Errors: OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
+COMMENT ON FUNCTION record_refund(text, text, text, bigint, text, text) IS
+'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It takes the place of clear refunds of that payment (the gateway surely does not have them), then comes out of what is kept, then of what is held. Refunds that may be this money stop: they need attention. currency: if given, it must be the payment''s. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that, or it may be counted twice: see view attention; refund_ref is what was recorded). Errors: OT003 another currency than the payment''s, OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
 
-CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, OUT outcome text)
+CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
-COMMENT ON FUNCTION resolve_conflict(bigint, text) IS
-'A person looked at a conflict; it leaves the view attention, the row stays. Outcomes: resolved, already_resolved. Errors: OT006 no such conflict, 22004. Locks: the conflict.';
+COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
+'The operator looked at a conflict; it leaves the view attention, the row stays. book: the money that is counted nowhere (amount), or that was counted once, was money of its own; it is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
+
+CREATE FUNCTION stop_refund(refund_ref text, note text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_stop_refund' LANGUAGE C;
+COMMENT ON FUNCTION stop_refund(text, text) IS
+'An open refund is not sent any more until the operator decides: it needs attention. A worker that has it keeps its lease for its report. Then: retry_refund, settle_refund, reverse_refund. Outcomes: stopped, already_stopped (it needs attention already). Errors: OT005 it is at its end, OT006 no such refund, 22023, 22004. Locks: the refund.';
+
+CREATE FUNCTION withdraw_refund(refund_ref text, note text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_withdraw_refund' LANGUAGE C;
+COMMENT ON FUNCTION withdraw_refund(text, text) IS
+'A requested refund that the gateway surely does not have is not wanted any more: it becomes reversed, nothing takes its place, and the money is kept again; what exceeds the order''s amount is owed as surplus. Outcomes: withdrawn, already_withdrawn. Errors: OT005 any other refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
+CREATE FUNCTION reverse_chargeback(
+    gateway text, gateway_refund_ref text, note text DEFAULT NULL, refund_ref text DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT new_refund_ref text)
+AS 'MODULE_PATHNAME', 'ot_reverse_chargeback' LANGUAGE C;
+COMMENT ON FUNCTION reverse_chargeback(text, text, text, text) IS
+'Money that record_refund recorded came to us again, or never went (a chargeback was won, a dashboard refund bounced). gateway_refund_ref names it, or refund_ref if it has no number. What it had taken is given back: refunds are owed again, kept money is kept (on a paid order up to its amount, the rest owed as surplus), held money is held; on a closed order all of it needs attention as a refund. Outcomes: reversed, already_reversed. Errors: OT005 not recorded by record_refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, its refunds.';

@@ -86,6 +86,7 @@ ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS reason text;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS is_failure boolean NOT NULL DEFAULT false;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS counted_once bigint NOT NULL DEFAULT 0;
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS booked_by text COLLATE "C";
+ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS reported bigint;
 
 -- Errors whose message names what it is about, and whose HINT says what to do.
 CREATE OR REPLACE FUNCTION policies_keep_used() RETURNS trigger
@@ -120,7 +121,8 @@ DECLARE
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
+                                   'reverse_chargeback', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
@@ -164,3 +166,102 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- What operators decide about refunds; signatures that got an argument.
+CREATE FUNCTION stop_refund(refund_ref text, note text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_stop_refund' LANGUAGE C;
+COMMENT ON FUNCTION stop_refund(text, text) IS
+'An open refund is not sent any more until the operator decides: it needs attention. A worker that has it keeps its lease for its report. Then: retry_refund, settle_refund, reverse_refund. Outcomes: stopped, already_stopped (it needs attention already). Errors: OT005 it is at its end, OT006 no such refund, 22023, 22004. Locks: the refund.';
+
+CREATE FUNCTION withdraw_refund(refund_ref text, note text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_withdraw_refund' LANGUAGE C;
+COMMENT ON FUNCTION withdraw_refund(text, text) IS
+'A requested refund that the gateway surely does not have is not wanted any more: it becomes reversed, nothing takes its place, and the money is kept again; what exceeds the order''s amount is owed as surplus. Outcomes: withdrawn, already_withdrawn. Errors: OT005 any other refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
+CREATE FUNCTION reverse_chargeback(
+    gateway text, gateway_refund_ref text, note text DEFAULT NULL, refund_ref text DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT new_refund_ref text)
+AS 'MODULE_PATHNAME', 'ot_reverse_chargeback' LANGUAGE C;
+COMMENT ON FUNCTION reverse_chargeback(text, text, text, text) IS
+'Money that record_refund recorded came to us again, or never went (a chargeback was won, a dashboard refund bounced). gateway_refund_ref names it, or refund_ref if it has no number. What it had taken is given back: refunds are owed again, kept money is kept (on a paid order up to its amount, the rest owed as surplus), held money is held; on a closed order all of it needs attention as a refund. Outcomes: reversed, already_reversed. Errors: OT005 not recorded by record_refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, its refunds.';
+REVOKE ALL ON FUNCTION stop_refund(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION withdraw_refund(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reverse_chargeback(text, text, text, text) FROM PUBLIC;
+
+DO $script$
+DECLARE
+    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'record_refund(text, text, text, bigint, text)'::regprocedure);
+    new_function oid;
+    own_rights aclitem[];
+    role regrole;
+BEGIN
+    DROP FUNCTION record_refund(text, text, text, bigint, text);
+    CREATE FUNCTION record_refund(
+    gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
+    currency text DEFAULT NULL, OUT outcome text, OUT refund_ref text)
+AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
+COMMENT ON FUNCTION record_refund(text, text, text, bigint, text, text) IS
+'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It takes the place of clear refunds of that payment (the gateway surely does not have them), then comes out of what is kept, then of what is held. Refunds that may be this money stop: they need attention. currency: if given, it must be the payment''s. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that, or it may be counted twice: see view attention; refund_ref is what was recorded). Errors: OT003 another currency than the payment''s, OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
+    REVOKE ALL ON FUNCTION record_refund(text, text, text, bigint, text, text) FROM PUBLIC;
+
+    new_function := 'record_refund(text, text, text, bigint, text, text)'::regprocedure;
+    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
+    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
+    END LOOP;
+    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
+    DELETE FROM pg_shdepend d USING pg_database b
+     WHERE b.datname = current_database() AND d.dbid = b.oid
+       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
+END
+$script$;
+
+DO $script$
+DECLARE
+    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'resolve_conflict(bigint, text)'::regprocedure);
+    new_function oid;
+    own_rights aclitem[];
+    role regrole;
+BEGIN
+    DROP FUNCTION resolve_conflict(bigint, text);
+    CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
+COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
+'The operator looked at a conflict; it leaves the view attention, the row stays. book: the money that is counted nowhere (amount), or that was counted once, was money of its own; it is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
+    REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;
+
+    new_function := 'resolve_conflict(bigint, text, boolean)'::regprocedure;
+    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
+    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
+    END LOOP;
+    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
+    DELETE FROM pg_shdepend d USING pg_database b
+     WHERE b.datname = current_database() AND d.dbid = b.oid
+       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
+END
+$script$;
+
+CREATE OR REPLACE VIEW attention AS
+SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
+       r.amount, r.currency, r.attention_at AS since,
+       coalesce(r.last_error, r.note, r.reason) AS why,
+       'retry_refund, settle_refund, reverse_refund or complete_refund' AS resolved_by
+  FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
+UNION ALL
+SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
+       'a late payment waits for a decision (' || p.late_reason || ')', 'resolve_held'
+  FROM payments p WHERE p.disposition = 'held'
+UNION ALL
+SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
+       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan'
+  FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
+UNION ALL
+SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
+       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
+  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+UNION ALL
+SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
+       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END
+  FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
+ WHERE c.resolved_at IS NULL;

@@ -129,6 +129,18 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 	return currency;
 }
 
+char *
+ot_get_currency_or_null(FunctionCallInfo fcinfo, int n)
+{
+	return is_null(fcinfo, n) ? NULL : ot_get_currency(fcinfo, n);
+}
+
+bool
+ot_get_bool_or_false(FunctionCallInfo fcinfo, int n)
+{
+	return is_null(fcinfo, n) ? false : PG_GETARG_BOOL(n);
+}
+
 int
 ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const *words)
 {

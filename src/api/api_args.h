@@ -20,6 +20,8 @@ extern char *ot_get_text_or_null(FunctionCallInfo fcinfo, int n);
 extern int64 ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least);
 extern int64 ot_get_amount_or_zero(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_currency(FunctionCallInfo fcinfo, int n);
+extern char *ot_get_currency_or_null(FunctionCallInfo fcinfo, int n);
+extern bool ot_get_bool_or_false(FunctionCallInfo fcinfo, int n);
 
 /* A count from 1 to most. */
 extern int	ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, int most);

@@ -8,7 +8,8 @@
 
 #include "api_args.h"
 #include "api_call.h"
-#include "conflict.h"
+#include "chargeback.h"
+#include "conflict_resolve.h"
 #include "refund_claim.h"
 #include "refund_decide.h"
 #include "refund_record.h"
@@ -134,18 +135,52 @@ OT_FUNCTION(ot_reverse_refund)
 	return ot_return(fcinfo, &answer);
 }
 
+OT_FUNCTION(ot_stop_refund)
+{
+	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
+
+	return return_outcome_and_state(fcinfo, ot_refund_stop_by_hand(refund_ref, ot_get_text(fcinfo, 1, "note")));
+}
+
+OT_FUNCTION(ot_withdraw_refund)
+{
+	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
+
+	return return_outcome_and_state(fcinfo, ot_refund_withdraw(refund_ref, ot_get_text(fcinfo, 1, "note")));
+}
+
 OT_FUNCTION(ot_record_refund)
 {
+	ExternalReport report;
+	RefundAnswer from;
+	Answer		answer = {0};
+	int			reason;
+
+	report.gateway = ot_get_id(fcinfo, 0, "gateway");
+	report.payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+	report.gateway_refund_ref = ot_get_id(fcinfo, 2, "gateway_refund_ref");
+	report.amount = ot_get_amount(fcinfo, 3, "amount", 1);
+	reason = PG_ARGISNULL(4) ? 0 : ot_get_word(fcinfo, 4, "reason", external_reasons);
+	report.reason = reason == 0 ? REASON_EXTERNAL : REASON_CHARGEBACK;
+	report.currency = ot_get_currency_or_null(fcinfo, 5);
+	from = ot_refund_record(&report);
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, from.refund_ref);
+	return ot_return(fcinfo, &answer);
+}
+
+OT_FUNCTION(ot_reverse_chargeback)
+{
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
-	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
-	char	   *gateway_refund_ref = ot_get_id(fcinfo, 2, "gateway_refund_ref");
-	int64		amount = ot_get_amount(fcinfo, 3, "amount", 1);
-	int			reason = PG_ARGISNULL(4) ? 0 : ot_get_word(fcinfo, 4, "reason", external_reasons);
-	RefundAnswer from = ot_refund_record(gateway, payment_ref, gateway_refund_ref, amount,
-										 reason == 0 ? REASON_EXTERNAL : REASON_CHARGEBACK);
+	char	   *note = ot_get_text_or_null(fcinfo, 2);
+	char	   *refund_ref = ot_get_id_or_null(fcinfo, 3, "refund_ref");
+	char	   *number = refund_ref != NULL ? ot_get_id_or_null(fcinfo, 1, "gateway_refund_ref")
+	: ot_get_id(fcinfo, 1, "gateway_refund_ref");
+	RefundAnswer from = ot_chargeback_reverse(gateway, number, refund_ref, note);
 	Answer		answer = {0};
 
 	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_refund_states[from.state]);
 	ot_put_text(&answer, from.refund_ref);
 	return ot_return(fcinfo, &answer);
 }
@@ -153,8 +188,9 @@ OT_FUNCTION(ot_record_refund)
 OT_FUNCTION(ot_resolve_conflict)
 {
 	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
+	char	   *note = ot_get_text_or_null(fcinfo, 1);
 	Answer		answer = {0};
 
-	ot_put_text(&answer, ot_conflict_resolve(conflict_id, ot_get_text_or_null(fcinfo, 1)));
+	ot_put_text(&answer, ot_conflict_resolve(conflict_id, note, ot_get_bool_or_false(fcinfo, 2)));
 	return ot_return(fcinfo, &answer);
 }

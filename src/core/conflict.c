@@ -1,14 +1,11 @@
 /*
  * conflict.c
- *    What a gateway says in contradiction to what is recorded: money may have gone twice. Nothing is overwritten; a
- *    person looks.
+ *    What a gateway says in contradiction to what is recorded: money may have gone twice, or the buyer may have nothing.
+ *    Nothing is overwritten; a person looks.
  */
 #include "postgres.h"
 
-#include "utils/timestamp.h"
-
 #include "conflict.h"
-#include "errors.h"
 #include "event.h"
 #include "store.h"
 
@@ -21,54 +18,143 @@ static const char *const problems[] = {
 	[PROBLEM_TWO_NUMBERS] = "the gateway returned it under two numbers",
 	[PROBLEM_SETTLED_BY_HAND] = "settled by hand, and the gateway returned it too",
 	[PROBLEM_OWED_AGAIN] = "reversed and owed anew, and the gateway returned it",
+	[PROBLEM_FAILED_AFTER_ALL] = "succeeded, and the gateway reports that it failed after all",
+	[PROBLEM_COUNTED_ONCE] = "reported with and without a number, counted once",
+	[PROBLEM_MAYBE_COUNTED_TWICE] = "may be one of several refunds of the same amount, counted as one more",
 };
 
+static void
+add_event(const Payment *payment, const Conflict *conflict, TimestampTz now)
+{
+	Payload    *payload = ot_payload();
+
+	ot_payload_text(payload, "refund_ref", conflict->refund_ref);
+	ot_payload_text(payload, "gateway", payment->gateway);
+	ot_payload_text(payload, "payment_ref", payment->payment_ref);
+	ot_payload_text(payload, "gateway_refund_ref", conflict->gateway_refund_ref);
+	ot_payload_int(payload, "amount", conflict->amount);
+	ot_payload_text(payload, "currency", payment->currency);
+	ot_payload_text(payload, "problem", conflict->problem);
+	ot_event(payment->order_id, "refund.conflict", payload, now);
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool
+is_noted(const Payment *payment, const Conflict *conflict)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_conflicts(payment))
+	{
+		const Conflict *noted = lfirst(cell);
+
+		if (same(noted->problem, conflict->problem) && same(noted->refund_ref, conflict->refund_ref) &&
+			same(noted->gateway_refund_ref, conflict->gateway_refund_ref) && noted->reported == conflict->reported)
+			return true;
+	}
+	return false;
+}
+
 void
-ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
-				 Problem problem, TimestampTz now)
+ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now)
 {
 	Conflict	conflict = {0};
-	Payload    *payload;
 
 	conflict.order_id = payment->order_id;
 	conflict.gateway = payment->gateway;
 	conflict.payment_ref = payment->payment_ref;
-	conflict.refund_ref = refund_ref;
-	conflict.gateway_refund_ref = gateway_refund_ref;
-	conflict.amount = amount;
-	conflict.problem = problems[problem];
+	conflict.refund_ref = contradiction->refund_ref;
+	conflict.gateway_refund_ref = contradiction->gateway_refund_ref;
+	conflict.amount = contradiction->amount;
+	conflict.problem = problems[contradiction->problem];
 	conflict.created_at = now;
-	if (!ot_store_add_conflict(&conflict))
+	conflict.reported = contradiction->reported;
+	conflict.is_failure = contradiction->problem == PROBLEM_FAILED_AFTER_ALL;
+	conflict.counted_once = contradiction->problem == PROBLEM_COUNTED_ONCE ? contradiction->reported : 0;
+	if (contradiction->reason != REASON_REQUESTED)
+		conflict.reason = ot_refund_reasons[contradiction->reason];
+	if (is_noted(payment, &conflict))
 		return;
-	payload = ot_payload();
-	ot_payload_text(payload, "refund_ref", refund_ref);
-	ot_payload_text(payload, "gateway", payment->gateway);
-	ot_payload_text(payload, "payment_ref", payment->payment_ref);
-	ot_payload_text(payload, "gateway_refund_ref", gateway_refund_ref);
-	ot_payload_int(payload, "amount", amount);
-	ot_payload_text(payload, "currency", payment->currency);
-	ot_payload_text(payload, "problem", problems[problem]);
-	ot_event(payment->order_id, "refund.conflict", payload, now);
+	ot_store_add_conflict(&conflict);
+	add_event(payment, &conflict, now);
 }
 
-const char *
-ot_conflict_resolve(int64 conflict_id, const char *note)
+List *
+ot_conflicts_of(const Payment *payment)
 {
-	Conflict   *conflict = ot_store_lock_conflict(conflict_id);
-	TimestampTz now = GetCurrentTimestamp();
-	Payload    *payload;
+	return ot_store_find_conflicts(payment);
+}
 
-	if (conflict == NULL)
-		ereport(ERROR,
-				(errcode(OT_NO_SUCH_REFUND),
-				 errmsg("conflict %lld does not exist", (long long) conflict_id),
-				 errhint("Give a conflict_id that order_timeout.attention shows.")));
-	if (conflict->resolved_at != OT_NO_TIME)
-		return "already_resolved";
-	ot_store_resolve_conflict(conflict_id, now, note);
-	payload = ot_payload();
-	ot_payload_int(payload, "conflict_id", conflict_id);
+static bool
+has_number(const Conflict *conflict, const char *gateway_refund_ref)
+{
+	return conflict->gateway_refund_ref != NULL && strcmp(conflict->gateway_refund_ref, gateway_refund_ref) == 0;
+}
+
+bool
+ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reported, bool by_record_refund)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		const Conflict *conflict = lfirst(cell);
+
+		if (!conflict->is_failure && conflict->reported == reported && has_number(conflict, gateway_refund_ref) &&
+			(conflict->reason != NULL || !by_record_refund))
+			return true;
+	}
+	return false;
+}
+
+bool
+ot_conflict_is_open_report(const Conflict *conflict)
+{
+	return conflict->resolved_at == OT_NO_TIME && conflict->refund_ref == NULL && conflict->gateway_refund_ref != NULL;
+}
+
+Conflict *
+ot_conflict_of_number(List *conflicts, const char *gateway_refund_ref)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		Conflict   *conflict = lfirst(cell);
+
+		if (ot_conflict_is_open_report(conflict) && has_number(conflict, gateway_refund_ref))
+			return conflict;
+	}
+	return NULL;
+}
+
+void
+ot_conflict_end(Conflict *conflict, const char *note, TimestampTz now)
+{
+	Payload    *payload = ot_payload();
+
+	conflict->resolved_at = now;
+	ot_store_resolve_conflict(conflict, note);
+	ot_payload_int(payload, "conflict_id", conflict->conflict_id);
 	ot_payload_text(payload, "note", note);
 	ot_event(conflict->order_id, "conflict.resolved", payload, now);
-	return "resolved";
+}
+
+void
+ot_conflicts_end_of(List *conflicts, const char *refund_ref, const char *note, TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		Conflict   *conflict = lfirst(cell);
+
+		if (conflict->resolved_at == OT_NO_TIME && conflict->refund_ref != NULL && strcmp(conflict->refund_ref, refund_ref) == 0)
+			ot_conflict_end(conflict, note, now);
+	}
 }

@@ -5,6 +5,7 @@
 #ifndef OT_CONFLICT_H
 #define OT_CONFLICT_H
 
+#include "nodes/pg_list.h"
 #include "rows.h"
 
 /* In what way it contradicts. Equal conflicts are noted once, so each problem has one wording, wherever it is found. */
@@ -18,12 +19,43 @@ typedef enum Problem
 	PROBLEM_LESS_THAN_RECORDED,
 	PROBLEM_TWO_NUMBERS,
 	PROBLEM_SETTLED_BY_HAND,
-	PROBLEM_OWED_AGAIN
+	PROBLEM_OWED_AGAIN,
+	PROBLEM_FAILED_AFTER_ALL,
+	PROBLEM_COUNTED_ONCE,
+	PROBLEM_MAYBE_COUNTED_TWICE
 } Problem;
 
-/* Leaves a row for a person and an event. Reported again, it is the same conflict. The caller holds the payment. */
-extern void ot_conflict_note(const Payment *payment, const char *refund_ref, const char *gateway_refund_ref, int64 amount,
-							 Problem problem, TimestampTz now);
-extern const char *ot_conflict_resolve(int64 conflict_id, const char *note);
+/* A report that contradicts, and what of it is counted nowhere. */
+typedef struct Contradiction
+{
+	Problem		problem;
+	const char *refund_ref;		/* NULL: nothing of the report is recorded */
+	const char *gateway_refund_ref;
+	int64		reported;
+	int64		amount;			/* counted nowhere */
+	RefundReason reason;		/* REASON_REQUESTED: complete_refund reported it */
+} Contradiction;
+
+/*
+ * Leaves a row for a person and an event. Reported again, it is the same conflict: then nothing is left. The caller holds
+ * the payment.
+ */
+extern void ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now);
+
+/* All conflicts about a payment, resolved ones too, oldest first. */
+extern List *ot_conflicts_of(const Payment *payment);
+
+/* Whether there was a conflict about that number and amount before, of a report by record_refund or of any. */
+extern bool ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reported, bool by_record_refund);
+
+/* That of which nothing could be recorded under that number and which nobody resolved, or NULL. */
+extern Conflict *ot_conflict_of_number(List *conflicts, const char *gateway_refund_ref);
+
+/* Whether nothing of what it reports is recorded, and nobody resolved it. */
+extern bool ot_conflict_is_open_report(const Conflict *conflict);
+
+/* It turned out what was behind it: it leaves attention, with a note and an event. */
+extern void ot_conflict_end(Conflict *conflict, const char *note, TimestampTz now);
+extern void ot_conflicts_end_of(List *conflicts, const char *refund_ref, const char *note, TimestampTz now);
 
 #endif

@@ -1,11 +1,12 @@
 /*
  * refund_decide.c
- *    retry_refund, settle_refund, reverse_refund: what a person decides about a refund that cannot go on by itself.
+ *    What a person decides about a refund: to retry, settle, reverse, stop or withdraw it.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
+#include "conflict.h"
 #include "errors.h"
 #include "event.h"
 #include "lock.h"
@@ -45,6 +46,8 @@ ot_refund_retry(const char *refund_ref)
 	Refund	   *refund = ot_lock_refund(refund_ref, NULL).refund;
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (!ot_is_open(refund) && ot_store_has_refund_event(refund, "refund.retried"))
+		return ot_refund_answer("already_due", refund); /* a call repeated after what it led to */
 	if (!ot_is_open(refund))
 		wrong_state("retry", refund, "Only a refund that is still owed can be tried again.");
 	if (refund->state != REFUND_NEEDS_ATTENTION)
@@ -62,7 +65,7 @@ ot_refund_settle(const char *refund_ref, const char *note)
 	Locked		money = locked.money;
 	Refund	   *refund = locked.refund;
 
-	if (refund->by_hand && refund->state == REFUND_SUCCEEDED)
+	if (refund->by_hand)		/* reversed since, or not */
 		return ot_refund_answer("already_settled", refund);
 	if (refund->state != REFUND_NEEDS_ATTENTION)
 		wrong_state("settle", refund, "Only a refund that needs attention can be settled by hand.");
@@ -82,6 +85,22 @@ reversed(const char *outcome, const Refund *refund)
 
 	answer.refund_ref = refund->replaced_by;
 	return answer;
+}
+
+/* That the gateway reported a failure after its success is what the person acts on. */
+static void
+end_failures(const LockedRefund *locked, TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_conflicts_of(locked->money.payment))
+	{
+		Conflict   *conflict = lfirst(cell);
+
+		if (conflict->is_failure && conflict->resolved_at == OT_NO_TIME && conflict->refund_ref != NULL &&
+			strcmp(conflict->refund_ref, locked->refund->refund_ref) == 0)
+			ot_conflict_end(conflict, "reversed: the money is owed again", now);
+	}
 }
 
 /*
@@ -107,6 +126,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	successor->note = pstrdup(reason);
 	if (came_back)
 	{
+		end_failures(&locked, now);
 		ot_refund_become_needs_attention(successor, now);
 		ot_funds_move(money.order, money.payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, refund->amount);
 		ot_write_money(money.order, money.payment);
@@ -115,4 +135,69 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	ot_refund_become_reversed(refund, successor, now);
 	ot_write_refund_and_event(refund, "refund.reversed", now);
 	return reversed("reversed", refund);
+}
+
+/* Nothing is sent until a person decides; a worker that has it may still report. */
+RefundAnswer
+ot_refund_stop_by_hand(const char *refund_ref, const char *note)
+{
+	Refund	   *refund = ot_lock_refund(refund_ref, NULL).refund;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!ot_is_open(refund))
+		wrong_state("stop", refund, "Only a refund that is still owed can be stopped.");
+	if (refund->state == REFUND_NEEDS_ATTENTION)
+		return ot_refund_answer("already_stopped", refund);
+	refund->note = pstrdup(note);
+	ot_refund_stop(refund, psprintf("stopped: %s", note), now);
+	ot_write_refund_and_event(refund, "refund.stopped", now);
+	return ot_refund_answer("stopped", refund);
+}
+
+/* Whether it goes back to a request: itself, or as the successor of one that was reversed. */
+static bool
+was_requested(const Refund *refund, const Payment *payment)
+{
+	const char *wanted = refund->refund_ref;
+	List	   *refunds;
+
+	if (refund->reason != REASON_REVERSED)
+		return refund->reason == REASON_REQUESTED;
+	refunds = ot_store_find_refunds(payment);
+
+	/* Youngest first: what a refund succeeds is older. */
+	for (int i = list_length(refunds) - 1; i >= 0; i--)
+	{
+		const Refund *before = list_nth(refunds, i);
+
+		if (before->replaced_by == NULL || strcmp(before->replaced_by, wanted) != 0)
+			continue;
+		if (before->reason != REASON_REVERSED)
+			return before->reason == REASON_REQUESTED;
+		wanted = before->refund_ref;
+	}
+	return false;
+}
+
+RefundAnswer
+ot_refund_withdraw(const char *refund_ref, const char *note)
+{
+	LockedRefund locked = ot_lock_refund_and_money(refund_ref, NULL);
+	TimestampTz now = GetCurrentTimestamp();
+	Locked		money = locked.money;
+	Refund	   *refund = locked.refund;
+
+	if (refund->withdrawn)
+		return ot_refund_answer("already_withdrawn", refund);
+	if (!ot_is_open(refund) || !ot_refund_is_clear(refund) || !was_requested(refund, money.payment) ||
+		money.order == NULL || money.order->state != ORDER_PAID)
+		wrong_state("withdraw", refund,
+					"Only a refund that was requested and that the gateway surely does not have can be withdrawn.");
+	refund->note = pstrdup(note);
+	ot_refund_become_withdrawn(refund, now);
+	ot_funds_move(money.order, money.payment, BUCKET_REFUND_PENDING, BUCKET_KEPT, refund->amount);
+	(void) ot_refund_owe_surplus(money.order, money.payment, now);
+	ot_write_refund_and_event(refund, "refund.withdrawn", now);
+	ot_write_money(money.order, money.payment);
+	return ot_refund_answer("withdrawn", refund);
 }

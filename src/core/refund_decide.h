@@ -10,5 +10,7 @@
 extern RefundAnswer ot_refund_retry(const char *refund_ref);
 extern RefundAnswer ot_refund_settle(const char *refund_ref, const char *note);
 extern RefundAnswer ot_refund_reverse(const char *refund_ref, const char *reason);
+extern RefundAnswer ot_refund_stop_by_hand(const char *refund_ref, const char *note);
+extern RefundAnswer ot_refund_withdraw(const char *refund_ref, const char *note);
 
 #endif

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "event.h"
+#include "money.h"
 #include "random_key.h"
 #include "refund_owe.h"
 #include "refund_state.h"
@@ -44,6 +45,14 @@ ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundR
 	ot_funds_move(order, payment, from, BUCKET_REFUND_PENDING, amount);
 	ot_refund_insert(refund);
 	return refund;
+}
+
+Refund *
+ot_refund_owe_surplus(Order *order, Payment *payment, TimestampTz now)
+{
+	int64		surplus = ot_money_subtract(ot_kept(&order->funds), order->amount);
+
+	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
 }
 
 Refund *

@@ -2,159 +2,185 @@
  * refund_record.c
  *    record_refund: money that already went back without us, by the gateway's dashboard or a chargeback.
  *
- * It replaces refunds that no worker ever had, then comes out of what is kept, then of what is held. The gateway's
- * number of the refund makes it safe to repeat.
+ * The gateway's number makes it safe to repeat. A report under a new number may still be about money that is recorded: a
+ * refund of ours that succeeded without a number. Then it is counted once, and a person is shown that.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
 #include "conflict.h"
-#include "event.h"
+#include "errors.h"
 #include "lock.h"
 #include "money.h"
-#include "refund_owe.h"
+#include "refund_external.h"
 #include "refund_record.h"
-#include "refund_report.h"
-#include "refund_state.h"
+#include "refund_succeed.h"
 #include "rules.h"
 #include "store.h"
 #include "write.h"
 
-static Refund *
-rest_of(const Refund *refund, const Payment *payment, int64 amount, TimestampTz now)
-{
-	Refund	   *rest = ot_refund_make(payment, amount, refund->reason, now);
-
-	rest->note = psprintf("rest of %s", refund->refund_ref);
-	if (refund->state == REFUND_NEEDS_ATTENTION)
-		ot_refund_become_needs_attention(rest, now);
-	return rest;
-}
-
-/* Takes from a refund that no worker ever had; what it still owes after that gets a refund of its own. */
 static void
-replace_refund(const Locked *money, Refund *refund, const Refund *external, int64 part, TimestampTz now)
+require_currency(const ExternalReport *report, const Payment *payment)
 {
-	ot_funds_move(money->order, money->payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, part);
-	if (part < refund->amount)
-		ot_refund_insert(rest_of(refund, money->payment, refund->amount - part, now));
-	ot_refund_become_reversed(refund, external, now);
-	ot_write_refund_and_event(refund, "refund.reversed", now);
+	if (report->currency == NULL || strcmp(report->currency, payment->currency) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(OT_PAYMENT_DIFFERS),
+			 errmsg("payment \"%s\" of gateway \"%s\" is in %s, not in %s",
+					payment->payment_ref, payment->gateway, payment->currency, report->currency),
+			 errdetail("Refund \"%s\" of it is reported with %lld %s.",
+					   report->gateway_refund_ref, (long long) report->amount, report->currency),
+			 errhint("Report the amount in the payment's currency, as the gateway's message has it.")));
 }
 
-/* These three take what they find, up to an amount, and answer the rest. */
-
-static int64
-take_from_refunds(const Locked *money, const Refund *external, int64 amount, TimestampTz now)
+/* refund: what of the report is recorded, or NULL. */
+static RefundAnswer
+answer(const char *outcome, const Refund *refund)
 {
-	int64		left = amount;
+	RefundAnswer nothing = {outcome, REFUND_SUCCEEDED, OT_NO_TIME, NULL};
+
+	return refund != NULL ? ot_refund_answer(outcome, refund) : nothing;
+}
+
+static RefundAnswer
+note(const Payment *payment, const ExternalReport *report, Problem problem, const Refund *refund, int64 amount, TimestampTz now)
+{
+	Contradiction contradiction = {problem, refund ? refund->refund_ref : NULL, report->gateway_refund_ref, report->amount,
+	amount, report->reason};
+
+	ot_conflict_note(payment, &contradiction, now);
+	return answer("conflict", refund);
+}
+
+/* The number is new. */
+
+/* Refunds of ours that succeeded with that amount, and nobody said under which number. */
+static List *
+without_number(const Payment *payment, int64 amount)
+{
+	List	   *found = NIL;
 	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_refunds(money->payment))
+	if (payment->funds.refunded < amount)
+		return NIL;
+	foreach(cell, ot_store_lock_refunds(payment))
 	{
 		Refund	   *refund = lfirst(cell);
-		int64		part = Min(left, refund->amount);
 
-		if (left == 0 || !ot_is_open(refund) || refund->handed_out_at != OT_NO_TIME)
-			continue;
-		replace_refund(money, refund, external, part, now);
-		left -= part;
+		if (refund->state == REFUND_SUCCEEDED && !ot_is_external(refund) && refund->gateway_refund_ref == NULL &&
+			refund->amount == amount)
+			found = lappend(found, refund);
 	}
-	return left;
+	return found;
 }
+
+static RefundAnswer
+count_once(const Payment *payment, const ExternalReport *report, Refund *ours, TimestampTz now)
+{
+	ours->gateway_refund_ref = pstrdup(report->gateway_refund_ref);
+	ot_write_refund(ours);
+	return note(payment, report, PROBLEM_COUNTED_ONCE, ours, 0, now);
+}
+
+static RefundAnswer
+record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, TimestampTz now)
+{
+	External	external = {report->gateway_refund_ref, report->amount, report->reason, true};
+	Recorded	recorded = ot_external_record(money, &external, now);
+
+	ot_external_stop_out(money, report->amount, report->reason == REASON_CHARGEBACK || recorded.left > 0, now);
+	if (recorded.refund != NULL)
+		ot_write_money(money->order, money->payment);
+	if (recorded.left > 0)
+		return note(money->payment, report, PROBLEM_MORE_THAN_LEFT, recorded.refund, recorded.left, now);
+	if (maybe_ours)
+		return note(money->payment, report, PROBLEM_MAYBE_COUNTED_TWICE, recorded.refund, 0, now);
+	return answer("recorded", recorded.refund);
+}
+
+static RefundAnswer
+record_new(const Locked *money, const ExternalReport *report, TimestampTz now)
+{
+	List	   *ours = report->reason == REASON_EXTERNAL ? without_number(money->payment, report->amount) : NIL;
+
+	require_currency(report, money->payment);
+	if (list_length(ours) == 1)
+		return count_once(money->payment, report, linitial(ours), now);
+	return record_own(money, report, ours != NIL, now);
+}
+
+/* The number is known: a repeat, the end of a refund of ours, or a contradiction. */
 
 static int64
-take_from_kept(const Locked *money, int64 amount)
+reported_before(const Refund *known)
 {
-	int64		part = Min(amount, ot_kept(&money->payment->funds));
-
-	ot_funds_move(money->order, money->payment, BUCKET_KEPT, BUCKET_REFUNDED, part);
-	return amount - part;
+	return ot_is_external(known) ? known->asked : known->amount;
 }
 
-/* Nothing is left that a person could decide about: then it is a late payment like any other. */
-static int64
-take_from_held(const Locked *money, int64 amount)
+static bool
+is_same_payment(const Refund *known, const ExternalReport *report)
 {
-	Payment    *payment = money->payment;
-	int64		part = Min(amount, payment->funds.held);
-
-	ot_funds_move(money->order, payment, BUCKET_HELD, BUCKET_REFUNDED, part);
-	if (part > 0 && payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
-		ot_payment_become(payment, PAYMENT_LATE);
-	return amount - part;
+	return strcmp(known->payment_ref, report->payment_ref) == 0;
 }
 
-/* Nothing of it is recorded. */
-static RefundAnswer
-record_nothing(void)
+/* Also of one that was reversed since: what the statement says was right then. */
+static bool
+is_repeat(const LockedRefund *locked, const ExternalReport *report)
 {
-	RefundAnswer answer = {"conflict", REFUND_SUCCEEDED, OT_NO_TIME, NULL};
+	const Refund *known = locked->refund;
 
-	return answer;
+	return known != NULL && is_same_payment(known, report) && known->returned_at != OT_NO_TIME &&
+		reported_before(known) == report->amount;
 }
 
 static RefundAnswer
-record_new(const Locked *money, const char *gateway_refund_ref, int64 amount, RefundReason reason, TimestampTz now)
-{
-	Refund	   *external = ot_refund_make(money->payment, amount, reason, now);
-	int64		left = take_from_held(money, take_from_kept(money, take_from_refunds(money, external, amount, now)));
-
-	if (left > 0)
-		ot_conflict_note(money->payment, left < amount ? external->refund_ref : NULL, gateway_refund_ref, left,
-						 PROBLEM_MORE_THAN_LEFT, now);
-	if (left == amount)
-	{
-		ot_give_up_refund(external);
-		return record_nothing();
-	}
-	external->gateway_refund_ref = pstrdup(gateway_refund_ref);
-	external->amount = external->asked = amount - left;
-	ot_refund_become_succeeded(external, now);
-	ot_insert_refund(external);
-	ot_refund_event(external, "refund.recorded", now);
-	ot_write_money(money->order, money->payment);
-	return ot_refund_answer(left > 0 ? "conflict" : "recorded", external);
-}
-
-/* The gateway's number is known: a repeat, the end of a refund of ours, or a contradiction. */
-static RefundAnswer
-record_known(const LockedRefund *locked, const char *gateway_refund_ref, int64 amount, TimestampTz now)
+contradict(const LockedRefund *locked, const ExternalReport *report, TimestampTz now)
 {
 	const Payment *payment = locked->money.payment;
-	Refund	   *known = locked->refund;
-	RefundReport report = {known->refund_ref, RESULT_SUCCEEDED, NULL, gateway_refund_ref, NULL, amount};
-	Problem		problem = PROBLEM_LESS_THAN_RECORDED;
-	int64		disputed = amount;
+	const Refund *known = locked->refund;
+	int64		before = reported_before(known);
 
-	if (strcmp(known->payment_ref, payment->payment_ref) != 0)
-		problem = PROBLEM_OTHER_PAYMENT;
-	else if (ot_is_open(known))
-		return ot_refund_succeed(locked, &report, now);
-	else if (known->returned_at == OT_NO_TIME)
-		problem = PROBLEM_OWED_AGAIN;
-	else if (known->amount == amount)
-		return ot_refund_answer("duplicate", known);
-	else if (known->amount < amount)
+	if (!is_same_payment(known, report))
+		return note(payment, report, PROBLEM_OTHER_PAYMENT, known, report->amount, now);
+	if (known->returned_at == OT_NO_TIME)
 	{
-		problem = PROBLEM_MORE_THAN_LEFT;
-		disputed = ot_money_subtract(amount, known->amount);
+		ot_stop_successor(&locked->money, known, now);
+		return note(payment, report, PROBLEM_OWED_AGAIN, known, report->amount, now);
 	}
-	ot_conflict_note(payment, known->refund_ref, gateway_refund_ref, disputed, problem, now);
-	return ot_refund_answer("conflict", known);
+	if (report->amount < before)
+		return note(payment, report, PROBLEM_LESS_THAN_RECORDED, known, 0, now);
+	return note(payment, report, PROBLEM_MORE_THAN_LEFT, known, ot_money_subtract(report->amount, before), now);
+}
+
+static RefundAnswer
+record_known(const LockedRefund *locked, const ExternalReport *report, TimestampTz now)
+{
+	Refund	   *known = locked->refund;
+	RefundReport success = {known->refund_ref, RESULT_SUCCEEDED, NULL, report->gateway_refund_ref, NULL, report->amount};
+
+	require_currency(report, locked->money.payment);
+	if (is_same_payment(known, report) && ot_is_open(known))
+		return ot_refund_succeed(locked, &success, now);
+	return contradict(locked, report, now);
 }
 
 RefundAnswer
-ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
-				 int64 amount, RefundReason reason)
+ot_refund_record(const ExternalReport *report)
 {
-	LockedRefund locked = ot_lock_number_and_money(gateway, payment_ref, gateway_refund_ref);
+	LockedRefund locked = ot_lock_number_and_money(report->gateway, report->payment_ref, report->gateway_refund_ref);
 	TimestampTz now = GetCurrentTimestamp();
 
+	List	   *conflicts = ot_conflicts_of(locked.money.payment);
+
+	/* Reported again after a conflict: nothing is noted or stopped once more. */
+	if (ot_conflicts_have(conflicts, report->gateway_refund_ref, report->amount, true))
+		return answer("conflict", locked.refund);
+	if (is_repeat(&locked, report))
+		return answer("duplicate", locked.refund);
+	if (ot_conflicts_have(conflicts, report->gateway_refund_ref, report->amount, false))
+		return answer("conflict", locked.refund);
 	if (locked.refund != NULL)
-		return record_known(&locked, gateway_refund_ref, amount, now);
-	if (ot_store_has_conflict(locked.money.payment, gateway_refund_ref, amount))
-		return record_nothing();
-	return record_new(&locked.money, gateway_refund_ref, amount, reason, now);
+		return record_known(&locked, report, now);
+	return record_new(&locked.money, report, now);
 }

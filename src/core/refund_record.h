@@ -7,7 +7,17 @@
 
 #include "answers.h"
 
-extern RefundAnswer ot_refund_record(const char *gateway, const char *payment_ref, const char *gateway_refund_ref,
-									 int64 amount, RefundReason reason);
+/* What the gateway reports under a number of its own. */
+typedef struct ExternalReport
+{
+	const char *gateway;
+	const char *payment_ref;
+	const char *gateway_refund_ref;
+	int64		amount;
+	RefundReason reason;		/* REASON_EXTERNAL or REASON_CHARGEBACK */
+	const char *currency;		/* NULL: not told */
+} ExternalReport;
+
+extern RefundAnswer ot_refund_record(const ExternalReport *report);
 
 #endif

@@ -20,7 +20,4 @@ typedef struct RefundReport
 
 extern RefundAnswer ot_refund_complete(const RefundReport *report);
 
-/* The gateway returned the money of an open refund: writes refund, payment and order. */
-extern RefundAnswer ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, TimestampTz now);
-
 #endif

@@ -11,13 +11,16 @@
  *         | retry           |         failed, unknown,        |
  *         |                 +---- submitted, (pending) <------+  complete, lease lapsed
  *         |                            |                      |
- *  needs_attention <-------------------+----------------------+  rejected, too many attempts, too long submitted
+ *  needs_attention <-------------------+----------------------+  rejected, too many attempts, too long submitted, stopped
  *         |      any open state
  *         |           | succeeded (from anyone, at any time), settle (by hand, from needs_attention)
  *         |           v
  *         |       succeeded ----+
  *         +---------------------+--> reversed, and another refund owes the money
- *                                    (also from an open state that was never handed out, when record_refund replaces it)
+ *                                    (also from a clear one, when record_refund takes its place; withdrawn: nothing does)
+ *
+ * An open refund is clear when the gateway surely does not have it: it was never handed out, or failed since. Else it is
+ * out: leased (lease_token), or maybe_sent. Only a clear one may be replaced without a person.
  *
  * Invariants:
  *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
@@ -28,10 +31,12 @@
  *  5. Locks: order, payment, the gateway's number for the refund (advisory), refund, in this order, wherever money moves;
  *     the number and the refund where only its state does.
  *  6. Times and the decision come after the last lock.
+ *  7. What may have gone back is never sent again by itself: a refund that may be the one that was reported stops.
  */
 #include "postgres.h"
 
 #include "random_key.h"
+#include "refund_lease.h"
 #include "refund_state.h"
 #include "rules.h"
 #include "unwritten.h"
@@ -43,13 +48,22 @@ set_state(Refund *refund, RefundState state)
 	ot_row_changed(&refund->unwritten, refund->order_id);
 }
 
-/* Every step but the one to processing ends a lease. */
 static void
-leave(Refund *refund)
+end_lease(Refund *refund)
 {
+	ot_lease_remember(refund, NULL);
 	refund->lease_token = NULL;
 	refund->leased_until = OT_NO_TIME;
 	refund->worker = NULL;
+}
+
+/* Most steps end a lease. Unless the step knows better, the gateway may have what was leased until then. */
+static void
+leave(Refund *refund)
+{
+	if (refund->lease_token != NULL)
+		refund->maybe_sent = true;
+	end_lease(refund);
 	refund->next_attempt_at = OT_NO_TIME;
 	refund->attention_at = OT_NO_TIME;
 }
@@ -67,7 +81,17 @@ become_settled(Refund *refund, RefundState state, TimestampTz now)
 {
 	leave(refund);
 	set_state(refund, state);
+	refund->maybe_sent = false;
 	refund->settled_at = now;
+}
+
+/* The gateway does not have it, and a number that it gave the attempt stands for nothing any more. */
+static void
+become_clear(Refund *refund)
+{
+	refund->maybe_sent = false;
+	refund->gateway_refund_ref = NULL;
+	refund->submitted_at = OT_NO_TIME;
 }
 
 void
@@ -97,6 +121,7 @@ ot_refund_become_submitted(Refund *refund, const Policy *policy, TimestampTz now
 	if (refund->submitted_at == OT_NO_TIME)
 		refund->submitted_at = now;
 	become_due(refund, REFUND_SUBMITTED, ot_next_query(policy, refund->submitted_at, now));
+	refund->maybe_sent = true;
 	if (ot_is_overlong(refund, policy, now))
 		ot_refund_become_needs_attention(refund, now);
 }
@@ -112,12 +137,13 @@ use_up_attempt(Refund *refund, const Policy *policy, TimestampTz now)
 	return false;
 }
 
+/* The attempt that ended unknown was used up then. */
 void
 ot_refund_become_failed(Refund *refund, const Policy *policy, TimestampTz now)
 {
-	refund->submitted_at = OT_NO_TIME;
-	if (use_up_attempt(refund, policy, now))
+	if (refund->state == REFUND_UNKNOWN || use_up_attempt(refund, policy, now))
 		become_due(refund, REFUND_FAILED, ot_next_attempt(policy, refund->attempts, now));
+	become_clear(refund);
 }
 
 void
@@ -125,6 +151,7 @@ ot_refund_become_unknown(Refund *refund, const Policy *policy, TimestampTz now)
 {
 	if (use_up_attempt(refund, policy, now))
 		become_due(refund, REFUND_UNKNOWN, ot_next_attempt(policy, refund->attempts, now));
+	refund->maybe_sent = true;
 }
 
 /* The lease lapsed: an attempt that ended unknown. Somebody asks the gateway at once. */
@@ -139,10 +166,13 @@ ot_refund_lapse(Refund *refund, const Policy *policy, TimestampTz now)
 void
 ot_refund_defer(Refund *refund, const Policy *policy, TimestampTz now)
 {
+	bool		maybe_sent = refund->maybe_sent;
+
 	if (refund->submitted_at != OT_NO_TIME)
 		ot_refund_become_submitted(refund, policy, now);
 	else
 		ot_refund_become_pending(refund, ot_next_attempt(policy, refund->attempts, now));
+	refund->maybe_sent = maybe_sent;
 }
 
 void
@@ -150,6 +180,36 @@ ot_refund_reject(Refund *refund, TimestampTz now)
 {
 	refund->attempts++;
 	ot_refund_become_needs_attention(refund, now);
+	become_clear(refund);
+}
+
+/* Nothing is sent until a person decides. A worker that has it keeps its lease, for what it will report. */
+void
+ot_refund_stop(Refund *refund, const char *why, TimestampTz now)
+{
+	Assert(ot_is_open(refund));
+
+	set_state(refund, REFUND_NEEDS_ATTENTION);
+	refund->next_attempt_at = OT_NO_TIME;
+	refund->attention_at = now;
+	refund->last_error = pstrdup(why);
+}
+
+/* What is reported of a refund that a person must decide about anyway: it stays there, and may be clear or out now. */
+void
+ot_refund_note_result(Refund *refund, RefundResult result)
+{
+	bool		maybe_sent = refund->maybe_sent;
+
+	Assert(refund->state == REFUND_NEEDS_ATTENTION);
+
+	end_lease(refund);
+	set_state(refund, REFUND_NEEDS_ATTENTION);
+	refund->attempts += result != RESULT_DEFERRED && result != RESULT_SUBMITTED;
+	if (result == RESULT_FAILED || result == RESULT_REJECTED)
+		become_clear(refund);
+	else
+		refund->maybe_sent = maybe_sent || result != RESULT_DEFERRED;
 }
 
 /* A person decided that it is tried again, as if it never had been; its key stays. */
@@ -180,11 +240,20 @@ ot_refund_become_succeeded(Refund *refund, TimestampTz now)
 	refund->returned_at = now;
 }
 
+/* NULL if no single refund stands for its money now. */
 void
 ot_refund_become_reversed(Refund *refund, const Refund *replaced_by, TimestampTz now)
 {
 	Assert(refund->state != REFUND_REVERSED);
 
 	become_settled(refund, REFUND_REVERSED, now);
-	refund->replaced_by = replaced_by->refund_ref;
+	refund->replaced_by = replaced_by != NULL ? replaced_by->refund_ref : NULL;
+}
+
+/* Nobody wants the money back any more: nothing takes its place. */
+void
+ot_refund_become_withdrawn(Refund *refund, TimestampTz now)
+{
+	ot_refund_become_reversed(refund, NULL, now);
+	refund->withdrawn = true;
 }

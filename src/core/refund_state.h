@@ -17,6 +17,9 @@ extern void ot_refund_lapse(Refund *refund, const Policy *policy, TimestampTz no
 extern void ot_refund_defer(Refund *refund, const Policy *policy, TimestampTz now);
 extern void ot_refund_reject(Refund *refund, TimestampTz now);
 extern void ot_refund_retry_from_start(Refund *refund, TimestampTz now);
+extern void ot_refund_stop(Refund *refund, const char *why, TimestampTz now);
+extern void ot_refund_note_result(Refund *refund, RefundResult result);
+extern void ot_refund_become_withdrawn(Refund *refund, TimestampTz now);
 extern void ot_refund_become_needs_attention(Refund *refund, TimestampTz now);
 extern void ot_refund_become_succeeded(Refund *refund, TimestampTz now);
 extern void ot_refund_become_reversed(Refund *refund, const Refund *replaced_by, TimestampTz now);

@@ -154,6 +154,8 @@ typedef struct Conflict
 	const char *reason;
 	bool		is_failure;
 	int64		counted_once;
+	const char *booked_by;
+	int64		reported;
 } Conflict;
 
 typedef struct SetAside

@@ -32,6 +32,18 @@ ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
 	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
 }
 
+bool
+ot_refund_is_clear(const Refund *refund)
+{
+	return refund->lease_token == NULL && !refund->maybe_sent;
+}
+
+bool
+ot_is_external(const Refund *refund)
+{
+	return refund->reason == REASON_EXTERNAL || refund->reason == REASON_CHARGEBACK;
+}
+
 char *
 ot_late_reason(const Order *order, const Payment *payment)
 {

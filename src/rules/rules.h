@@ -18,6 +18,15 @@ extern bool ot_is_open(const Refund *refund);
 /* The gateway took it, and has not said the end for longer than the policy allows. */
 extern bool ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now);
 
+/*
+ * Surely not with the gateway: never handed out, or it failed since. A leased refund is out, so is one whose end nobody
+ * reported.
+ */
+extern bool ot_refund_is_clear(const Refund *refund);
+
+/* What record_refund wrote: money that went back without us. */
+extern bool ot_is_external(const Refund *refund);
+
 /* Why a payment came too late for a closed order: notified_late or paid_late. */
 extern char *ot_late_reason(const Order *order, const Payment *payment);
 

@@ -94,6 +94,12 @@ extern Refund *ot_store_lock_refund(const Refund *found);
 /* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
 extern Refund *ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund_ref);
 
+/* The same look without the lock. */
+extern Refund *ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref);
+
+/* Whether such an event about the refund was ever written. */
+extern bool ot_store_has_refund_event(const Refund *refund, const char *type);
+
 /* All refunds of a payment, oldest first. */
 extern List *ot_store_find_refunds(const Payment *payment);
 extern List *ot_store_lock_refunds(const Payment *payment);
@@ -133,16 +139,15 @@ extern void ot_store_add_events(List *events);
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
 
-/* False when an equal one is there already. */
-extern bool ot_store_add_conflict(const Conflict *conflict);
+extern void ot_store_add_conflict(const Conflict *conflict);
 
-/* Whether that number and amount were told before and nothing of it could be recorded. */
-extern bool ot_store_has_conflict(const Payment *payment, const char *gateway_refund_ref, int64 amount);
-
-/* Such a conflict is over when the number turns out to be one of our own refunds. */
-extern void ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now);
+/* About a payment, oldest first. */
+extern List *ot_store_find_conflicts(const Payment *payment);
+extern Conflict *ot_store_find_conflict(int64 conflict_id);
 extern Conflict *ot_store_lock_conflict(int64 conflict_id);
-extern void ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note);
+
+/* Writes resolved_at and booked_by. */
+extern void ot_store_resolve_conflict(const Conflict *conflict, const char *note);
 
 /* The sweeper's own rows. */
 

@@ -7,15 +7,12 @@
 #include "store.h"
 #include "store_statement.h"
 
-bool
+void
 ot_store_add_conflict(const Conflict *conflict)
 {
 	static Statement insert = {"INSERT INTO order_timeout.conflicts "
-		"(order_id, gateway, payment_ref, refund_ref, gateway_refund_ref, amount, problem, created_at) "
-		"SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE NOT EXISTS (SELECT FROM order_timeout.conflicts c "
-		"WHERE c.gateway" SQL_EQ "$2 AND c.payment_ref" SQL_EQ "$3 AND c.amount" SQL_EQ "$6 AND c.problem" SQL_EQ "$7 "
-		"AND COALESCE(c.refund_ref, '')" SQL_EQ "COALESCE($4, '') "
-	"AND COALESCE(c.gateway_refund_ref, '')" SQL_EQ "COALESCE($5, ''))"};
+		"(order_id, gateway, payment_ref, refund_ref, gateway_refund_ref, amount, problem, created_at, reason, is_failure, "
+	"counted_once, reported) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"};
 	Args		args = {0};
 
 	ot_arg_text(&args, conflict->order_id);
@@ -26,39 +23,17 @@ ot_store_add_conflict(const Conflict *conflict)
 	ot_arg_int8(&args, conflict->amount);
 	ot_arg_text(&args, conflict->problem);
 	ot_arg_time(&args, conflict->created_at);
-	return ot_run(&insert, &args) == 1;
+	ot_arg_text(&args, conflict->reason);
+	ot_arg_bool(&args, conflict->is_failure);
+	ot_arg_int8(&args, conflict->counted_once);
+	ot_arg_int8(&args, conflict->reported);
+	ot_run_write(&insert, &args);
 }
 
-bool
-ot_store_has_conflict(const Payment *payment, const char *gateway_refund_ref, int64 amount)
-{
-	static Statement find = {"SELECT c.conflict_id FROM order_timeout.conflicts c WHERE c.gateway" SQL_EQ "$1 "
-	"AND c.payment_ref" SQL_EQ "$2 AND c.gateway_refund_ref" SQL_EQ "$3 AND c.amount" SQL_EQ "$4 AND c.refund_ref IS NULL"};
-	Args		args = {0};
-
-	ot_arg_text(&args, payment->gateway);
-	ot_arg_text(&args, payment->payment_ref);
-	ot_arg_text(&args, gateway_refund_ref);
-	ot_arg_int8(&args, amount);
-	return ot_run(&find, &args) > 0;
-}
-
-void
-ot_store_resolve_conflicts_of(const Refund *refund, TimestampTz now)
-{
-	static Statement update = {"UPDATE order_timeout.conflicts c SET resolved_at = $4, note = $5 WHERE c.gateway" SQL_EQ "$1 "
-		"AND c.payment_ref" SQL_EQ "$2 AND c.gateway_refund_ref" SQL_EQ "$3 AND c.amount" SQL_EQ "$6 AND c.refund_ref IS NULL "
-	"AND c.resolved_at IS NULL"};
-	Args		args = {0};
-
-	ot_arg_text(&args, refund->gateway);
-	ot_arg_text(&args, refund->payment_ref);
-	ot_arg_text(&args, refund->gateway_refund_ref);
-	ot_arg_time(&args, now);
-	ot_arg_text(&args, psprintf("it was refund %s", refund->refund_ref));
-	ot_arg_int8(&args, refund->amount);
-	ot_run(&update, &args);
-}
+/* Of a row of 0.1.0 all that is known of what was reported is its amount. */
+#define CONFLICT_COLUMNS \
+	"c.conflict_id, c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.gateway_refund_ref, c.amount, c.problem, " \
+	"c.created_at, c.resolved_at, c.reason, c.is_failure, c.counted_once, COALESCE(c.reported, c.amount)"
 
 static void *
 read_conflict(Columns *columns)
@@ -73,30 +48,63 @@ read_conflict(Columns *columns)
 	conflict->gateway_refund_ref = ot_column_text(columns);
 	conflict->amount = ot_column_int8(columns);
 	conflict->problem = ot_column_text(columns);
+	conflict->created_at = ot_column_time(columns);
 	conflict->resolved_at = ot_column_time(columns);
+	conflict->reason = ot_column_text(columns);
+	conflict->is_failure = ot_column_bool(columns);
+	conflict->counted_once = ot_column_int8(columns);
+	conflict->reported = ot_column_int8(columns);
 	return conflict;
+}
+
+List *
+ot_store_find_conflicts(const Payment *payment)
+{
+	static Statement find = {"SELECT " CONFLICT_COLUMNS " FROM order_timeout.conflicts c WHERE c.gateway" SQL_EQ "$1 "
+	"AND c.payment_ref" SQL_EQ "$2 ORDER BY c.conflict_id"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	return ot_run_list(&find, &args, read_conflict);
+}
+
+static Conflict *
+conflict_by_id(Statement *statement, int64 conflict_id)
+{
+	Args		args = {0};
+
+	ot_arg_int8(&args, conflict_id);
+	return ot_run_one(statement, &args, read_conflict);
+}
+
+Conflict *
+ot_store_find_conflict(int64 conflict_id)
+{
+	static Statement find = {"SELECT " CONFLICT_COLUMNS " FROM order_timeout.conflicts c WHERE c.conflict_id" SQL_EQ "$1"};
+
+	return conflict_by_id(&find, conflict_id);
 }
 
 Conflict *
 ot_store_lock_conflict(int64 conflict_id)
 {
-	static Statement lock = {"SELECT c.conflict_id, c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.gateway_refund_ref, "
-		"c.amount, c.problem, c.resolved_at FROM order_timeout.conflicts c WHERE c.conflict_id" SQL_EQ "$1 "
+	static Statement lock = {"SELECT " CONFLICT_COLUMNS " FROM order_timeout.conflicts c WHERE c.conflict_id" SQL_EQ "$1 "
 	"FOR NO KEY UPDATE"};
-	Args		args = {0};
 
-	ot_arg_int8(&args, conflict_id);
-	return ot_run_one(&lock, &args, read_conflict);
+	return conflict_by_id(&lock, conflict_id);
 }
 
 void
-ot_store_resolve_conflict(int64 conflict_id, TimestampTz now, const char *note)
+ot_store_resolve_conflict(const Conflict *conflict, const char *note)
 {
-	static Statement update = {"UPDATE order_timeout.conflicts c SET resolved_at = $2, note = $3 WHERE c.conflict_id" SQL_EQ "$1"};
+	static Statement update = {"UPDATE order_timeout.conflicts c SET resolved_at = $2, note = $3, booked_by = $4 "
+	"WHERE c.conflict_id" SQL_EQ "$1"};
 	Args		args = {0};
 
-	ot_arg_int8(&args, conflict_id);
-	ot_arg_time(&args, now);
+	ot_arg_int8(&args, conflict->conflict_id);
+	ot_arg_time(&args, conflict->resolved_at);
 	ot_arg_text(&args, note);
+	ot_arg_text(&args, conflict->booked_by);
 	ot_run_write(&update, &args);
 }

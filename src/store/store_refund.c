@@ -37,6 +37,25 @@ ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund
 	return ot_store_of(TABLE_REFUNDS)->find_gateway_refund(gateway, gateway_refund_ref);
 }
 
+Refund *
+ot_store_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
+{
+	return ot_store_of(TABLE_REFUNDS)->find_gateway_refund(gateway, gateway_refund_ref);
+}
+
+bool
+ot_store_has_refund_event(const Refund *refund, const char *type)
+{
+	static Statement find = {"SELECT FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 AND e.type" SQL_EQ "$2 "
+	"AND e.payload OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_object('refund_ref', $3)"};
+	Args		args = {0};
+
+	ot_arg_text(&args, refund->order_id);
+	ot_arg_text(&args, type);
+	ot_arg_text(&args, refund->refund_ref);
+	return ot_run(&find, &args) > 0;
+}
+
 static List *
 refunds_of(Statement *statement, const Payment *payment)
 {

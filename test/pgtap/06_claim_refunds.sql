@@ -102,7 +102,7 @@ UPDATE order_timeout.refunds SET leased_until = clock_timestamp() - interval '1 
 SELECT is((SELECT leases_returned FROM order_timeout.sweep_once()), 1::bigint, 'one that lapsed is taken back');
 SELECT is((SELECT (state, attempts, next_attempt_at <= clock_timestamp())::text FROM order_timeout.refunds WHERE refund_ref = :'ref'),
           '(unknown,1,t)', 'as an attempt that ended unknown, due at once');
-SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'failed', :'token')), 'stale', 'its token is no good any more');
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'submitted', :'token')), 'stale', 'its token is no good any more');
 SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', :'token')), 'recorded', 'except for the truth');
 
 -- The last attempt that lapses

@@ -61,7 +61,13 @@ SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.comple
                                 t.ref('no lease ' || state, 'no lease ' || state), result)),
           format('(stale,%s)', state), format('%s without a lease, the refund being %s', result, state))
   FROM unnest(ARRAY['pending', 'processing', 'unknown', 'failed', 'needs_attention']) AS state,
-       unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected']) AS result;
+       unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected']) AS result
+ WHERE NOT (state IN ('unknown', 'needs_attention') AND result IN ('failed', 'rejected'));
+SELECT is(t.complete(t.ref('no lease unknown', 'no lease unknown'), 'failed'), 'recorded failed',
+          'a failure is the gateway''s word, the refund being unknown');
+SELECT is((SELECT attempts FROM order_timeout.refunds WHERE gateway = 'no lease unknown'), 1, 'and ends no second attempt');
+SELECT is(t.complete(t.ref('no lease needs_attention', 'no lease needs_attention'), 'failed'), 'recorded needs_attention',
+          'and the refund being needs_attention, where it stays');
 SELECT t.refund_in('processing', 'wrong lease') AS ref \gset
 SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.complete_refund(%L, %L, %L)', :'ref', result, 'made up')),
           '(stale,processing)', result || ' with another lease')
@@ -95,7 +101,17 @@ SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.comple
           '(duplicate,succeeded)', 'succeeded again, less talkative');
 SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.complete_refund(%L, %L)', :'ref', result)),
           '(ignored,succeeded)', result || ' after succeeded')
-  FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected']) AS result;
+  FROM unnest(ARRAY['unknown', 'submitted', 'deferred']) AS result;
+-- A failure after that is the gateway's word, without a token: the buyer may have nothing
+SELECT is(t.complete(:'ref', 'failed', gateway_refund_ref => 'truth-failed'), 'conflict succeeded', 'failed after succeeded');
+SELECT is((SELECT (kind, amount, resolved_by)::text FROM order_timeout.attention WHERE refund_ref = :'ref'),
+          '(conflict,0,"reverse_refund, reverse_chargeback or resolve_conflict")', 'is shown');
+SELECT is(t.unchanged_by(format('SELECT outcome, state FROM order_timeout.complete_refund(%L, %L, gateway_refund_ref => %L)',
+                                :'ref', result, 'truth-failed')), '(conflict,succeeded)', result || ' again: once')
+  FROM unnest(ARRAY['failed', 'rejected']) AS result;
+SELECT is((SELECT outcome FROM order_timeout.reverse_refund(:'ref', 'the account was closed')), 'reversed', 'the operator acts on it');
+SELECT is(t.conflicts(), 0::bigint, 'which ends it');
+SELECT is((SELECT count(*) FROM order_timeout.history('truth failed') WHERE type = 'conflict.resolved'), 1::bigint, 'with an event');
 SELECT t.refund_in('processing', 'old worker') AS ref \gset
 SELECT t.token(:'ref') AS token \gset
 SELECT is(t.complete(:'ref', 'succeeded'), 'recorded succeeded', 'the webhook is quicker than the worker');
@@ -167,7 +183,7 @@ SELECT order_timeout.settle_refund(:'ref', 'in cash');
 SELECT is(t.contradicts(:'ref', 'bh', NULL), 'conflict, (conflict), 1 in attention, 1 event', 'settled by hand');
 SELECT t.refund_in('needs_attention', 'reversed') AS ref \gset
 SELECT order_timeout.reverse_refund(:'ref', 'the gateway lost it');
-SELECT is(t.contradicts(:'ref', 'rv', NULL), 'conflict, (conflict), 1 in attention, 1 event', 'reversed: the key was not dead after all');
+SELECT is(t.contradicts(:'ref', 'rv', NULL), 'conflict, (conflict), 1 in attention, 2 event', 'reversed: the key was not dead after all');
 SELECT is(t.complete(:'ref', result), 'ignored reversed', result || ' after reversed')
   FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected']) AS result;
 
@@ -186,7 +202,7 @@ SELECT is(t.unchanged_by(format('SELECT outcome FROM order_timeout.complete_refu
 SELECT t.refund_in('processing', 'not dead') AS ref \gset
 SELECT t.complete(:'ref', 'submitted', t.token(:'ref'), 'GX'), t.complete(:'ref', 'rejected');
 SELECT order_timeout.reverse_refund(:'ref', 'the key is dead');
-SELECT is(t.contradicts(:'ref', 'GX', NULL), 'conflict, (conflict), 1 in attention, 1 event',
+SELECT is(t.contradicts(:'ref', 'GX', NULL), 'conflict, (conflict), 1 in attention, 2 event',
           'reversed, and returned under its own number after all: no repeat');
 SELECT is((SELECT outcome FROM order_timeout.record_refund('not dead', 'not dead', 'GX', 100)), 'conflict',
           'nor does record_refund take it for one');

@@ -82,7 +82,8 @@ SELECT is((SELECT outcome || ' ' || state FROM order_timeout.complete_refund(:'r
           'recorded succeeded', 'it was that very refund, the worker says');
 SELECT is(t.sums('out'), 'expired 100 = 100 + 0 + 0 + 0', 'and counts');
 SELECT t.refund_in('failed', 'tried');
-SELECT is((SELECT outcome FROM order_timeout.record_refund('tried', 'tried', 'x-2', 100)), 'conflict', 'one that was ever handed out neither');
+SELECT is((SELECT outcome FROM order_timeout.record_refund('tried', 'tried', 'x-2', 100)), 'recorded', 'one that failed since is: the gateway does not have it');
+SELECT is(t.sums('tried'), 'expired 100 = 100 + 0 + 0 + 0', 'the money is back');
 SELECT t.create_order('fits', 100), t.pay('fits', 'fits', 100);
 SELECT is(t.record('fits', 'x-3', 150), 'conflict 100 external succeeded', 'what fits is recorded, what exceeds is a conflict');
 SELECT is(t.sums('fits'), 'paid 100 = 100 + 0 + 0 + 0', 'never more than was paid');
@@ -149,7 +150,8 @@ SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE order_id = 'early'
 SELECT t.refund_in('processing', 'early late') AS ref \gset
 SELECT is((SELECT outcome FROM order_timeout.record_refund('early late', 'early late', 'MY', 100)), 'conflict',
           'of a late payment: nothing to take it from');
-SELECT is((SELECT kind FROM order_timeout.attention WHERE order_id = 'early late'), 'conflict', 'a person is told');
+SELECT set_eq($$SELECT kind FROM order_timeout.attention WHERE order_id = 'early late'$$, ARRAY['conflict', 'needs_attention'],
+              'the operator sees that, and that our refund has stopped');
 SELECT is((SELECT c.outcome FROM order_timeout.refunds AS r, order_timeout.complete_refund(r.refund_ref, 'succeeded', r.lease_token, 'MY') AS c
             WHERE r.refund_ref = :'ref'), 'recorded', 'until the worker says that it was this one');
 SELECT is_empty($$SELECT * FROM order_timeout.attention WHERE order_id = 'early late'$$, 'then it is settled');
@@ -167,7 +169,7 @@ SELECT is((SELECT (outcome, new_refund_ref = :'recorded')::text FROM order_timeo
 SELECT is((SELECT (amount, note LIKE '%' || :'ref' || '%')::text FROM order_timeout.refunds WHERE order_id = 'names' AND state = 'pending'),
           '(70,t)', 'the rest names what it is the rest of');
 
--- What took other money than kept money, or another amount, does not give way: then it is not told apart, and a person looks
+-- A row of record_refund that turns out to be ours gives back what it took, whatever that was
 CREATE FUNCTION t.claimed(name text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM t.create_order(name, 100), t.pay(name, name, 100, gateway => name);
@@ -177,17 +179,20 @@ END
 $$;
 SELECT t.claimed('charged') AS ref \gset
 SELECT order_timeout.record_refund('charged', 'charged', 'CX', 30, 'chargeback');
-SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'CX')), 'conflict', 'a chargeback');
-SELECT is(t.sums('charged'), 'paid 100 = 30 + 30 + 0 + 40', 'stays one');
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'CX')), 'recorded', 'a chargeback');
+SELECT is(t.sums('charged'), 'paid 100 = 30 + 0 + 0 + 70', 'was ours: counted once');
 SELECT t.claimed('unequal') AS ref \gset
 SELECT order_timeout.record_refund('unequal', 'unequal', 'UX', 20);
 SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'UX')), 'conflict', 'another amount');
-SELECT is(t.sums('unequal'), 'paid 100 = 20 + 30 + 0 + 50', 'stays what it is');
+SELECT is(t.sums('unequal'), 'paid 100 = 20 + 10 + 0 + 70', 'what the gateway said under that number went back, the rest is owed');
+SELECT set_eq($$SELECT kind FROM order_timeout.attention WHERE order_id = 'unequal'$$, ARRAY['conflict', 'needs_attention'],
+              'and not sent before the operator decides: it may have gone back too');
 SELECT t.claimed('replaced') AS ref \gset
 SELECT order_timeout.request_refund('replaced', 'k2', 30), order_timeout.record_refund('replaced', 'replaced', 'RX', 30);
-SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'RX')), 'conflict',
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded', gateway_refund_ref => 'RX')), 'recorded',
           'one that took the place of another refund');
-SELECT is(t.sums('replaced'), 'paid 100 = 30 + 30 + 0 + 40', 'keeps it');
+SELECT is(t.sums('replaced'), 'paid 100 = 30 + 30 + 0 + 40', 'gives it back: that one is owed again');
+SELECT is(t.refunds('replaced'), 'replaced 30 requested succeeded, replaced 30 requested reversed, replaced 30 external reversed, replaced 30 reversed pending', 'in a new refund');
 
 SELECT t.sound();
 SELECT finish();

@@ -54,7 +54,7 @@ SELECT is(t.twice(call), answers, call) FROM (VALUES
     ($$record_refund('bank', 'r-1', 'x-2', 100)$$, 'conflict, (conflict)'),
     (format('complete_refund(%L, ''failed'')', :'sub'), 'recorded, (stale)'),
     (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-3'')', :'bank'), 'recorded, (duplicate)'),
-    (format('complete_refund(%L, ''failed'')', :'bank'), 'ignored, (ignored)'),
+    (format('complete_refund(%L, ''failed'')', :'bank'), 'conflict, (conflict)'),
     (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-4'')', :'bank'), 'conflict, (conflict)'),
     (format('complete_refund(%L, ''succeeded'', refunded_amount => 150)', :'more'), 'conflict, (conflict)'),
     (format('retry_refund(%L)', :'retry'), 'retried, (already_due)'),

@@ -85,7 +85,7 @@ SELECT is((SELECT kind FROM order_timeout.attention WHERE order_id = 'ten'), 'ne
 SELECT is((SELECT outcome FROM order_timeout.retry_refund(t.ref('ten-1'))), 'retried', 'who has it tried again');
 SELECT is(t.attempt('failed'), 'query 1 recorded failed', 'under the same key, so it is asked about first');
 SELECT is((SELECT outcome FROM order_timeout.complete_refund(t.ref('ten-1'), 'succeeded')), 'recorded', 'succeeded after failed counts');
-SELECT is((SELECT outcome FROM order_timeout.complete_refund(t.ref('ten-1'), 'failed')), 'ignored', 'failed after succeeded is ignored');
+SELECT is((SELECT outcome FROM order_timeout.complete_refund(t.ref('ten-1'), 'failed')), 'conflict', 'failed after succeeded is shown');
 SELECT is(t.sums('ten'), 'expired 100 = 100 + 0 + 0 + 0', 'returned once');
 SELECT t.sound('ten');
 

@@ -87,6 +87,11 @@ call($dbh, 'resolve_conflict', 1, 'looked at');
 my $new = call($dbh, 'reverse_refund', $ref, 'came back');
 call($dbh, 'settle_refund', $new->{new_refund_ref}, 'by cheque');
 call($dbh, 'record_refund', 'gate', 'pay-1', 'gate-3', 40);
+order('asked');
+pay('asked');
+my ($asked) = map { $_->{refund_ref} } @{ rows($dbh, 'request_refund', 'asked', 'key', 10) };
+is(call($dbh, 'stop_refund', $asked, 'wait')->{outcome}, 'stopped', 'stopped');
+is(call($dbh, 'withdraw_refund', $asked, 'kept it')->{outcome}, 'withdrawn', 'withdrawn');
 
 # Last, for no function of ours brings it about.
 order('broken');

@@ -1,0 +1,74 @@
+/*
+ * refund_lease.c
+ *    Leases by their tokens.
+ *
+ * A worker that got no answer reports again, with its own token, and whatever became of the refund since, it must hear
+ * that this is known. So the refund keeps the tokens of ended leases, each with what was reported: a line each, its
+ * members separated by tabs, which no identifier contains. A token is random, so no line can be mistaken for another's.
+ */
+#include "postgres.h"
+
+#include "refund_lease.h"
+#include "words.h"
+
+#define MAX_BYTES 20000			/* some hundred leases; a refund that had more repeats no report of the first ones */
+
+static const char *
+line_of(const char *token, const RefundReport *report)
+{
+	return psprintf("%s\t%s\t%s\t" INT64_FORMAT "\n", token, report ? ot_refund_results[report->result] : "",
+					report && report->gateway_refund_ref ? report->gateway_refund_ref : "",
+					report ? report->refunded_amount : (int64) 0);
+}
+
+/* Where the line begins that starts with that text, or NULL. */
+static const char *
+find_line(const Refund *refund, const char *text)
+{
+	const char *found = refund->ended_leases;
+
+	if (found == NULL)
+		return NULL;
+	while ((found = strstr(found, text)) != NULL && found != refund->ended_leases && found[-1] != '\n')
+		found++;
+	return found;
+}
+
+bool
+ot_lease_is_current(const Refund *refund, const char *token)
+{
+	return token != NULL && refund->lease_token != NULL && strcmp(refund->lease_token, token) == 0;
+}
+
+bool
+ot_lease_is_running(const Refund *refund, TimestampTz now)
+{
+	return refund->lease_token != NULL && (refund->state == REFUND_PROCESSING || refund->leased_until > now);
+}
+
+bool
+ot_lease_ended_with(const Refund *refund, const RefundReport *report)
+{
+	return report->lease_token != NULL && find_line(refund, line_of(report->lease_token, report)) != NULL;
+}
+
+bool
+ot_lease_is_outdated(const Refund *refund, const char *token)
+{
+	const char *line = token != NULL ? find_line(refund, psprintf("%s\t", token)) : NULL;
+	const char *end = line != NULL ? strchr(line, '\n') : NULL;
+
+	return end != NULL && end[1] != '\0';
+}
+
+void
+ot_lease_remember(Refund *refund, const RefundReport *report)
+{
+	const char *before = refund->ended_leases ? refund->ended_leases : "";
+
+	if (refund->lease_token == NULL || find_line(refund, psprintf("%s\t", refund->lease_token)) != NULL)
+		return;
+	if (strlen(before) > MAX_BYTES)
+		before = strchr(before, '\n') + 1;
+	refund->ended_leases = psprintf("%s%s", before, line_of(refund->lease_token, report));
+}

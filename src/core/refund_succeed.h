@@ -1,0 +1,19 @@
+/*
+ * refund_succeed.h
+ *    A refund whose money went back, as a worker or the gateway reports it.
+ */
+#ifndef OT_REFUND_SUCCEED_H
+#define OT_REFUND_SUCCEED_H
+
+#include "refund_report.h"
+
+/* complete_refund with succeeded. */
+extern RefundAnswer ot_refund_complete_succeeded(const RefundReport *report);
+
+/* The gateway returned the money of an open refund: writes refund, payment and order. */
+extern RefundAnswer ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, TimestampTz now);
+
+/* The money of a reversed refund went back after all: the refund that owes it now must not be sent by itself. */
+extern void ot_stop_successor(const Locked *money, const Refund *reversed, TimestampTz now);
+
+#endif
