@@ -58,37 +58,37 @@ INSERT INTO t.act VALUES
 -- The state in which the reports find the refund; with pairs: each two of them, else one.
 CREATE TABLE t.setup (setup text PRIMARY KEY, acts text[] NOT NULL, pairs text[] NOT NULL);
 INSERT INTO t.setup VALUES
-    ('never handed out', '{}', '{paid,closed}'),
+    ('never handed out', '{}', '{paid}'),
     ('leased', '{hand out}', '{paid,closed,beside}'),
     ('lapsed', '{hand out, its time passes}', '{}'),
     ('taken back', '{hand out, its time passes, taken back}', '{}'),
-    ('failed', '{hand out, failed (lease)}', '{paid,closed}'),
-    ('unknown', '{hand out, unknown (lease)}', '{paid}'),
+    ('failed', '{hand out, failed (lease)}', '{closed}'),
+    ('unknown', '{hand out, unknown (lease)}', '{}'),
     ('submitted', '{hand out, submitted (lease)}', '{}'),
     ('submitted as A', '{hand out, submitted A (lease)}', '{paid}'),
-    ('rejected', '{hand out, rejected (lease)}', '{paid}'),
+    ('rejected', '{hand out, rejected (lease)}', '{}'),
     ('failed, handed out again', '{hand out, failed (lease), hand out}', '{}'),
     ('unknown, handed out again', '{hand out, unknown (lease), hand out}', '{}'),
-    ('stopped while leased', '{hand out, stop}', '{paid}'),
-    ('stopped by an external B', '{hand out, external B same}', '{paid,closed,beside}'),
+    ('stopped while leased', '{hand out, stop}', '{}'),
+    ('stopped by an external B', '{hand out, external B same}', '{closed}'),
     ('stopped by a chargeback B', '{hand out, chargeback B same}', '{}'),
     ('stopped, then unknown', '{hand out, stop, unknown (lease)}', '{}'),
     ('retried though out', '{hand out, unknown (lease), stop, retry}', '{}'),
-    ('succeeded with a number', '{hand out, succeeded A (lease)}', '{paid,closed}'),
-    ('succeeded without a number', '{hand out, succeeded (lease)}', '{paid,closed}'),
+    ('succeeded with a number', '{hand out, succeeded A (lease)}', '{}'),
+    ('succeeded without a number', '{hand out, succeeded (lease)}', '{paid}'),
     ('succeeded, told by a webhook', '{hand out, succeeded A}', '{}'),
     ('less went back', '{hand out, succeeded A less}', '{}'),
-    ('more went back', '{hand out, succeeded A more}', '{paid}'),
+    ('more went back', '{hand out, succeeded A more}', '{}'),
     ('settled by hand', '{hand out, rejected (lease), settle}', '{paid}'),
-    ('succeeded, then failed', '{hand out, succeeded A (lease), failed}', '{paid}'),
+    ('succeeded, then failed', '{hand out, succeeded A (lease), failed}', '{}'),
     ('succeeded, sent back by the bank', '{hand out, succeeded A (lease), reverse}', '{paid}'),
-    ('its key was dead', '{hand out, rejected (lease), reverse}', '{paid}'),
-    ('withdrawn', '{withdraw}', '{paid}'),
-    ('external A took its place', '{hand out, failed (lease), external A same}', '{paid,closed}'),
-    ('taken for an external A', '{hand out, external A same, succeeded}', '{paid,closed,beside}'),
-    ('external A turned out to be it', '{hand out, external A same, succeeded A}', '{beside}'),
-    ('external A was reversed', '{hand out, external A same, reverse_chargeback A}', '{paid}'),
-    ('its conflict was resolved', '{hand out, external A same, resolve}', '{closed}');
+    ('its key was dead', '{hand out, rejected (lease), reverse}', '{}'),
+    ('withdrawn', '{withdraw}', '{}'),
+    ('external A took its place', '{hand out, failed (lease), external A same}', '{}'),
+    ('taken for an external A', '{hand out, external A same, succeeded}', '{beside}'),
+    ('external A turned out to be it', '{hand out, external A same, succeeded A}', '{}'),
+    ('external A was reversed', '{hand out, external A same, reverse_chargeback A}', '{}'),
+    ('its conflict was resolved', '{hand out, external A same, resolve}', '{}');
 
 CREATE TABLE t.changed (context text, setup text, act text);
 CREATE TABLE t.counted (histories int, steps int, questions int, question text);
@@ -99,7 +99,6 @@ CREATE FUNCTION t.can_meet(context text, acts text[]) RETURNS SETOF text LANGUAG
      WHERE a.kind NOT IN ('hand out', 'lapse', 'take back')
        AND (NOT a.lease OR 'hand out' = ANY ($2))
        AND CASE $1 WHEN 'held' THEN a.kind IN ('record', 'reverse_chargeback', 'resolve', 'book', 'held') ELSE a.kind <> 'held' END
-       AND (a.kind <> 'withdraw' OR $1 <> 'beside' OR true)
      ORDER BY a.act
 $$;
 
@@ -123,15 +122,15 @@ DECLARE
 BEGIN
     FOR s IN SELECT c.context, x.setup, x.acts FROM unnest(ARRAY['paid', 'closed', 'beside', 'held']) AS c (context), t.setup AS x
               WHERE (c.context <> 'held' OR x.acts = '{}') AND NOT (c.context = 'closed' AND 'withdraw' = ANY (x.acts)) LOOP
-        INSERT INTO t.h (h, context, acts, setup_len)
-        SELECT 1, s.context, s.acts, cardinality(s.acts)
+        INSERT INTO t.h (h, context, acts, known)
+        SELECT nextval('t.number'), s.context, s.acts, 0
         UNION ALL
-        SELECT 1 + row_number() OVER (), s.context, s.acts || a, cardinality(s.acts) FROM t.can_meet(s.context, s.acts) AS a;
+        SELECT nextval('t.number'), s.context, s.acts || a, 0 FROM t.can_meet(s.context, s.acts) AS a;
         failures := t.run_and_count();
         RETURN NEXT is(failures, NULL, format('%s: %s, and one report', s.context, s.setup));
-        before := t.books(1);
+        before := t.books((SELECT x.h FROM t.h AS x WHERE x.acts = s.acts));
         INSERT INTO t.changed SELECT s.context, s.setup, x.acts[cardinality(x.acts)] FROM t.h AS x
-         WHERE x.h > 1 AND x.done = cardinality(x.acts) AND t.books(x.h) <> before AND x.open_question IS NULL;
+         WHERE x.acts <> s.acts AND x.done = cardinality(x.acts) AND t.books(x.h) <> before AND x.open_question IS NULL;
         PERFORM t.forget();
     END LOOP;
 END
@@ -144,8 +143,8 @@ DECLARE
 BEGIN
     FOR s IN SELECT c.context, x.setup, x.acts, c.act FROM t.changed AS c JOIN t.setup AS x USING (setup)
               WHERE c.context = ANY (x.pairs || '{held}') LOOP
-        INSERT INTO t.h (h, context, acts, setup_len)
-        SELECT row_number() OVER (), s.context, s.acts || s.act || a, cardinality(s.acts) FROM t.can_meet(s.context, s.acts) AS a;
+        INSERT INTO t.h (h, context, acts, known)
+        SELECT nextval('t.number'), s.context, s.acts || s.act || a, cardinality(s.acts) + 1 FROM t.can_meet(s.context, s.acts) AS a;
         RETURN NEXT is(t.run_and_count(), NULL, format('%s: %s, %s, and a second report', s.context, s.setup, s.act));
         PERFORM t.forget();
     END LOOP;
