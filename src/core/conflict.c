@@ -44,6 +44,30 @@ same(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+/* That money may be counted once or twice is shown next to what else is wrong with it. */
+static bool
+is_about_counting(const Conflict *conflict)
+{
+	return same(conflict->problem, problems[PROBLEM_COUNTED_ONCE]) ||
+		same(conflict->problem, problems[PROBLEM_MAYBE_COUNTED_TWICE]);
+}
+
+static bool
+is_of_one_kind(const Conflict *a, const Conflict *b)
+{
+	return a->is_failure == b->is_failure && is_about_counting(a) == is_about_counting(b);
+}
+
+/* A report about a refund of ours may leave the number out. */
+static bool
+may_be_same_number(const Conflict *a, const Conflict *b)
+{
+	if (a->refund_ref != NULL && (a->gateway_refund_ref == NULL || b->gateway_refund_ref == NULL))
+		return true;
+	return same(a->gateway_refund_ref, b->gateway_refund_ref);
+}
+
+/* The same report about the same refund is one conflict, whatever it contradicts by now; that it failed is one as well. */
 static bool
 is_noted(const Payment *payment, const Conflict *conflict)
 {
@@ -53,8 +77,9 @@ is_noted(const Payment *payment, const Conflict *conflict)
 	{
 		const Conflict *noted = lfirst(cell);
 
-		if (same(noted->problem, conflict->problem) && same(noted->refund_ref, conflict->refund_ref) &&
-			same(noted->gateway_refund_ref, conflict->gateway_refund_ref) && noted->reported == conflict->reported)
+		if (!same(noted->refund_ref, conflict->refund_ref) || !is_of_one_kind(noted, conflict))
+			continue;
+		if (conflict->is_failure || (may_be_same_number(noted, conflict) && noted->reported == conflict->reported))
 			return true;
 	}
 	return false;
@@ -155,6 +180,20 @@ ot_conflicts_end_of(List *conflicts, const char *refund_ref, const char *note, T
 		Conflict   *conflict = lfirst(cell);
 
 		if (conflict->resolved_at == OT_NO_TIME && conflict->refund_ref != NULL && strcmp(conflict->refund_ref, refund_ref) == 0)
+			ot_conflict_end(conflict, note, now);
+	}
+}
+
+void
+ot_conflicts_end_with_number(List *conflicts, const char *gateway_refund_ref, const char *note, TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		Conflict   *conflict = lfirst(cell);
+
+		if (conflict->resolved_at == OT_NO_TIME && conflict->amount > 0 && has_number(conflict, gateway_refund_ref))
 			ot_conflict_end(conflict, note, now);
 	}
 }

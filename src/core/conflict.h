@@ -56,6 +56,9 @@ extern bool ot_conflict_is_open_report(const Conflict *conflict);
 
 /* It turned out what was behind it: it leaves attention, with a note and an event. */
 extern void ot_conflict_end(Conflict *conflict, const char *note, TimestampTz now);
+
+/* All that was reported under that number is recorded by now. */
+extern void ot_conflicts_end_with_number(List *conflicts, const char *gateway_refund_ref, const char *note, TimestampTz now);
 extern void ot_conflicts_end_of(List *conflicts, const char *refund_ref, const char *note, TimestampTz now);
 
 #endif

@@ -46,10 +46,20 @@ ot_lease_is_running(const Refund *refund, TimestampTz now)
 	return refund->lease_token != NULL && (refund->state == REFUND_PROCESSING || refund->leased_until > now);
 }
 
+/*
+ * A worker may say more or less the second time. Only of a success it matters: another number or amount is a contradiction,
+ * and a number that was missing is news.
+ */
 bool
 ot_lease_ended_with(const Refund *refund, const RefundReport *report)
 {
-	return report->lease_token != NULL && find_line(refund, line_of(report->lease_token, report)) != NULL;
+	const char *token = report->lease_token;
+
+	if (token == NULL)
+		return false;
+	if (report->result != RESULT_SUCCEEDED || (report->gateway_refund_ref == NULL && report->refunded_amount == 0))
+		return find_line(refund, psprintf("%s\t%s\t", token, ot_refund_results[report->result])) != NULL;
+	return find_line(refund, line_of(token, report)) != NULL;
 }
 
 bool

@@ -84,14 +84,18 @@ count_once(const Payment *payment, const ExternalReport *report, Refund *ours, T
 }
 
 static RefundAnswer
-record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, TimestampTz now)
+record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, List *conflicts, TimestampTz now)
 {
 	External	external = {report->gateway_refund_ref, report->amount, report->reason, true};
 	Recorded	recorded = ot_external_record(money, &external, now);
 
 	ot_external_stop_out(money, report->amount, report->reason == REASON_CHARGEBACK || recorded.left > 0, now);
 	if (recorded.refund != NULL)
+	{
 		ot_write_money(money->order, money->payment);
+		ot_conflicts_end_with_number(conflicts, report->gateway_refund_ref,
+									 psprintf("recorded as refund %s", recorded.refund->refund_ref), now);
+	}
 	if (recorded.left > 0)
 		return note(money->payment, report, PROBLEM_MORE_THAN_LEFT, recorded.refund, recorded.left, now);
 	if (maybe_ours)
@@ -100,14 +104,14 @@ record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, T
 }
 
 static RefundAnswer
-record_new(const Locked *money, const ExternalReport *report, TimestampTz now)
+record_new(const Locked *money, const ExternalReport *report, List *conflicts, TimestampTz now)
 {
 	List	   *ours = report->reason == REASON_EXTERNAL ? without_number(money->payment, report->amount) : NIL;
 
 	require_currency(report, money->payment);
 	if (list_length(ours) == 1)
 		return count_once(money->payment, report, linitial(ours), now);
-	return record_own(money, report, ours != NIL, now);
+	return record_own(money, report, ours != NIL, conflicts, now);
 }
 
 /* The number is known: a repeat, the end of a refund of ours, or a contradiction. */
@@ -124,14 +128,32 @@ is_same_payment(const Refund *known, const ExternalReport *report)
 	return strcmp(known->payment_ref, report->payment_ref) == 0;
 }
 
+/* Whether a row of ours with that amount gave way to the refund, which has the number since then. */
+static bool
+gave_way_to(const Refund *known, const Payment *payment, int64 amount)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_refunds(payment))
+	{
+		const Refund *external = lfirst(cell);
+
+		if (ot_is_external(external) && external->asked == amount && external->replaced_by != NULL &&
+			strcmp(external->replaced_by, known->refund_ref) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Also of one that was reversed since: what the statement says was right then. */
 static bool
 is_repeat(const LockedRefund *locked, const ExternalReport *report)
 {
 	const Refund *known = locked->refund;
 
-	return known != NULL && is_same_payment(known, report) && known->returned_at != OT_NO_TIME &&
-		reported_before(known) == report->amount;
+	if (known == NULL || !is_same_payment(known, report) || known->returned_at == OT_NO_TIME)
+		return false;
+	return reported_before(known) == report->amount || gave_way_to(known, locked->money.payment, report->amount);
 }
 
 static RefundAnswer
@@ -182,5 +204,5 @@ ot_refund_record(const ExternalReport *report)
 		return answer("conflict", locked.refund);
 	if (locked.refund != NULL)
 		return record_known(&locked, report, now);
-	return record_new(&locked.money, report, now);
+	return record_new(&locked.money, report, conflicts, now);
 }

@@ -85,12 +85,11 @@ become_settled(Refund *refund, RefundState state, TimestampTz now)
 	refund->settled_at = now;
 }
 
-/* The gateway does not have it, and a number that it gave the attempt stands for nothing any more. */
+/* The gateway does not have it, or no longer. */
 static void
 become_clear(Refund *refund)
 {
 	refund->maybe_sent = false;
-	refund->gateway_refund_ref = NULL;
 	refund->submitted_at = OT_NO_TIME;
 }
 

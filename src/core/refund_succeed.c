@@ -31,6 +31,7 @@ typedef struct Success
 	const char *number;			/* reported, or found to be meant */
 	int64		returned;
 	bool		inferred;		/* from an earlier report under that number; this one does not say how much */
+	int64		missing;		/* what an earlier report under that number said beyond this one */
 	int			meant;			/* how many reports without our number may be about this money */
 	TimestampTz now;
 } Success;
@@ -53,6 +54,9 @@ note(const Success *success, Problem problem, const char *number, int64 amount)
 {
 	const Refund *refund = success->locked->refund;
 	Contradiction contradiction = {problem, refund->refund_ref, number, success->returned, amount, REASON_REQUESTED};
+
+	if (number == NULL)
+		contradiction.gateway_refund_ref = refund->gateway_refund_ref;
 
 	ot_conflict_note(success->locked->money.payment, &contradiction, success->now);
 	return ot_refund_answer("conflict", refund);
@@ -157,6 +161,16 @@ find_number(Success *success)
 		take_over_conflict(success, linitial(conflicts));
 }
 
+/* The gateway said before how much went back under that number: this report may leave it out, or say less. */
+static void
+compare_amounts(Success *success, int64 before)
+{
+	success->inferred = success->report->refunded_amount == 0;
+	if (success->inferred)
+		success->returned = before;
+	success->missing = Max(ot_money_subtract(before, success->returned), 0);
+}
+
 /* What is known of the reported number already: how much it was, unless this report says so itself. */
 static void
 find_reported(Success *success)
@@ -166,9 +180,8 @@ find_reported(Success *success)
 	Conflict   *conflict = report->gateway_refund_ref != NULL
 	? ot_conflict_of_number(success->conflicts, report->gateway_refund_ref) : NULL;
 
-	success->inferred = report->refunded_amount == 0 && (external != NULL || conflict != NULL);
-	if (success->inferred)
-		success->returned = external != NULL ? external->asked : conflict->reported;
+	if (external != NULL || conflict != NULL)
+		compare_amounts(success, external != NULL ? external->asked : conflict->reported);
 	if (external != NULL)
 		take_over(success, external);
 	else if (conflict != NULL)
@@ -237,7 +250,7 @@ answer_success(const Success *success, int64 excess, int64 left, bool two_number
 	if (success->meant > 1)
 		(void) note(success, PROBLEM_MAYBE_COUNTED_TWICE, number, 0);
 	if (less)
-		(void) note(success, PROBLEM_LESS_THAN_RECORDED, number, 0);
+		(void) note(success, PROBLEM_LESS_THAN_RECORDED, number, success->missing);
 	return ot_refund_answer(contradicts ? "conflict" : "recorded", success->locked->refund);
 }
 
@@ -254,7 +267,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 
 	find_reported(&success);
 	excess = Max(ot_money_subtract(success.returned, refund->amount), 0);
-	less = success.inferred && success.returned < refund->amount;
+	less = success.missing > 0 || (success.inferred && success.returned < refund->amount);
 	if (success.returned < refund->amount)
 		split_off_rest(&success);
 	if (refund->gateway_refund_ref == NULL && success.number != NULL)
@@ -301,28 +314,31 @@ contradiction(const Success *success)
 
 	if (number_is_taken(success->locked))
 		return PROBLEM_OTHER_REFUND;
-	if (success->returned > refund->amount)
-		return PROBLEM_MORE_THAN_ASKED;
-	if (success->returned < refund->amount)
-		return PROBLEM_LESS_THAN_RECORDED;
-	if (number != NULL && refund->gateway_refund_ref != NULL && success->locked->same_number == NULL)
-		return PROBLEM_TWO_NUMBERS;
 	if (refund->by_hand)
 		return PROBLEM_SETTLED_BY_HAND;
 
 	/* A repeat is what was recorded before it was reversed, and nothing else: only the number can show that. */
 	if (refund->state == REFUND_REVERSED && (refund->returned_at == OT_NO_TIME || success->locked->same_number == NULL))
 		return PROBLEM_OWED_AGAIN;
-	return NO_PROBLEM;
+	if (number != NULL && refund->gateway_refund_ref != NULL && success->locked->same_number == NULL)
+		return PROBLEM_TWO_NUMBERS;
+	if (success->returned > refund->amount)
+		return PROBLEM_MORE_THAN_ASKED;
+	return success->returned < refund->amount ? PROBLEM_LESS_THAN_RECORDED : NO_PROBLEM;
 }
 
-/* What of the report is counted nowhere. */
+/* What of the report is counted nowhere: not with this refund, nor with the one that has its number. */
 static int64
 uncounted(const Success *success, Problem problem)
 {
-	if (problem == PROBLEM_MORE_THAN_ASKED)
-		return ot_money_subtract(success->returned, success->locked->refund->amount);
-	return problem == PROBLEM_LESS_THAN_RECORDED ? 0 : success->returned;
+	const LockedRefund *locked = success->locked;
+	int64		counted = 0;
+
+	if (problem == PROBLEM_OTHER_REFUND && locked->same_number->returned_at != OT_NO_TIME)
+		counted = ot_is_external(locked->same_number) ? locked->same_number->asked : locked->same_number->amount;
+	if (problem == PROBLEM_MORE_THAN_ASKED || problem == PROBLEM_LESS_THAN_RECORDED)
+		counted = locked->refund->amount;
+	return Max(ot_money_subtract(success->returned, counted), 0);
 }
 
 static RefundAnswer
@@ -341,6 +357,16 @@ contradict(const Success *success, Problem problem)
 	return note(success, problem, success->report->gateway_refund_ref, uncounted(success, problem));
 }
 
+/* Whether that row of record_refund is this refund, which succeeded without a number. */
+static bool
+is_number_of(const Refund *external, const Success *success)
+{
+	const Refund *refund = success->locked->refund;
+
+	return refund->state == REFUND_SUCCEEDED && refund->gateway_refund_ref == NULL && !refund->by_hand &&
+		external->reason == REASON_EXTERNAL && external->asked == refund->amount && success->returned == refund->amount;
+}
+
 /* It succeeded without a number, and record_refund was told the same money under one, which comes now. */
 static RefundAnswer
 take_number_over(Success *success, Refund *external)
@@ -352,11 +378,6 @@ take_number_over(Success *success, Refund *external)
 	refund->gateway_refund_ref = pstrdup(success->number);
 	ot_write_refund(refund);
 	ot_write_money(money.order, money.payment);
-	if (external->asked > refund->amount)
-	{
-		success->returned = external->asked;
-		return note(success, PROBLEM_MORE_THAN_ASKED, success->number, external->asked - refund->amount);
-	}
 	return ot_refund_answer("duplicate", refund);
 }
 
@@ -392,7 +413,7 @@ ot_refund_complete_succeeded(const RefundReport *report)
 	if (ot_is_open(refund) && (!number_is_taken(&locked) || external != NULL))
 		return ot_refund_succeed(&locked, report, now);
 	success = begin(&locked, report, now);
-	if (external != NULL && refund->state == REFUND_SUCCEEDED && refund->gateway_refund_ref == NULL && !refund->by_hand)
+	if (external != NULL && is_number_of(external, &success))
 		return take_number_over(&success, external);
 	problem = contradiction(&success);
 	return problem != NO_PROBLEM ? contradict(&success, problem) : repeat(&success);
