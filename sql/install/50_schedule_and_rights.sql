@@ -99,7 +99,7 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
                               'health', 'attention']) AS t;
     END IF;
     IF access = 'operator' THEN

@@ -13,7 +13,7 @@
  *     it never waits for a payment, and several sweeps share the work.
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
- *     set aside with the reason, to be tried later; the others go on.
+ *     set aside with the reason, to be tried later; the others go on. So it is for leases and submitted refunds.
  *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
  *     attempt.c.
  *
@@ -35,11 +35,11 @@
 #include "utils/wait_event.h"
 
 #include "attempt.h"
-#include "event.h"
 #include "order_close.h"
 #include "orphan.h"
 #include "refund_claim.h"
 #include "rules.h"
+#include "set_aside.h"
 #include "store.h"
 #include "sweep.h"
 
@@ -50,8 +50,6 @@
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
-#define FIRST_RETRY        (10 * USECS_PER_SEC)
-#define LONGEST_RETRY      USECS_PER_HOUR
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
@@ -84,10 +82,9 @@ typedef struct Batch
 
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
-note_error(SweepRun *run, const Failure *failure)
+note_error(SweepRun *run, const char *error)
 {
-	strlcpy(run->last_error, failure->text,
-			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
+	strlcpy(run->last_error, error, pg_mbcliplen(error, strlen(error), sizeof(run->last_error) - 1) + 1);
 }
 
 /* Not in sweep_once: its transaction is the caller's, and deferred triggers wait for the end of that. */
@@ -96,7 +93,7 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
 	if (ot_attempt(work, work_state, sweep->procedure, failure))
 		return true;
-	note_error(&sweep->run, failure);
+	note_error(&sweep->run, failure->text);
 	return false;
 }
 
@@ -134,28 +131,6 @@ count_closed(SweepRun *run, const Batch *batch)
 }
 
 static void
-set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	SetAside	order = {order_id, now, ot_store_failures(order_id) + 1};
-	int64		wait = FIRST_RETRY;
-	Payload    *payload = ot_payload();
-
-	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
-		wait *= 2;
-	order.retry_at = now + Min(wait, LONGEST_RETRY);
-	order.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
-	order.error = failure->error->message ? failure->error->message : "unknown error";
-	ot_store_set_aside(&order);
-	ot_payload_text(payload, "sqlstate", order.sqlstate);
-	ot_payload_text(payload, "error", order.error);
-	ot_payload_int(payload, "failures", order.failures);
-	ot_payload_time(payload, "retry_at", order.retry_at);
-	ot_event(order_id, "order.set_aside", payload, now);
-	sweep->run.failed++;
-}
-
-static void
 close_one_by_one(Sweep *sweep, List *orders)
 {
 	ListCell   *cell;
@@ -169,7 +144,10 @@ close_one_by_one(Sweep *sweep, List *orders)
 		if (attempt(sweep, close_one, &batch, &failure))
 			count_closed(&sweep->run, &batch);
 		else if (ot_store_lock_order_if_free(batch.order_id) != NULL)	/* another sweep may be about to */
-			set_aside(sweep, batch.order_id, &failure);
+		{
+			ot_set_order_aside(batch.order_id, &failure);
+			sweep->run.failed++;
+		}
 	}
 }
 
@@ -224,7 +202,7 @@ close_batch(Sweep *sweep, bool full_pass)
 
 typedef struct Leases
 {
-	int			at_most;
+	RefundBatch batch;			/* first */
 	int64		returned;
 } Leases;
 
@@ -247,50 +225,71 @@ submitted_limits(TimestampTz now)
 	return limits;
 }
 
-static void
-stop_waiting(void *work_state)
+static List *
+lock_overlong(RefundBatch *batch, int limit)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_submitted_refunds(submitted_limits(now), *(int *) work_state))
-		ot_refund_stop_waiting(lfirst(cell), now);
+	return ot_store_lock_submitted_refunds(submitted_limits(now), now, limit);
 }
 
 static void
-take_leases_back(void *work_state)
+stop_waiting(RefundBatch *batch)
 {
-	Leases	   *leases = work_state;
-	List	   *lapsed = ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), leases->at_most);
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
 
-	foreach(cell, lapsed)
+	foreach(cell, batch->found)
+		ot_refund_stop_waiting(lfirst(cell), now);
+}
+
+static List *
+lock_lapsed(RefundBatch *batch, int limit)
+{
+	return ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), limit);
+}
+
+static void
+take_back(RefundBatch *batch)
+{
+	Leases	   *leases = (Leases *) batch;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+
+	foreach(cell, batch->found)
 	{
 		Refund	   *refund = lfirst(cell);
 
 		ot_refund_take_back(refund, ot_store_find_policy_of(refund->order_id), now);
 	}
-	leases->returned = list_length(lapsed);
+	leases->returned += list_length(batch->found);
 }
 
 static void
-take_leases_back_alone(Sweep *sweep)
+work_on_refunds(Sweep *sweep, RefundBatch *batch)
 {
-	Leases		leases = {sweep->max_batch_size, 0};
-	Failure		failure;
+	batch->fire_deferred = sweep->procedure;
+	ot_refunds_work(batch, sweep->max_batch_size);
+	if (batch->last_error != NULL)
+		note_error(&sweep->run, batch->last_error);
+}
 
-	if (attempt(sweep, take_leases_back, &leases, &failure))
-		sweep->run.leases_returned += leases.returned;
+static void
+take_leases_back(Sweep *sweep)
+{
+	Leases		leases = {.batch = {.lock = lock_lapsed, .work = take_back}};
+
+	work_on_refunds(sweep, &leases.batch);
+	sweep->run.leases_returned += leases.returned;
 }
 
 /* Looks at every open refund, so not every second. */
 static void
 stop_waiting_for_gateways(Sweep *sweep)
 {
-	Failure		failure;
+	RefundBatch batch = {.lock = lock_overlong, .work = stop_waiting};
 
-	(void) attempt(sweep, stop_waiting, &sweep->max_batch_size, &failure);
+	work_on_refunds(sweep, &batch);
 }
 
 typedef struct Orphan
@@ -344,7 +343,7 @@ ot_sweep_once(int batch_size)
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
 	close_batch(&sweep, true);
-	take_leases_back_alone(&sweep);
+	take_leases_back(&sweep);
 	stop_waiting_for_gateways(&sweep);
 	return sweep.run;
 }
@@ -415,7 +414,7 @@ full_pass(Sweep *sweep)
 	settle_orphans(sweep);
 	if (!next_step())
 		return started;
-	take_leases_back_alone(sweep);
+	take_leases_back(sweep);
 	ot_store_clear_set_aside();
 	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
 		write_run(&sweep->run);

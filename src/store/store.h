@@ -101,17 +101,20 @@ extern List *ot_store_lock_refunds(const Payment *payment);
 /* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
 
-/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
+/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked and the set aside ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
 
-/* Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones. */
+/*
+ * Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones
+ * and those that are set aside at now.
+ */
 typedef struct SubmittedLimit
 {
 	const char *policy;
 	TimestampTz submitted_before;
 } SubmittedLimit;
-extern List *ot_store_lock_submitted_refunds(List *limits, int limit);
+extern List *ot_store_lock_submitted_refunds(List *limits, TimestampTz now, int limit);
 extern void ot_store_insert_refund(Refund *refund);
 extern void ot_store_update_refund(Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);
@@ -152,7 +155,11 @@ extern int	ot_store_failures(const char *order_id);
 /* Since is kept if it is set aside already. */
 extern void ot_store_set_aside(const SetAside *order);
 
-/* Forgets set aside orders that are no longer pending, or got a later deadline. */
+/* The same for a refund, as it is due at due_at. */
+extern int	ot_store_refund_failures(const char *refund_ref, TimestampTz due_at);
+extern void ot_store_set_refund_aside(const SetAsideRefund *refund);
+
+/* Forgets set aside orders that are no longer pending, or got a later deadline, and refunds that went on. */
 extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);

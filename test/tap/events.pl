@@ -88,6 +88,13 @@ my $new = call($dbh, 'reverse_refund', $ref, 'came back');
 call($dbh, 'settle_refund', $new->{new_refund_ref}, 'by cheque');
 call($dbh, 'record_refund', 'gate', 'pay-1', 'gate-3', 40);
 
+order('refund set aside');
+call($dbh, 'cancel_order', 'refund set aside');
+pay('refund set aside');
+$dbh->do('CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.refunds FOR EACH ROW EXECUTE FUNCTION refuse()');
+rows($dbh, 'claim_refunds', 'worker', 100);
+$dbh->do('DROP TRIGGER refuse ON order_timeout.refunds');
+
 # Last, for no function of ours brings it about.
 order('broken');
 call($dbh, 'cancel_order', 'broken');

@@ -416,7 +416,7 @@ my @scenes = (\&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 
 sub compare_rows {
-	for my $table (qw(orders payments refunds events conflicts set_aside)) {
+	for my $table (qw(orders payments refunds events conflicts set_aside set_aside_refunds)) {
 		my ($fast, $sql) = map { $_->rows($table) } @sides;
 		same("rows of $table", scalar @$fast, scalar @$sql);
 		$reached{"event $_"}++ for map { /"type": "([^"]+)"/ } $table eq 'events' ? @$fast : ();

@@ -527,11 +527,11 @@ sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 }
 
 static List *
-sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit, List *set_aside)
 {
 	static Statement lock = {"WHERE refunds.settled_at IS NULL AND refunds.next_attempt_at" SQL_LE "$1 "
-		"AND ($2 IS NULL OR refunds.gateway" SQL_EQ "$2) "
-		"ORDER BY refunds.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+		"AND ($2 IS NULL OR refunds.gateway" SQL_EQ "$2) AND " SQL_NOT_SET_ASIDE_REFUND("$1")
+		" ORDER BY refunds.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
 	.rows_of = TABLE_REFUNDS};
 	Args		args = {0};
 

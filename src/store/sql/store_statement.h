@@ -20,6 +20,17 @@
 #define SQL_GT " OPERATOR(pg_catalog.>) "
 #define SQL_PLUS " OPERATOR(pg_catalog.+) "
 
+/*
+ * Refunds that wait for their own time. It ends when they went on meanwhile: then they are due at another time. A subplan
+ * and not a join, which could read all refunds.
+ */
+#define SQL_SET_ASIDE_REFUNDS(now) \
+	"SELECT s.refund_ref FROM order_timeout.set_aside_refunds s WHERE s.retry_at" SQL_GT now " AND s.due_at" SQL_EQ \
+	"(SELECT a.next_attempt_at FROM order_timeout.refunds a WHERE a.refund_ref" SQL_EQ "s.refund_ref)"
+
+/* A subplan and not a join, so that the index of open refunds gives the order. */
+#define SQL_NOT_SET_ASIDE_REFUND(now) "NOT (refunds.refund_ref" SQL_EQ "ANY (" SQL_SET_ASIDE_REFUNDS(now) "))"
+
 /* What a statement sees. */
 typedef enum StatementSnapshot
 {
