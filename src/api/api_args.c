@@ -12,6 +12,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
@@ -20,6 +21,7 @@
 #include "store.h"
 
 #define MAX_ID_BYTES 255
+#define MAX_JSONB_BYTES (1024 * 1024)
 #define MAX_YEARS 1000
 
 static void
@@ -92,17 +94,38 @@ ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 	return is_null(fcinfo, n) ? NULL : ot_get_id(fcinfo, n, name);
 }
 
+static char *
+get_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	text	   *value = PG_GETARG_TEXT_PP(n);
+
+	if (VARSIZE_ANY_EXHDR(value) > OT_MAX_TEXT_BYTES)
+		bad_value(name, psprintf("it is longer than %d bytes", OT_MAX_TEXT_BYTES));
+	return text_to_cstring(value);
+}
+
 char *
 ot_get_text(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	require(fcinfo, n, name);
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return get_text(fcinfo, n, name);
 }
 
 char *
-ot_get_text_or_null(FunctionCallInfo fcinfo, int n)
+ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return is_null(fcinfo, n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return is_null(fcinfo, n) ? NULL : get_text(fcinfo, n, name);
+}
+
+char *
+ot_get_text_cut(FunctionCallInfo fcinfo, int n)
+{
+	text	   *value;
+
+	if (is_null(fcinfo, n))
+		return NULL;
+	value = PG_GETARG_TEXT_PP(n);
+	return pnstrdup(VARDATA_ANY(value), ot_cut_length(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)));
 }
 
 char *
@@ -113,7 +136,7 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 	require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", psprintf("\"%s\" is not three capital letters (ISO 4217)", currency));
+		bad_value("currency", psprintf("\"%s\" is not three capital letters (ISO 4217)", ot_cut_text(currency)));
 	return currency;
 }
 
@@ -135,16 +158,32 @@ ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const 
 			appendStringInfo(&known, "%s%s", i == 0 ? "" : ", ", words[i]);
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid %s: \"%s\"", name, word),
+				 errmsg("invalid %s: \"%s\"", name, ot_cut_text(word)),
 				 errhint("Use one of: %s.", known.data)));
 	}
 	return index;
 }
 
 Jsonb *
-ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n)
+ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+	Jsonb	   *value = is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+
+	if (value != NULL && VARSIZE(value) > MAX_JSONB_BYTES)
+		bad_value(name, psprintf("it is longer than %d bytes", MAX_JSONB_BYTES));
+	return value;
+}
+
+Jsonb *
+ot_get_jsonb_or_note(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Jsonb	   *value = is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+	char	   *note;
+
+	if (value == NULL || VARSIZE(value) <= MAX_JSONB_BYTES)
+		return value;
+	note = psprintf("{\"not_stored\": \"%s: longer than %d bytes\", \"bytes\": %u}", name, MAX_JSONB_BYTES, VARSIZE(value));
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(note)));
 }
 
 /* Numbers. */
