@@ -7,17 +7,33 @@
 #include "store.h"
 #include "store_statement.h"
 
+static bool
+is_there(const Conflict *conflict)
+{
+	static Statement find = {"SELECT FROM order_timeout.conflicts c WHERE c.gateway" SQL_EQ "$1 AND c.payment_ref" SQL_EQ "$2 "
+		"AND c.amount" SQL_EQ "$3 AND c.problem" SQL_EQ "$4 AND COALESCE(c.refund_ref, '')" SQL_EQ "COALESCE($5, '') "
+	"AND COALESCE(c.gateway_refund_ref, '')" SQL_EQ "COALESCE($6, '')"};
+	Args		args = {0};
+
+	ot_arg_text(&args, conflict->gateway);
+	ot_arg_text(&args, conflict->payment_ref);
+	ot_arg_int8(&args, conflict->amount);
+	ot_arg_text(&args, conflict->problem);
+	ot_arg_text(&args, conflict->refund_ref);
+	ot_arg_text(&args, conflict->gateway_refund_ref);
+	return ot_run(&find, &args) > 0;
+}
+
 bool
 ot_store_add_conflict(const Conflict *conflict)
 {
 	static Statement insert = {"INSERT INTO order_timeout.conflicts "
 		"(order_id, gateway, payment_ref, refund_ref, gateway_refund_ref, amount, problem, created_at) "
-		"SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE NOT EXISTS (SELECT FROM order_timeout.conflicts c "
-		"WHERE c.gateway" SQL_EQ "$2 AND c.payment_ref" SQL_EQ "$3 AND c.amount" SQL_EQ "$6 AND c.problem" SQL_EQ "$7 "
-		"AND COALESCE(c.refund_ref, '')" SQL_EQ "COALESCE($4, '') "
-	"AND COALESCE(c.gateway_refund_ref, '')" SQL_EQ "COALESCE($5, ''))"};
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"};
 	Args		args = {0};
 
+	if (is_there(conflict))
+		return false;
 	ot_arg_text(&args, conflict->order_id);
 	ot_arg_text(&args, conflict->gateway);
 	ot_arg_text(&args, conflict->payment_ref);
@@ -26,7 +42,8 @@ ot_store_add_conflict(const Conflict *conflict)
 	ot_arg_int8(&args, conflict->amount);
 	ot_arg_text(&args, conflict->problem);
 	ot_arg_time(&args, conflict->created_at);
-	return ot_run(&insert, &args) == 1;
+	ot_run_write(&insert, &args);
+	return true;
 }
 
 bool

@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "advisory_lock.h"
+#include "errors.h"
 #include "store.h"
 #include "store_choice.h"
 #include "store_statement.h"
@@ -177,5 +178,6 @@ ot_store_move_refunds(const Payment *payment)
 	ot_arg_text(&args, payment->gateway);
 	ot_arg_text(&args, payment->payment_ref);
 	ot_arg_text(&args, payment->order_id);
-	ot_run(&update, &args);
+	if (ot_run(&update, &args) != (uint64) list_length(ot_store_find_refunds(payment)))
+		ot_row_not_written();
 }

@@ -129,7 +129,7 @@ ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
 	ot_run(&prune, &before);
 	ot_arg_int4(&args, MyProcPid);
 	ot_arg_time(&args, now);
-	return *(int64 *) ot_run_one(&insert, &args, read_int8);
+	return *(int64 *) ot_run_returning(&insert, &args, read_int8);
 }
 
 void

@@ -47,13 +47,15 @@ typedef struct Statement
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 
-typedef void *(*RowReader) (Columns *columns);
-
 /* Runs it; returns how many rows it touched. */
 extern uint64 ot_run(Statement *statement, Args *args);
 
 /* Runs a write of one row; it is an error if it touches none. */
 extern void ot_run_write(Statement *statement, Args *args);
+
+/* Runs a write of one row that ends in RETURNING; the answer is never NULL. */
+typedef void *(*RowReader) (Columns *columns);
+extern void *ot_run_returning(Statement *statement, Args *args, RowReader read);
 
 /* The same for a statement that ends in RETURNING ctid, which becomes the row's version. False if it touches no row. */
 extern bool ot_run_versioned(Statement *statement, Args *args, RowVersion *version);
