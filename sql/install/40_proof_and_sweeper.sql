@@ -7,11 +7,11 @@ AS 'MODULE_PATHNAME', 'ot_funds' LANGUAGE C STABLE;
 COMMENT ON FUNCTION funds(text) IS
 'What became of an order''s money (minor units), added up from its payments and refunds; balanced says that the rows agree with each other and with the funds identity. Errors: OT001 no such order, 22003, 22023, 22004. Locks: none.';
 
-CREATE FUNCTION funds_violations()
+CREATE FUNCTION funds_violations(since timestamptz DEFAULT NULL)
 RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
-AS 'MODULE_PATHNAME', 'ot_funds_violations' LANGUAGE C STABLE;
-COMMENT ON FUNCTION funds_violations() IS
-'Every row and sum that disagrees, in the whole database; empty is the proof that all money is accounted for. Reads all orders, payments and refunds in one snapshot. Locks: none.';
+AS 'MODULE_PATHNAME', 'ot_funds_violations_2' LANGUAGE C STABLE;
+COMMENT ON FUNCTION funds_violations(timestamptz) IS
+'Every row and sum that disagrees, in the whole database; empty is the proof that all money is accounted for. Reads all orders, payments and refunds in one snapshot. since: only orders with an event since then. Errors: 22023. Locks: none.';
 
 CREATE FUNCTION history(order_id text) RETURNS SETOF events
 AS 'MODULE_PATHNAME', 'ot_history' LANGUAGE C STABLE;

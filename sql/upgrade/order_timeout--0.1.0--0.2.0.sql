@@ -192,3 +192,32 @@ BEGIN
     END IF;
 END
 $$;
+
+-- funds_violations(since): only orders with an event since then.
+DO $script$
+DECLARE
+    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'funds_violations()'::regprocedure);
+    new_function oid;
+    own_rights aclitem[];
+    role regrole;
+BEGIN
+    DROP FUNCTION funds_violations();
+    CREATE FUNCTION funds_violations(since timestamptz DEFAULT NULL)
+    RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
+    AS 'MODULE_PATHNAME', 'ot_funds_violations_2' LANGUAGE C STABLE;
+    COMMENT ON FUNCTION funds_violations(timestamptz) IS
+'Every row and sum that disagrees, in the whole database; empty is the proof that all money is accounted for. Reads all orders, payments and refunds in one snapshot. since: only orders with an event since then. Errors: 22023. Locks: none.';
+    REVOKE ALL ON FUNCTION funds_violations(timestamptz) FROM PUBLIC;
+
+    new_function := 'funds_violations(timestamptz)'::regprocedure;
+    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
+    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
+    END LOOP;
+    -- Not the extension's own: pg_dump is to dump them.
+    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
+    DELETE FROM pg_shdepend d USING pg_database b
+     WHERE b.datname = current_database() AND d.dbid = b.oid
+       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
+END
+$script$;

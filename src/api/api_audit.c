@@ -43,10 +43,20 @@ return_violation(const Violation *violation, void *state)
 	ot_return_row((FunctionCallInfo) state, &answer);
 }
 
+/* As version 0.1.0 has it. */
 OT_FUNCTION(ot_funds_violations)
 {
 	ot_begin_rows(fcinfo);
-	ot_audit_all(return_violation, fcinfo);
+	ot_audit_all(OT_NO_TIME, return_violation, fcinfo);
+	return (Datum) 0;
+}
+
+OT_FUNCTION(ot_funds_violations_2)
+{
+	TimestampTz since = ot_get_time_or_none(fcinfo, 0, "since");
+
+	ot_begin_rows(fcinfo);
+	ot_audit_all(since, return_violation, fcinfo);
 	return (Datum) 0;
 }
 

@@ -185,14 +185,26 @@ typedef struct AuditRow
 	int64		refund_amount;
 	char	   *refund_currency;
 	RefundState refund_state;
+	RefundReason refund_reason;
+	TimestampTz returned_at;
+	bool		by_hand;
+	bool		withdrawn;
+	char	   *replaced_by;
+	bool		has_successor;	/* replaced_by names a refund of the same payment; looked up of a reversed one only */
 } AuditRow;
 
 typedef void (*AuditVisitor) (const AuditRow *row, void *state);
 
-/* Visits them in order of order_id, payment, refund, in one snapshot; order_id NULL: all of them. */
-extern void ot_store_audit(const char *order_id, AuditVisitor visit, void *state);
+/*
+ * Visits them in order of order_id, payment, refund, in one snapshot: those of one order, or with order_id NULL of those
+ * with an event since then, or with since OT_NO_TIME too of all.
+ */
+extern void ot_store_audit(const char *order_id, TimestampTz since, AuditVisitor visit, void *state);
 
 /* Refunds whose payment is not there. */
-extern List *ot_store_refunds_without_payment(void);
+extern List *ot_store_refunds_without_payment(TimestampTz since);
+
+/* Whether the order's events are there and tell of no payment that made it paid, in the same snapshot. */
+extern bool ot_store_was_never_paid(const char *order_id);
 
 #endif
