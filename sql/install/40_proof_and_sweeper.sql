@@ -18,6 +18,11 @@ AS 'MODULE_PATHNAME', 'ot_history' LANGUAGE C STABLE;
 COMMENT ON FUNCTION history(text) IS
 'The events of one order, in order; also of an order_id that only orphan payments know. Errors: 22023, 22004. Locks: none.';
 
+CREATE FUNCTION forget_order(order_id text, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_forget_order' LANGUAGE C;
+COMMENT ON FUNCTION forget_order(text) IS
+'Empties what people wrote about a settled order: metadata, details, notes, reasons, errors and worker names of the order, its payments, refunds, conflicts and events. The money''s rows and the proof stay. Safe to repeat. Outcome: forgotten. Errors: OT001 no such order, OT005 it is open, or money of it is owed or held, 22023, 22004. Locks: the order, then its payments, refunds, events.';
+
 CREATE PROCEDURE sweep(
     run_for interval DEFAULT '1 minute', batch_size integer DEFAULT 1000, poll_interval interval DEFAULT '100 ms')
 AS 'MODULE_PATHNAME', 'ot_sweep_procedure' LANGUAGE C;

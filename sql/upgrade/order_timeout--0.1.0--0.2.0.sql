@@ -169,7 +169,7 @@ DECLARE
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'sweep', 'sweep_once',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'forget_order', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
@@ -221,3 +221,10 @@ BEGIN
        AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
 END
 $script$;
+
+-- What people wrote about an order is emptied.
+CREATE FUNCTION forget_order(order_id text, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_forget_order' LANGUAGE C;
+COMMENT ON FUNCTION forget_order(text) IS
+'Empties what people wrote about a settled order: metadata, details, notes, reasons, errors and worker names of the order, its payments, refunds, conflicts and events. The money''s rows and the proof stay. Safe to repeat. Outcome: forgotten. Errors: OT001 no such order, OT005 it is open, or money of it is owed or held, 22023, 22004. Locks: the order, then its payments, refunds, events.';
+REVOKE ALL ON FUNCTION forget_order(text) FROM PUBLIC;

@@ -1,6 +1,6 @@
 /*
  * api_audit.c
- *    SQL functions of the proof and the history: arguments and answers, no logic.
+ *    SQL functions of the proof and the history, and the one that empties it: arguments and answers, no logic.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "api_call.h"
 #include "audit.h"
 #include "money.h"
+#include "order_forget.h"
 #include "store.h"
 
 OT_FUNCTION(ot_funds)
@@ -67,4 +68,12 @@ OT_FUNCTION(ot_history)
 	ot_begin_rows(fcinfo);
 	ot_store_history(order_id, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
 	return (Datum) 0;
+}
+
+OT_FUNCTION(ot_forget_order)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, ot_order_forget(ot_get_id(fcinfo, 0, "order_id")));
+	return ot_return(fcinfo, &answer);
 }

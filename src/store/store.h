@@ -164,6 +164,9 @@ extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);
 
+/* Empties what people wrote about an order, its payments, refunds, conflicts and events. False if it was done before. */
+extern bool ot_store_forget_order(const char *order_id);
+
 /* The proof. */
 
 /* One row of order, payment, refund; gateway is NULL where an order has no payment, refund_ref where a payment has no refund. */

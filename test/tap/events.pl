@@ -95,6 +95,9 @@ $dbh->do('CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.refunds FOR EACH 
 rows($dbh, 'claim_refunds', 'worker', 100);
 $dbh->do('DROP TRIGGER refuse ON order_timeout.refunds');
 
+call($dbh, 'create_order', 'forgotten', 0, 'EUR');
+call($dbh, 'forget_order', 'forgotten');
+
 # Last, for no function of ours brings it about.
 order('broken');
 call($dbh, 'cancel_order', 'broken');

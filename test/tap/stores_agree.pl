@@ -426,7 +426,16 @@ sub misuse {
 	return;
 }
 
-my @scenes = (\&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
+sub forgotten {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default', '{"name": "somebody"}' ]);
+	call_both([ 'forget_order', $_ ]) for $order, 'no such order';
+	call_both([ 'cancel_order', $order, 'the buyer, Jane Doe, called' ]);
+	call_both([ 'forget_order', $order ]) for 1, 2;
+	return;
+}
+
+my @scenes = (\&forgotten, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
 	\&the_gateway_never_ends, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
@@ -466,6 +475,7 @@ my %outcomes = (
 	refund_orphan   => [qw(refunded already_refunded OT005 OT009)],
 	assign_orphan   => [qw(duplicate paid partial surplus late OT001 OT005 OT009)],
 	resolve_conflict => [qw(resolved already_resolved OT006)],
+	forget_order    => [qw(forgotten OT001 OT005)],
 	sweep_once      => [qw(expired failed leases_returned 22023)],
 );
 my @all = map { my $name = $_; map { "$name $_" } @{ $outcomes{$name} } } sort keys %outcomes;

@@ -18,6 +18,7 @@
 #define SQL_LE " OPERATOR(pg_catalog.<=) "
 #define SQL_GE " OPERATOR(pg_catalog.>=) "
 #define SQL_GT " OPERATOR(pg_catalog.>) "
+#define SQL_LIKE " OPERATOR(pg_catalog.~~) "
 #define SQL_PLUS " OPERATOR(pg_catalog.+) "
 
 /*
