@@ -60,15 +60,66 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 
 /* Text. */
 
-/* C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
+/* ISO 8859, of whatever part, has C1 where others have letters or the beginnings of characters. */
+static bool
+is_iso_8859(int encoding)
+{
+	switch (encoding)
+	{
+		case PG_LATIN1:
+		case PG_LATIN2:
+		case PG_LATIN3:
+		case PG_LATIN4:
+		case PG_LATIN5:
+		case PG_LATIN6:
+		case PG_LATIN7:
+		case PG_LATIN8:
+		case PG_LATIN9:
+		case PG_LATIN10:
+		case PG_ISO_8859_5:
+		case PG_ISO_8859_6:
+		case PG_ISO_8859_7:
+		case PG_ISO_8859_8:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * How many bytes the character beyond ASCII has, or 0 if it is one of C1. SQL_ASCII may be anything, and is mostly UTF-8:
+ * it is read so, and what is none of it as ISO 8859.
+ */
+static int
+beyond_ascii(const unsigned char *byte, int encoding)
+{
+	int			length;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	{
+		length = pg_utf_mblen(byte);
+		if (length > 1 && strnlen((const char *) byte, length) == length && pg_utf8_islegal(byte, length))
+			return byte[0] == 0xc2 && byte[1] <= 0x9f ? 0 : length;
+	}
+	else if (!is_iso_8859(encoding))
+		return 1;
+	return *byte <= 0x9f ? 0 : 1;
+}
+
+/* C0 and DEL in every encoding; C1 where it can be told. */
 static bool
 has_control_character(const char *text)
 {
-	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+	const unsigned char *byte = (const unsigned char *) text;
+	int			encoding = GetDatabaseEncoding();
+	int			length;
 
-	for (const unsigned char *byte = (const unsigned char *) text; *byte; byte++)
-		if (*byte < 0x20 || *byte == 0x7f || (utf8 && byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f))
+	for (; *byte; byte += length)
+	{
+		length = *byte < 0x80 ? 1 : beyond_ascii(byte, encoding);
+		if (*byte < 0x20 || *byte == 0x7f || length == 0)
 			return true;
+	}
 	return false;
 }
 
