@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -63,7 +64,7 @@ typedef struct Sweep
 	bool		procedure;		/* its transactions are its own */
 	int			max_batch_size; /* what the caller allows */
 	int			batch_size;		/* of the next batch: what fits into the time */
-	TimestampTz end;
+	int64		end;			/* by ticks() */
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
@@ -79,6 +80,19 @@ typedef struct Batch
 	List	   *closed;			/* those of them that nobody else took first */
 	TimestampTz now;
 } Batch;
+
+/*
+ * Microseconds of a clock that nobody sets, since whenever. What takes its time goes by it: if the clock of the day goes
+ * back by an hour, neither the run's end nor its next full pass is to come an hour later.
+ */
+static int64
+ticks(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return INSTR_TIME_GET_MICROSEC(now);
+}
 
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
@@ -156,9 +170,9 @@ close_one_by_one(Sweep *sweep, List *orders)
  * are not to keep payments waiting for long.
  */
 static void
-choose_batch_size(Sweep *sweep, int closed, TimestampTz started)
+choose_batch_size(Sweep *sweep, int closed, int64 started)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = ticks();
 	int64		each;
 	int64		time;
 
@@ -175,9 +189,9 @@ close_batch(Sweep *sweep, bool full_pass)
 {
 	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .size = sweep->batch_size};
 	Failure		failure;
-	TimestampTz started = GetCurrentTimestamp();
+	int64		started = ticks();
 
-	batch.now = started;
+	batch.now = GetCurrentTimestamp();
 	if (attempt(sweep, close_due, &batch, &failure))
 		count_closed(&sweep->run, &batch);
 	else if (batch.orders == NIL)
@@ -317,7 +331,7 @@ settle_each(Sweep *sweep, List *payments, bool may_give_back)
 		Orphan		orphan = {lfirst(cell), may_give_back, false};
 		Failure		failure;
 
-		if (sweep->procedure && GetCurrentTimestamp() >= sweep->end)
+		if (sweep->procedure && ticks() >= sweep->end)
 			break;
 		if (attempt(sweep, settle_orphan, &orphan, &failure) && orphan.settled)
 			sweep->run.orphans_settled++;
@@ -351,25 +365,24 @@ ot_sweep_once(int batch_size)
 /* The procedure. */
 
 /* The run ends in time to commit before statement_timeout, which covers the whole CALL, would cancel it. */
-static TimestampTz
+static int64
 end_of_run(int64 run_for)
 {
-	TimestampTz end = GetCurrentTimestamp() + run_for;
-
 	if (StatementTimeout > 0)
 	{
 		int64		timeout = StatementTimeout * (int64) 1000;
 		int64		margin = Min(Max(timeout / 5, 50 * 1000), 2 * USECS_PER_SEC);
+		int64		used = GetCurrentTimestamp() - GetCurrentStatementStartTimestamp();
 
-		end = Min(end, GetCurrentStatementStartTimestamp() + timeout - margin);
+		run_for = Min(run_for, timeout - margin - Max(used, 0));
 	}
-	return end;
+	return ticks() + run_for;
 }
 
 static void
-wait_until(TimestampTz until)
+wait_until(TimestampTz look, int64 end)
 {
-	int64		wait = Max(until - GetCurrentTimestamp(), SHORTEST_WAIT);
+	int64		wait = Max(Min(look - GetCurrentTimestamp(), end - ticks()), SHORTEST_WAIT);
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (wait + 999) / 1000, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -401,11 +414,20 @@ next_step(void)
 	return ot_store_hold();
 }
 
-/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due. */
-static TimestampTz
+/* Its row shows that it lives; a sign of life in the future would not. */
+static bool
+is_heartbeat_due(const SweepRun *run)
+{
+	int64		silent = GetCurrentTimestamp() - run->active_at;
+
+	return silent < 0 || silent >= (run->batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY);
+}
+
+/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due, by ticks(). */
+static int64
 full_pass(Sweep *sweep)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	int64		started = ticks();
 	int64		took;
 
 	close_batch(sweep, true);
@@ -416,10 +438,17 @@ full_pass(Sweep *sweep)
 		return started;
 	take_leases_back(sweep);
 	ot_store_clear_set_aside();
-	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
+	if (is_heartbeat_due(&sweep->run))
 		write_run(&sweep->run);
-	took = GetCurrentTimestamp() - started;
+	took = ticks() - started;
 	return started + Min(Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE), FULL_PASS_WITHIN);
+}
+
+/* The clock of the day went back: deadlines that lie between now and the last look are below its bound. */
+static bool
+clock_went_back(const Sweep *sweep)
+{
+	return GetCurrentTimestamp() < sweep->looked_at;
 }
 
 /* What only needs a look now and then is done at the end of a run, after all that is due. */
@@ -440,8 +469,9 @@ end_run(Sweep *sweep)
 void
 ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 {
-	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH)};
-	TimestampTz pass_due = OT_NO_TIME;
+	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH),
+	.looked_at = OT_NO_TIME};
+	int64		pass_due = 0;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
@@ -452,14 +482,14 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
 	ot_store_commit();
-	while (GetCurrentTimestamp() < sweep.end)
+	while (ticks() < sweep.end)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(step_context);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!ot_store_hold())
 			break;
-		if (GetCurrentTimestamp() >= pass_due)
+		if (ticks() >= pass_due || clock_went_back(&sweep))
 			pass_due = full_pass(&sweep);
 		else
 			close_batch(&sweep, false);
@@ -469,7 +499,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
 		if (!sweep.more)
-			wait_until(Min(look, sweep.end));
+			wait_until(look, sweep.end);
 	}
 	end_run(&sweep);
 	ot_store_end_procedure();
