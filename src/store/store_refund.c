@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "advisory_lock.h"
+#include "empty_table.h"
 #include "errors.h"
 #include "store.h"
 #include "store_choice.h"
@@ -85,13 +86,14 @@ read_refund_ref(Columns *columns)
 	return ot_column_text(columns);
 }
 
-/* For the fast store; the SQL store has them in its own statement. */
 static List *
 set_aside_at(TimestampTz now)
 {
 	static Statement find = {SQL_SET_ASIDE_REFUNDS("$1")};
 	Args		args = {0};
 
+	if (ot_is_surely_empty("set_aside_refunds"))
+		return NIL;
 	ot_arg_time(&args, now);
 	return ot_run_list(&find, &args, read_refund_ref);
 }
@@ -99,11 +101,7 @@ set_aside_at(TimestampTz now)
 List *
 ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 {
-	List	   *set_aside = NIL;
-
-	if (ot_store_is_fast(ot_store_of(TABLE_REFUNDS)))
-		set_aside = set_aside_at(now);
-	return ot_store_of(TABLE_REFUNDS)->lock_due_refunds(now, gateway, limit, set_aside);
+	return ot_store_of(TABLE_REFUNDS)->lock_due_refunds(now, gateway, limit, set_aside_at(now));
 }
 
 List *
