@@ -85,7 +85,7 @@ DECLARE
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
-                                   'reverse_chargeback', 'sweep', 'sweep_once',
+                                   'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
@@ -102,7 +102,7 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
                               'health', 'attention']) AS t;
     END IF;
     IF access = 'operator' THEN

@@ -15,7 +15,9 @@ SELECT o.pending,
                                                                    AND so.expires_at <= s.since) AS orders_set_aside,
        (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
        w.active_at AS last_sweep,
-       w.behind AS last_sweep_lag
+       w.behind AS last_sweep_lag,
+       (SELECT count(*) FROM set_aside_refunds s JOIN refunds x ON x.refund_ref = s.refund_ref
+                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside
 FROM (SELECT count(*) AS pending,
              count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS overdue,
              clock_timestamp() - min(expires_at) FILTER (WHERE expires_at <= clock_timestamp()) AS oldest_overdue
@@ -49,6 +51,10 @@ UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+UNION ALL
+SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
+       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
+  FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
        c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END

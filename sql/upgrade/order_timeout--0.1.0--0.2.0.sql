@@ -110,44 +110,6 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    names text[] := CASE access
-        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
-        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
-                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
-                                   'reverse_chargeback', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
-        END;
-BEGIN
-    IF access IS NULL THEN
-        RAISE EXCEPTION 'access must not be null'
-            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
-    ELSIF names IS NULL THEN
-        RAISE EXCEPTION 'invalid access: "%"', access
-            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
-    END IF;
-    RETURN NEXT 'USAGE ON SCHEMA order_timeout';
-    RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
-        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
-    IF access IN ('reader', 'operator') THEN
-        RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'sweeps',
-                              'health', 'attention']) AS t;
-    END IF;
-    IF access = 'operator' THEN
-        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
-    END IF;
-END
-$$;
-
 CREATE OR REPLACE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -242,6 +204,88 @@ COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
 END
 $script$;
 
+-- The same for refunds that could not be handed out or taken back.
+CREATE TABLE IF NOT EXISTS set_aside_refunds (
+    refund_ref text COLLATE "C" PRIMARY KEY,
+    due_at     timestamptz NOT NULL,            -- the refund's next_attempt_at: once that is another, this row is over
+    since      timestamptz NOT NULL,
+    failures   integer NOT NULL,
+    retry_at   timestamptz NOT NULL,
+    sqlstate   text NOT NULL,
+    error      text NOT NULL
+);
+COMMENT ON TABLE set_aside_refunds IS
+'A refund that could not be handed out, or taken back from a worker, and why; it is left alone until retry_at.';
+REVOKE ALL ON set_aside_refunds FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('set_aside_refunds', '');
+
+-- funds_violations(since): only orders with an event since then.
+DO $script$
+DECLARE
+    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'funds_violations()'::regprocedure);
+    new_function oid;
+    own_rights aclitem[];
+    role regrole;
+BEGIN
+    DROP FUNCTION funds_violations();
+    CREATE FUNCTION funds_violations(since timestamptz DEFAULT NULL)
+    RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
+    AS 'MODULE_PATHNAME', 'ot_funds_violations_2' LANGUAGE C STABLE;
+    COMMENT ON FUNCTION funds_violations(timestamptz) IS
+'Every row and sum that disagrees, in the whole database; empty is the proof that all money is accounted for. Reads all orders, payments and refunds in one snapshot. since: only orders with an event since then. Errors: 22023. Locks: none.';
+    REVOKE ALL ON FUNCTION funds_violations(timestamptz) FROM PUBLIC;
+
+    new_function := 'funds_violations(timestamptz)'::regprocedure;
+    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
+    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
+    END LOOP;
+    -- Not the extension's own: pg_dump is to dump them.
+    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
+    DELETE FROM pg_shdepend d USING pg_database b
+     WHERE b.datname = current_database() AND d.dbid = b.oid
+       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
+END
+$script$;
+
+-- What people wrote about an order is emptied.
+CREATE FUNCTION forget_order(order_id text, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_forget_order' LANGUAGE C;
+COMMENT ON FUNCTION forget_order(text) IS
+'Empties what people wrote about a settled order: metadata, details, notes, reasons, errors and worker names of the order, its payments, refunds, conflicts and events. The money''s rows and the proof stay. Safe to repeat. Outcome: forgotten. Errors: OT001 no such order, OT005 it is open, or money of it is owed or held, 22023, 22004. Locks: the order, then its payments, refunds, events.';
+REVOKE ALL ON FUNCTION forget_order(text) FROM PUBLIC;
+
+-- Views and accesses, as they are at the end of all that.
+CREATE OR REPLACE VIEW health AS
+SELECT o.pending,
+       o.overdue,
+       o.oldest_overdue,
+       r.refunds_by_state,
+       m.owed_by_currency,
+       r.oldest_refund_owed,
+       (SELECT count(*) FROM refunds x WHERE x.settled_at IS NULL AND x.state = 'needs_attention') AS refunds_needing_attention,
+       (SELECT count(*) FROM payments p WHERE p.disposition = 'held') AS payments_held,
+       (SELECT count(*) FROM payments p
+         WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
+       (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
+                                                                   AND so.expires_at <= s.since) AS orders_set_aside,
+       (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
+       w.active_at AS last_sweep,
+       w.behind AS last_sweep_lag,
+       (SELECT count(*) FROM set_aside_refunds s JOIN refunds x ON x.refund_ref = s.refund_ref
+                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside
+FROM (SELECT count(*) AS pending,
+             count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS overdue,
+             clock_timestamp() - min(expires_at) FILTER (WHERE expires_at <= clock_timestamp()) AS oldest_overdue
+        FROM orders WHERE settled_at IS NULL) o
+CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_state,
+                   clock_timestamp() - min(s.oldest) AS oldest_refund_owed
+              FROM (SELECT state, count(*) AS n, min(created_at) AS oldest
+                      FROM refunds WHERE settled_at IS NULL GROUP BY state) s) r
+CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.currency, s.owed), '{}') AS owed_by_currency
+              FROM (SELECT currency, sum(amount) AS owed
+                      FROM refunds WHERE settled_at IS NULL GROUP BY currency) s) m
+LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w ON true;
 CREATE OR REPLACE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
        r.amount, r.currency, r.attention_at AS since,
@@ -261,7 +305,48 @@ SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
 UNION ALL
+SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
+       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
+  FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
+UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
        c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
  WHERE c.resolved_at IS NULL;
+CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    names text[] := CASE access
+        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                      'request_refund', 'funds', 'history']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
+                                   'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
+                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
+                                   'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
+                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
+        END;
+BEGIN
+    IF access IS NULL THEN
+        RAISE EXCEPTION 'access must not be null'
+            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
+    ELSIF names IS NULL THEN
+        RAISE EXCEPTION 'invalid access: "%"', access
+            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
+    END IF;
+    RETURN NEXT 'USAGE ON SCHEMA order_timeout';
+    RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
+    IF access IN ('reader', 'operator') THEN
+        RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
+                              'health', 'attention']) AS t;
+    END IF;
+    IF access = 'operator' THEN
+        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+    END IF;
+END
+$$;

@@ -21,6 +21,7 @@
 #include "store.h"
 
 #define MAX_ID_BYTES 255
+#define MAX_JSONB_BYTES (1024 * 1024)
 #define MAX_YEARS 1000
 
 static void
@@ -61,15 +62,66 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 
 /* Text. */
 
-/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 in UTF-8, where it is C2 80 to C2 9F. */
+/* ISO 8859, of whatever part, has C1 where others have letters or the beginnings of characters. */
+static bool
+is_iso_8859(int encoding)
+{
+	switch (encoding)
+	{
+		case PG_LATIN1:
+		case PG_LATIN2:
+		case PG_LATIN3:
+		case PG_LATIN4:
+		case PG_LATIN5:
+		case PG_LATIN6:
+		case PG_LATIN7:
+		case PG_LATIN8:
+		case PG_LATIN9:
+		case PG_LATIN10:
+		case PG_ISO_8859_5:
+		case PG_ISO_8859_6:
+		case PG_ISO_8859_7:
+		case PG_ISO_8859_8:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * How many bytes the character beyond ASCII has, or 0 if it is one of C1. SQL_ASCII may be anything, and is mostly UTF-8:
+ * it is read so, and what is none of it as ISO 8859.
+ */
+static int
+beyond_ascii(const unsigned char *byte, int encoding)
+{
+	int			length;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	{
+		length = pg_utf_mblen(byte);
+		if (length > 1 && strnlen((const char *) byte, length) == length && pg_utf8_islegal(byte, length))
+			return byte[0] == 0xc2 && byte[1] <= 0x9f ? 0 : length;
+	}
+	else if (!is_iso_8859(encoding))
+		return 1;
+	return *byte <= 0x9f ? 0 : 1;
+}
+
+/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 where it can be told. */
 static int
 find_control_character(const char *text)
 {
-	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+	const unsigned char *byte = (const unsigned char *) text;
+	int			encoding = GetDatabaseEncoding();
+	int			length;
 
-	for (const unsigned char *byte = (const unsigned char *) text; *byte; byte++)
-		if (*byte < 0x20 || *byte == 0x7f || (utf8 && byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f))
+	for (; *byte; byte += length)
+	{
+		length = *byte < 0x80 ? 1 : beyond_ascii(byte, encoding);
+		if (*byte < 0x20 || *byte == 0x7f || length == 0)
 			return (const char *) byte - text + 1;
+	}
 	return 0;
 }
 
@@ -103,17 +155,38 @@ ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 	return is_null(fcinfo, n) ? NULL : ot_get_id(fcinfo, n, name);
 }
 
+static char *
+get_text(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	text	   *value = PG_GETARG_TEXT_PP(n);
+
+	if (VARSIZE_ANY_EXHDR(value) > OT_MAX_TEXT_BYTES)
+		bad_value(name, psprintf("it is longer than %d bytes", OT_MAX_TEXT_BYTES), "Shorten it, and keep the rest elsewhere.");
+	return text_to_cstring(value);
+}
+
 char *
 ot_get_text(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	require(fcinfo, n, name);
-	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return get_text(fcinfo, n, name);
 }
 
 char *
-ot_get_text_or_null(FunctionCallInfo fcinfo, int n)
+ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return is_null(fcinfo, n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	return is_null(fcinfo, n) ? NULL : get_text(fcinfo, n, name);
+}
+
+char *
+ot_get_text_cut(FunctionCallInfo fcinfo, int n)
+{
+	text	   *value;
+
+	if (is_null(fcinfo, n))
+		return NULL;
+	value = PG_GETARG_TEXT_PP(n);
+	return pnstrdup(VARDATA_ANY(value), ot_cut_length(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)));
 }
 
 char *
@@ -124,7 +197,7 @@ ot_get_currency(FunctionCallInfo fcinfo, int n)
 	require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
 	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", psprintf("\"%s\" is not three capital letters", currency),
+		bad_value("currency", psprintf("\"%s\" is not three capital letters", ot_cut_text(currency)),
 				  "Give the code of ISO 4217, for example EUR.");
 	return currency;
 }
@@ -159,16 +232,32 @@ ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const 
 			appendStringInfo(&known, "%s%s", i == 0 ? "" : ", ", words[i]);
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid %s: \"%s\"", name, word),
+				 errmsg("invalid %s: \"%s\"", name, ot_cut_text(word)),
 				 errhint("Use one of: %s.", known.data)));
 	}
 	return index;
 }
 
 Jsonb *
-ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n)
+ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	return is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+	Jsonb	   *value = is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+
+	if (value != NULL && VARSIZE(value) > MAX_JSONB_BYTES)
+		bad_value(name, psprintf("it is longer than %d bytes", MAX_JSONB_BYTES), "Shorten it, and keep the rest elsewhere.");
+	return value;
+}
+
+Jsonb *
+ot_get_jsonb_or_note(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Jsonb	   *value = is_null(fcinfo, n) ? NULL : PG_GETARG_JSONB_P(n);
+	char	   *note;
+
+	if (value == NULL || VARSIZE(value) <= MAX_JSONB_BYTES)
+		return value;
+	note = psprintf("{\"not_stored\": \"%s: longer than %d bytes\", \"bytes\": %u}", name, MAX_JSONB_BYTES, VARSIZE(value));
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(note)));
 }
 
 /* Numbers. */

@@ -12,9 +12,10 @@
 extern char *ot_get_id(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name);
 
-/* Free text. */
+/* Free text of at most OT_MAX_TEXT_BYTES; the last form cuts what is longer, because money is not refused for its words. */
 extern char *ot_get_text(FunctionCallInfo fcinfo, int n, const char *name);
-extern char *ot_get_text_or_null(FunctionCallInfo fcinfo, int n);
+extern char *ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *ot_get_text_cut(FunctionCallInfo fcinfo, int n);
 
 /* Minor units of at least least; the second form answers 0 for NULL. */
 extern int64 ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least);
@@ -39,7 +40,9 @@ extern int64 ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int6
 /* One of the words. */
 extern int	ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const *words);
 
-extern Jsonb *ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n);
+/* At most 1 MB; the second form puts a note in the place of what is longer. */
+extern Jsonb *ot_get_jsonb_or_null(FunctionCallInfo fcinfo, int n, const char *name);
+extern Jsonb *ot_get_jsonb_or_note(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* Answers: the columns of one row, set from left to right. */
 #define OT_MAX_COLUMNS 12

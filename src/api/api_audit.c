@@ -1,6 +1,6 @@
 /*
  * api_audit.c
- *    SQL functions of the proof and the history: arguments and answers, no logic.
+ *    SQL functions of the proof and the history, and the one that empties it: arguments and answers, no logic.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 #include "api_call.h"
 #include "audit.h"
 #include "money.h"
+#include "order_forget.h"
 #include "store.h"
 
 OT_FUNCTION(ot_funds)
@@ -43,10 +44,20 @@ return_violation(const Violation *violation, void *state)
 	ot_return_row((FunctionCallInfo) state, &answer);
 }
 
+/* As version 0.1.0 has it. */
 OT_FUNCTION(ot_funds_violations)
 {
 	ot_begin_rows(fcinfo);
-	ot_audit_all(return_violation, fcinfo);
+	ot_audit_all(OT_NO_TIME, return_violation, fcinfo);
+	return (Datum) 0;
+}
+
+OT_FUNCTION(ot_funds_violations_2)
+{
+	TimestampTz since = ot_get_time_or_none(fcinfo, 0, "since");
+
+	ot_begin_rows(fcinfo);
+	ot_audit_all(since, return_violation, fcinfo);
 	return (Datum) 0;
 }
 
@@ -57,4 +68,12 @@ OT_FUNCTION(ot_history)
 	ot_begin_rows(fcinfo);
 	ot_store_history(order_id, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
 	return (Datum) 0;
+}
+
+OT_FUNCTION(ot_forget_order)
+{
+	Answer		answer = {0};
+
+	ot_put_text(&answer, ot_order_forget(ot_get_id(fcinfo, 0, "order_id")));
+	return ot_return(fcinfo, &answer);
 }

@@ -59,7 +59,7 @@ OT_FUNCTION(ot_create_order)
 	terms.expires_in = ot_get_interval_or_null(fcinfo, 3, "expires_in");
 	terms.expires_at = ot_get_time_or_none(fcinfo, 4, "expires_at");
 	terms.policy = ot_get_id_or_null(fcinfo, 5, "policy");
-	terms.metadata = ot_get_jsonb_or_null(fcinfo, 6);
+	terms.metadata = ot_get_jsonb_or_null(fcinfo, 6, "metadata");
 	if (terms.policy == NULL)
 		terms.policy = "default";
 	if (terms.expires_in != NULL && terms.expires_at != OT_NO_TIME)
@@ -81,7 +81,7 @@ OT_FUNCTION(ot_record_payment)
 	payment->funds.paid = ot_get_amount(fcinfo, 3, "amount", 1);
 	payment->currency = ot_get_currency(fcinfo, 4);
 	payment->paid_at = ot_get_time_or_none(fcinfo, 5, "paid_at");
-	payment->details = ot_get_jsonb_or_null(fcinfo, 6);
+	payment->details = ot_get_jsonb_or_note(fcinfo, 6, "details");
 	payment->held_at = payment->accepted_at = OT_NO_TIME;
 	return return_payment(fcinfo, ot_payment_record(payment));
 }
@@ -90,7 +90,7 @@ OT_FUNCTION(ot_cancel_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
-	return return_order(fcinfo, ot_order_cancel(order_id, ot_get_text_or_null(fcinfo, 1)), false);
+	return return_order(fcinfo, ot_order_cancel(order_id, ot_get_text_or_null(fcinfo, 1, "reason")), false);
 }
 
 OT_FUNCTION(ot_expire_order)

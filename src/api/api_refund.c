@@ -31,7 +31,7 @@ OT_FUNCTION(ot_request_refund)
 	request.order_id = ot_get_id(fcinfo, 0, "order_id");
 	request.request_key = ot_get_id(fcinfo, 1, "request_key");
 	request.amount = ot_get_amount_or_zero(fcinfo, 2, "amount");
-	request.reason = ot_get_text_or_null(fcinfo, 3);
+	request.reason = ot_get_text_or_null(fcinfo, 3, "reason");
 	request.payment_ref = ot_get_id_or_null(fcinfo, 4, "payment_ref");
 	from = ot_refund_request(&request);
 	ot_begin_rows(fcinfo);
@@ -90,9 +90,9 @@ OT_FUNCTION(ot_complete_refund)
 
 	report.refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 	report.result = ot_get_word(fcinfo, 1, "result", ot_refund_results);
-	report.lease_token = ot_get_text_or_null(fcinfo, 2);
+	report.lease_token = ot_get_text_cut(fcinfo, 2);
 	report.gateway_refund_ref = ot_get_id_or_null(fcinfo, 3, "gateway_refund_ref");
-	report.error = ot_get_text_or_null(fcinfo, 4);
+	report.error = ot_get_text_cut(fcinfo, 4);
 	report.refunded_amount = ot_get_amount_or_zero(fcinfo, 5, "refunded_amount");
 	from = ot_refund_complete(&report);
 	ot_put_text(&answer, from.outcome);
@@ -172,7 +172,7 @@ OT_FUNCTION(ot_record_refund)
 OT_FUNCTION(ot_reverse_chargeback)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
-	char	   *note = ot_get_text_or_null(fcinfo, 2);
+	char	   *note = ot_get_text_or_null(fcinfo, 2, "note");
 	char	   *refund_ref = ot_get_id_or_null(fcinfo, 3, "refund_ref");
 	char	   *number = refund_ref != NULL ? ot_get_id_or_null(fcinfo, 1, "gateway_refund_ref")
 	: ot_get_id(fcinfo, 1, "gateway_refund_ref");
@@ -188,7 +188,7 @@ OT_FUNCTION(ot_reverse_chargeback)
 OT_FUNCTION(ot_resolve_conflict)
 {
 	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
-	char	   *note = ot_get_text_or_null(fcinfo, 1);
+	char	   *note = ot_get_text_or_null(fcinfo, 1, "note");
 	Answer		answer = {0};
 
 	ot_put_text(&answer, ot_conflict_resolve(conflict_id, note, ot_get_bool_or_false(fcinfo, 2)));

@@ -10,6 +10,9 @@
  *  4. Nothing is kept of a payment that is late, surplus, or in another currency.
  *  5. No orphan that could be applied stands next to its order; no other payment stands without one.
  *  6. Order, payment and refund agree about currency and order.
+ *  7. A paid order has a payment that is applied; if these are less than its amount, its events tell what made it paid.
+ *  8. For the money of a reversed refund another refund of its payment stands, or nobody wants it back (withdrawn), or it
+ *     came to us again (external, chargeback). No other refund is replaced or withdrawn. One that succeeded was returned.
  *
  * Rows come sorted by order, payment, refund; the audit remembers the order and the payment it is in.
  */
@@ -32,6 +35,7 @@ typedef struct Audit
 	Funds		order_sums;
 	AuditRow	payment;		/* gateway NULL: none yet */
 	Funds		payment_sums;
+	int64		applied;		/* what the order's applied payments add up to */
 } Audit;
 
 static void
@@ -66,6 +70,25 @@ compare(Audit *audit, const char *kind, const AuditRow *row, const char *what, i
 
 /* One refund. */
 
+static bool
+needs_successor(const AuditRow *row)
+{
+	return !row->withdrawn && row->refund_reason != REASON_EXTERNAL && row->refund_reason != REASON_CHARGEBACK;
+}
+
+static void
+check_refund_alone(Audit *audit, const AuditRow *row)
+{
+	bool		reversed = row->refund_state == REFUND_REVERSED;
+
+	if (reversed && !row->has_successor && (needs_successor(row) || row->replaced_by != NULL))
+		report(audit, "refund_successor", row, row->refund_ref, "it is reversed, and no refund stands for its money");
+	if (!reversed && (row->replaced_by != NULL || row->withdrawn))
+		report(audit, "refund_replaced", row, row->refund_ref, "it is replaced or withdrawn, and not reversed");
+	if (row->refund_state == REFUND_SUCCEEDED && row->returned_at == OT_NO_TIME && !row->by_hand)
+		report(audit, "refund_returned", row, row->refund_ref, "it succeeded, and nothing says when the money went back");
+}
+
 static void
 take_refund(Audit *audit, const AuditRow *row)
 {
@@ -77,6 +100,7 @@ take_refund(Audit *audit, const AuditRow *row)
 		report(audit, "refund_currency", row, row->refund_ref, "refund and payment are in different currencies");
 	if (strcmp(row->refund_order_id, row->order_id) != 0)
 		report(audit, "refund_order", row, row->refund_ref, "refund and payment name different orders");
+	check_refund_alone(audit, row);
 }
 
 /* One payment, after its last refund. */
@@ -123,6 +147,8 @@ finish_payment(Audit *audit)
 		add(audit, &audit->order_sums.refunded, audit->payment_sums.refunded, row);
 		add(audit, &audit->order_sums.refund_pending, audit->payment_sums.refund_pending, row);
 		add(audit, &audit->order_sums.held, row->payment_funds.held, row);
+		if (row->disposition == PAYMENT_APPLIED)
+			add(audit, &audit->applied, row->payment_funds.paid, row);
 		if (row->has_order && strcmp(row->payment_currency, row->currency) != 0)
 			report(audit, "payment_currency", row, NULL, "payment and order are in different currencies");
 	}
@@ -147,6 +173,20 @@ broken_identity(const AuditRow *order)
 	}
 }
 
+/* A tolerance, or a person, may have made it paid with less than its amount: then an event says so. */
+static void
+check_paid(Audit *audit, const AuditRow *order)
+{
+	if (order->state != ORDER_PAID || audit->applied >= order->amount)
+		return;
+	if (audit->applied == 0)
+		report(audit, "order_paid", NULL, NULL, "a paid order without any payment that was applied");
+	else if (ot_store_was_never_paid(order->order_id))
+		report(audit, "order_paid", NULL, NULL,
+			   psprintf("a paid order of %lld with %lld applied, and no event that says why",
+						(long long) order->amount, (long long) audit->applied));
+}
+
 static void
 finish_order(Audit *audit)
 {
@@ -160,6 +200,7 @@ finish_order(Audit *audit)
 	compare(audit, "order_sums", NULL, "refunded", order->funds.refunded, audit->order_sums.refunded);
 	compare(audit, "order_sums", NULL, "refund_pending", order->funds.refund_pending, audit->order_sums.refund_pending);
 	compare(audit, "order_sums", NULL, "held", order->funds.held, audit->order_sums.held);
+	check_paid(audit, order);
 	broken = broken_identity(order);
 	if (broken != NULL)
 		report(audit, "order_funds", NULL, NULL, broken);
@@ -205,6 +246,7 @@ take_row(const AuditRow *row, void *state)
 		remember(&audit->order, row);
 		audit->payment.gateway = NULL;
 		memset(&audit->order_sums, 0, sizeof(Funds));
+		audit->applied = 0;
 	}
 	if (row->gateway != NULL &&
 		!(same(audit->payment.gateway, row->gateway) && same(audit->payment.payment_ref, row->payment_ref)))
@@ -220,12 +262,12 @@ take_row(const AuditRow *row, void *state)
 }
 
 static Audit
-walk(const char *order_id, ViolationVisitor visit, void *state)
+walk(const char *order_id, TimestampTz since, ViolationVisitor visit, void *state)
 {
 	Audit		audit = {.visit = visit, .visit_state = state, .balanced = true};
 
 	audit.context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout audit", ALLOCSET_DEFAULT_SIZES);
-	ot_store_audit(order_id, take_row, &audit);
+	ot_store_audit(order_id, since, take_row, &audit);
 	finish_order(&audit);
 	return audit;
 }
@@ -233,7 +275,7 @@ walk(const char *order_id, ViolationVisitor visit, void *state)
 OrderFunds
 ot_audit_order(const char *order_id)
 {
-	Audit		audit = walk(order_id, NULL, NULL);
+	Audit		audit = walk(order_id, OT_NO_TIME, NULL, NULL);
 	OrderFunds	result;
 
 	if (audit.order.order_id == NULL)
@@ -247,12 +289,12 @@ ot_audit_order(const char *order_id)
 }
 
 void
-ot_audit_all(ViolationVisitor visit, void *state)
+ot_audit_all(TimestampTz since, ViolationVisitor visit, void *state)
 {
 	ListCell   *cell;
 
-	walk(NULL, visit, state);
-	foreach(cell, ot_store_refunds_without_payment())
+	walk(NULL, since, visit, state);
+	foreach(cell, ot_store_refunds_without_payment(since))
 	{
 		Refund	   *refund = lfirst(cell);
 		Violation	violation = {"refund_without_payment", refund->order_id, refund->gateway, refund->payment_ref,

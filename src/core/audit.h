@@ -29,6 +29,8 @@ typedef struct OrderFunds
 } OrderFunds;
 
 extern OrderFunds ot_audit_order(const char *order_id);
-extern void ot_audit_all(ViolationVisitor visit, void *state);
+
+/* since OT_NO_TIME: all orders; else those with an event since then. */
+extern void ot_audit_all(TimestampTz since, ViolationVisitor visit, void *state);
 
 #endif

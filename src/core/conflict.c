@@ -85,7 +85,7 @@ is_noted(const Payment *payment, const Conflict *conflict)
 	return false;
 }
 
-void
+bool
 ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now)
 {
 	Conflict	conflict = {0};
@@ -104,9 +104,10 @@ ot_conflict_note(const Payment *payment, const Contradiction *contradiction, Tim
 	if (contradiction->reason != REASON_REQUESTED)
 		conflict.reason = ot_refund_reasons[contradiction->reason];
 	if (is_noted(payment, &conflict))
-		return;
+		return false;
 	ot_store_add_conflict(&conflict);
 	add_event(payment, &conflict, now);
+	return true;
 }
 
 List *
@@ -135,6 +136,22 @@ ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reporte
 			return true;
 	}
 	return false;
+}
+
+Conflict *
+ot_conflict_with_other_amount(List *conflicts, const char *gateway_refund_ref, int64 reported)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		Conflict   *conflict = lfirst(cell);
+
+		if (conflict->reason != NULL && conflict->refund_ref == NULL && conflict->reported != reported &&
+			has_number(conflict, gateway_refund_ref))
+			return conflict;
+	}
+	return NULL;
 }
 
 bool

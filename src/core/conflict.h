@@ -37,16 +37,19 @@ typedef struct Contradiction
 } Contradiction;
 
 /*
- * Leaves a row for a person and an event. Reported again, it is the same conflict: then nothing is left. The caller holds
- * the payment.
+ * Leaves a row for a person and an event. Reported again, it is the same conflict: then it answers false, and nothing is
+ * left. The caller holds the payment.
  */
-extern void ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now);
+extern bool ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now);
 
 /* All conflicts about a payment, resolved ones too, oldest first. */
 extern List *ot_conflicts_of(const Payment *payment);
 
 /* Whether there was a conflict about that number and amount before, of a report by record_refund or of any. */
 extern bool ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reported, bool by_record_refund);
+
+/* That of a report by record_refund under that number with another amount, or NULL. */
+extern Conflict *ot_conflict_with_other_amount(List *conflicts, const char *gateway_refund_ref, int64 reported);
 
 /* That of which nothing could be recorded under that number and which nobody resolved, or NULL. */
 extern Conflict *ot_conflict_of_number(List *conflicts, const char *gateway_refund_ref);

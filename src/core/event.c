@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "event.h"
+#include "rules.h"
 #include "store.h"
 
 #define MAX_MEMBERS 16
@@ -37,7 +38,7 @@ set_text(JsonbValue *to, const char *text)
 {
 	to->type = jbvString;
 	to->val.string.val = unconstify(char *, text);
-	to->val.string.len = strlen(text);
+	to->val.string.len = ot_cut_length(text, strlen(text)); /* version 0.1.0 stored texts of any length */
 }
 
 /* Shorter keys first, keys of one length by their bytes. */

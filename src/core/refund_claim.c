@@ -2,7 +2,8 @@
  * refund_claim.c
  *    claim_refunds: refunds handed out to workers, and taken back from them.
  *
- * A lease says who has a refund until when. It moves no money, so neither payment nor order is locked.
+ * A lease says who has a refund until when. It moves no money, so neither payment nor order is locked. One refund that
+ * cannot be handed out must not keep all workers from all others: it is set aside.
  */
 #include "postgres.h"
 
@@ -12,6 +13,7 @@
 #include "refund_claim.h"
 #include "refund_state.h"
 #include "rules.h"
+#include "set_aside.h"
 #include "store.h"
 #include "write.h"
 
@@ -87,36 +89,56 @@ claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
 	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
 }
 
-static List *
-claim_each(List *due, const char *worker, int64 lease, TimestampTz now)
+typedef struct Claim
 {
+	RefundBatch batch;			/* first */
+	const char *worker;
+	int64		lease;
+	const char *gateway;
+	TimestampTz asked_at;
+	List	   *claimed;		/* of all batches */
+} Claim;
+
+/* Due is what was due when the worker asked: a lease of a moment must not make it due for the same call again. */
+static List *
+lock_due(RefundBatch *batch, int limit)
+{
+	Claim	   *claim = (Claim *) batch;
+
+	return ot_store_lock_due_refunds(claim->asked_at, claim->gateway, limit);
+}
+
+static void
+claim_each(RefundBatch *batch)
+{
+	Claim	   *claim = (Claim *) batch;
+	TimestampTz now = GetCurrentTimestamp();
 	List	   *claimed = NIL;
 	ListCell   *cell;
 
-	foreach(cell, due)
+	foreach(cell, batch->found)
 	{
-		ClaimedRefund *one = claim_one(lfirst(cell), worker, lease, now);
+		ClaimedRefund *one = claim_one(lfirst(cell), claim->worker, claim->lease, now);
 
 		if (one != NULL)
 			claimed = lappend(claimed, one);
 	}
 	add_claimed_events(claimed, now);
-	return claimed;
+	claim->claimed = list_concat(claim->claimed, claimed);
 }
 
-/*
- * What turned out to need attention is no reason to send a worker away with less than it asked for. Due is what was
- * due when it asked: a lease of a moment must not make it due for the same call again.
- */
+/* What turned out to need attention, or is set aside, is no reason to send a worker away with less than it asked for. */
 List *
 ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
 {
-	TimestampTz asked_at = GetCurrentTimestamp();
-	List	   *claimed = NIL;
-	List	   *due;
+	Claim		claim = {{.lock = lock_due, .work = claim_each}, worker, lease, gateway, GetCurrentTimestamp(), NIL};
+	int			limit;
+	int			found;
 
-	while (list_length(claimed) < max_refunds &&
-		   (due = ot_store_lock_due_refunds(asked_at, gateway, max_refunds - list_length(claimed))) != NIL)
-		claimed = list_concat(claimed, claim_each(due, worker, lease, GetCurrentTimestamp()));
-	return claimed;
+	do
+	{
+		limit = max_refunds - list_length(claim.claimed);
+		found = ot_refunds_work(&claim.batch, limit);
+	} while (found == limit && list_length(claim.claimed) < max_refunds);
+	return claim.claimed;
 }

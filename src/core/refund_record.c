@@ -103,12 +103,24 @@ record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, L
 	return answer("recorded", recorded.refund);
 }
 
+/* Nothing could be recorded of what was reported under that number before, with another amount. */
+static RefundAnswer
+contradict_conflict(const Payment *payment, const ExternalReport *report, const Conflict *before, TimestampTz now)
+{
+	int64		more = ot_money_subtract(report->amount, before->reported);
+
+	return note(payment, report, more > 0 ? PROBLEM_MORE_THAN_LEFT : PROBLEM_LESS_THAN_RECORDED, NULL, Max(more, 0), now);
+}
+
 static RefundAnswer
 record_new(const Locked *money, const ExternalReport *report, List *conflicts, TimestampTz now)
 {
 	List	   *ours = report->reason == REASON_EXTERNAL ? without_number(money->payment, report->amount) : NIL;
+	Conflict   *other = ot_conflict_with_other_amount(conflicts, report->gateway_refund_ref, report->amount);
 
 	require_currency(report, money->payment);
+	if (other != NULL)
+		return contradict_conflict(money->payment, report, other, now);
 	if (list_length(ours) == 1)
 		return count_once(money->payment, report, linitial(ours), now);
 	return record_own(money, report, ours != NIL, conflicts, now);

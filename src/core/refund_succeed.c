@@ -49,7 +49,7 @@ number_is_taken(const LockedRefund *locked)
 	return locked->same_number != NULL && !same_refund(locked->same_number, locked->refund);
 }
 
-static RefundAnswer
+static bool
 note(const Success *success, Problem problem, const char *number, int64 amount)
 {
 	const Refund *refund = success->locked->refund;
@@ -58,8 +58,7 @@ note(const Success *success, Problem problem, const char *number, int64 amount)
 	if (number == NULL)
 		contradiction.gateway_refund_ref = refund->gateway_refund_ref;
 
-	ot_conflict_note(success->locked->money.payment, &contradiction, success->now);
-	return ot_refund_answer("conflict", refund);
+	return ot_conflict_note(success->locked->money.payment, &contradiction, success->now);
 }
 
 /* What was reported before and was ours all along. */
@@ -327,6 +326,15 @@ contradiction(const Success *success)
 	return success->returned < refund->amount ? PROBLEM_LESS_THAN_RECORDED : NO_PROBLEM;
 }
 
+/* That record_refund was told of the same number, and nobody resolved what did not fit. */
+static Conflict *
+open_report(const Success *success)
+{
+	const char *number = success->report->gateway_refund_ref;
+
+	return number != NULL ? ot_conflict_of_number(success->conflicts, number) : NULL;
+}
+
 /* What of the report is counted nowhere: not with this refund, nor with the one that has its number. */
 static int64
 uncounted(const Success *success, Problem problem)
@@ -336,6 +344,8 @@ uncounted(const Success *success, Problem problem)
 
 	if (problem == PROBLEM_OTHER_REFUND && locked->same_number->returned_at != OT_NO_TIME)
 		counted = ot_is_external(locked->same_number) ? locked->same_number->asked : locked->same_number->amount;
+	if (problem == PROBLEM_OWED_AGAIN && open_report(success) != NULL)
+		counted = open_report(success)->reported;
 	if (problem == PROBLEM_MORE_THAN_ASKED || problem == PROBLEM_LESS_THAN_RECORDED)
 		counted = locked->refund->amount;
 	return Max(ot_money_subtract(success->returned, counted), 0);
@@ -347,14 +357,16 @@ contradict(const Success *success, Problem problem)
 	const LockedRefund *locked = success->locked;
 	Refund	   *refund = locked->refund;
 
-	if (problem == PROBLEM_OWED_AGAIN)
+	bool		is_new = note(success, problem, success->report->gateway_refund_ref, uncounted(success, problem));
+
+	if (is_new && problem == PROBLEM_OWED_AGAIN)
 		ot_stop_successor(&locked->money, refund, success->now);
-	if (ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
+	if (is_new && ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
 	{
 		ot_refund_stop(refund, "stopped: the gateway reported success under the number of another refund", success->now);
 		ot_write_refund_and_event(refund, "refund.stopped", success->now);
 	}
-	return note(success, problem, success->report->gateway_refund_ref, uncounted(success, problem));
+	return ot_refund_answer("conflict", refund);
 }
 
 /* Whether that row of record_refund is this refund, which succeeded without a number. */

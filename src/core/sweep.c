@@ -13,7 +13,7 @@
  *     it never waits for a payment, and several sweeps share the work.
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
  *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
- *     set aside with the reason, to be tried later; the others go on.
+ *     set aside with the reason, to be tried later; the others go on. So it is for leases and submitted refunds.
  *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
  *     attempt.c.
  *
@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -35,11 +36,11 @@
 #include "utils/wait_event.h"
 
 #include "attempt.h"
-#include "event.h"
 #include "order_close.h"
 #include "orphan.h"
 #include "refund_claim.h"
 #include "rules.h"
+#include "set_aside.h"
 #include "store.h"
 #include "sweep.h"
 
@@ -50,8 +51,6 @@
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
-#define FIRST_RETRY        (10 * USECS_PER_SEC)
-#define LONGEST_RETRY      USECS_PER_HOUR
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
@@ -65,7 +64,7 @@ typedef struct Sweep
 	bool		procedure;		/* its transactions are its own */
 	int			max_batch_size; /* what the caller allows */
 	int			batch_size;		/* of the next batch: what fits into the time */
-	TimestampTz end;
+	int64		end;			/* by ticks() */
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
@@ -82,12 +81,24 @@ typedef struct Batch
 	TimestampTz now;
 } Batch;
 
+/*
+ * Microseconds of a clock that nobody sets, since whenever. What takes its time goes by it: if the clock of the day goes
+ * back by an hour, neither the run's end nor its next full pass is to come an hour later.
+ */
+static int64
+ticks(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return INSTR_TIME_GET_MICROSEC(now);
+}
+
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
-note_error(SweepRun *run, const Failure *failure)
+note_error(SweepRun *run, const char *error)
 {
-	strlcpy(run->last_error, failure->text,
-			pg_mbcliplen(failure->text, strlen(failure->text), sizeof(run->last_error) - 1) + 1);
+	strlcpy(run->last_error, error, pg_mbcliplen(error, strlen(error), sizeof(run->last_error) - 1) + 1);
 }
 
 /* Not in sweep_once: its transaction is the caller's, and deferred triggers wait for the end of that. */
@@ -96,7 +107,7 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
 	if (ot_attempt(work, work_state, sweep->procedure, failure))
 		return true;
-	note_error(&sweep->run, failure);
+	note_error(&sweep->run, failure->text);
 	return false;
 }
 
@@ -134,28 +145,6 @@ count_closed(SweepRun *run, const Batch *batch)
 }
 
 static void
-set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	SetAside	order = {order_id, now, ot_store_failures(order_id) + 1};
-	int64		wait = FIRST_RETRY;
-	Payload    *payload = ot_payload();
-
-	for (int i = 1; i < order.failures && wait < LONGEST_RETRY; i++)
-		wait *= 2;
-	order.retry_at = now + Min(wait, LONGEST_RETRY);
-	order.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
-	order.error = failure->error->message ? failure->error->message : "unknown error";
-	ot_store_set_aside(&order);
-	ot_payload_text(payload, "sqlstate", order.sqlstate);
-	ot_payload_text(payload, "error", order.error);
-	ot_payload_int(payload, "failures", order.failures);
-	ot_payload_time(payload, "retry_at", order.retry_at);
-	ot_event(order_id, "order.set_aside", payload, now);
-	sweep->run.failed++;
-}
-
-static void
 close_one_by_one(Sweep *sweep, List *orders)
 {
 	ListCell   *cell;
@@ -169,7 +158,10 @@ close_one_by_one(Sweep *sweep, List *orders)
 		if (attempt(sweep, close_one, &batch, &failure))
 			count_closed(&sweep->run, &batch);
 		else if (ot_store_lock_order_if_free(batch.order_id) != NULL)	/* another sweep may be about to */
-			set_aside(sweep, batch.order_id, &failure);
+		{
+			ot_set_order_aside(batch.order_id, &failure);
+			sweep->run.failed++;
+		}
 	}
 }
 
@@ -178,9 +170,9 @@ close_one_by_one(Sweep *sweep, List *orders)
  * are not to keep payments waiting for long.
  */
 static void
-choose_batch_size(Sweep *sweep, int closed, TimestampTz started)
+choose_batch_size(Sweep *sweep, int closed, int64 started)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = ticks();
 	int64		each;
 	int64		time;
 
@@ -197,9 +189,9 @@ close_batch(Sweep *sweep, bool full_pass)
 {
 	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .size = sweep->batch_size};
 	Failure		failure;
-	TimestampTz started = GetCurrentTimestamp();
+	int64		started = ticks();
 
-	batch.now = started;
+	batch.now = GetCurrentTimestamp();
 	if (attempt(sweep, close_due, &batch, &failure))
 		count_closed(&sweep->run, &batch);
 	else if (batch.orders == NIL)
@@ -224,7 +216,7 @@ close_batch(Sweep *sweep, bool full_pass)
 
 typedef struct Leases
 {
-	int			at_most;
+	RefundBatch batch;			/* first */
 	int64		returned;
 } Leases;
 
@@ -247,50 +239,71 @@ submitted_limits(TimestampTz now)
 	return limits;
 }
 
-static void
-stop_waiting(void *work_state)
+static List *
+lock_overlong(RefundBatch *batch, int limit)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_submitted_refunds(submitted_limits(now), *(int *) work_state))
-		ot_refund_stop_waiting(lfirst(cell), now);
+	return ot_store_lock_submitted_refunds(submitted_limits(now), now, limit);
 }
 
 static void
-take_leases_back(void *work_state)
+stop_waiting(RefundBatch *batch)
 {
-	Leases	   *leases = work_state;
-	List	   *lapsed = ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), leases->at_most);
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
 
-	foreach(cell, lapsed)
+	foreach(cell, batch->found)
+		ot_refund_stop_waiting(lfirst(cell), now);
+}
+
+static List *
+lock_lapsed(RefundBatch *batch, int limit)
+{
+	return ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), limit);
+}
+
+static void
+take_back(RefundBatch *batch)
+{
+	Leases	   *leases = (Leases *) batch;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+
+	foreach(cell, batch->found)
 	{
 		Refund	   *refund = lfirst(cell);
 
 		ot_refund_take_back(refund, ot_store_find_policy_of(refund->order_id), now);
 	}
-	leases->returned = list_length(lapsed);
+	leases->returned += list_length(batch->found);
 }
 
 static void
-take_leases_back_alone(Sweep *sweep)
+work_on_refunds(Sweep *sweep, RefundBatch *batch)
 {
-	Leases		leases = {sweep->max_batch_size, 0};
-	Failure		failure;
+	batch->fire_deferred = sweep->procedure;
+	ot_refunds_work(batch, sweep->max_batch_size);
+	if (batch->last_error != NULL)
+		note_error(&sweep->run, batch->last_error);
+}
 
-	if (attempt(sweep, take_leases_back, &leases, &failure))
-		sweep->run.leases_returned += leases.returned;
+static void
+take_leases_back(Sweep *sweep)
+{
+	Leases		leases = {.batch = {.lock = lock_lapsed, .work = take_back}};
+
+	work_on_refunds(sweep, &leases.batch);
+	sweep->run.leases_returned += leases.returned;
 }
 
 /* Looks at every open refund, so not every second. */
 static void
 stop_waiting_for_gateways(Sweep *sweep)
 {
-	Failure		failure;
+	RefundBatch batch = {.lock = lock_overlong, .work = stop_waiting};
 
-	(void) attempt(sweep, stop_waiting, &sweep->max_batch_size, &failure);
+	work_on_refunds(sweep, &batch);
 }
 
 typedef struct Orphan
@@ -318,7 +331,7 @@ settle_each(Sweep *sweep, List *payments, bool may_give_back)
 		Orphan		orphan = {lfirst(cell), may_give_back, false};
 		Failure		failure;
 
-		if (sweep->procedure && GetCurrentTimestamp() >= sweep->end)
+		if (sweep->procedure && ticks() >= sweep->end)
 			break;
 		if (attempt(sweep, settle_orphan, &orphan, &failure) && orphan.settled)
 			sweep->run.orphans_settled++;
@@ -344,7 +357,7 @@ ot_sweep_once(int batch_size)
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
 	close_batch(&sweep, true);
-	take_leases_back_alone(&sweep);
+	take_leases_back(&sweep);
 	stop_waiting_for_gateways(&sweep);
 	return sweep.run;
 }
@@ -352,25 +365,24 @@ ot_sweep_once(int batch_size)
 /* The procedure. */
 
 /* The run ends in time to commit before statement_timeout, which covers the whole CALL, would cancel it. */
-static TimestampTz
+static int64
 end_of_run(int64 run_for)
 {
-	TimestampTz end = GetCurrentTimestamp() + run_for;
-
 	if (StatementTimeout > 0)
 	{
 		int64		timeout = StatementTimeout * (int64) 1000;
 		int64		margin = Min(Max(timeout / 5, 50 * 1000), 2 * USECS_PER_SEC);
+		int64		used = GetCurrentTimestamp() - GetCurrentStatementStartTimestamp();
 
-		end = Min(end, GetCurrentStatementStartTimestamp() + timeout - margin);
+		run_for = Min(run_for, timeout - margin - Max(used, 0));
 	}
-	return end;
+	return ticks() + run_for;
 }
 
 static void
-wait_until(TimestampTz until)
+wait_until(TimestampTz look, int64 end)
 {
-	int64		wait = Max(until - GetCurrentTimestamp(), SHORTEST_WAIT);
+	int64		wait = Max(Min(look - GetCurrentTimestamp(), end - ticks()), SHORTEST_WAIT);
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (wait + 999) / 1000, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -402,11 +414,20 @@ next_step(void)
 	return ot_store_hold();
 }
 
-/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due. */
-static TimestampTz
+/* Its row shows that it lives; a sign of life in the future would not. */
+static bool
+is_heartbeat_due(const SweepRun *run)
+{
+	int64		silent = GetCurrentTimestamp() - run->active_at;
+
+	return silent < 0 || silent >= (run->batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY);
+}
+
+/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due, by ticks(). */
+static int64
 full_pass(Sweep *sweep)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	int64		started = ticks();
 	int64		took;
 
 	close_batch(sweep, true);
@@ -415,12 +436,19 @@ full_pass(Sweep *sweep)
 	settle_orphans(sweep);
 	if (!next_step())
 		return started;
-	take_leases_back_alone(sweep);
+	take_leases_back(sweep);
 	ot_store_clear_set_aside();
-	if (started - sweep->run.active_at >= (sweep->run.batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY))
+	if (is_heartbeat_due(&sweep->run))
 		write_run(&sweep->run);
-	took = GetCurrentTimestamp() - started;
+	took = ticks() - started;
 	return started + Min(Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE), FULL_PASS_WITHIN);
+}
+
+/* The clock of the day went back: deadlines that lie between now and the last look are below its bound. */
+static bool
+clock_went_back(const Sweep *sweep)
+{
+	return GetCurrentTimestamp() < sweep->looked_at;
 }
 
 /* What only needs a look now and then is done at the end of a run, after all that is due. */
@@ -441,8 +469,9 @@ end_run(Sweep *sweep)
 void
 ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 {
-	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH)};
-	TimestampTz pass_due = OT_NO_TIME;
+	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH),
+	.looked_at = OT_NO_TIME};
+	int64		pass_due = 0;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
@@ -453,14 +482,14 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
 	ot_store_commit();
-	while (GetCurrentTimestamp() < sweep.end)
+	while (ticks() < sweep.end)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(step_context);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!ot_store_hold())
 			break;
-		if (GetCurrentTimestamp() >= pass_due)
+		if (ticks() >= pass_due || clock_went_back(&sweep))
 			pass_due = full_pass(&sweep);
 		else
 			close_batch(&sweep, false);
@@ -470,7 +499,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
 		if (!sweep.more)
-			wait_until(Min(look, sweep.end));
+			wait_until(look, sweep.end);
 	}
 	end_run(&sweep);
 	ot_store_end_procedure();

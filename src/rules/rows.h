@@ -168,6 +168,14 @@ typedef struct SetAside
 	const char *error;
 } SetAside;
 
+/* A refund that could not be worked on. It is set aside for as long as it is due at due_at: any step forward ends that. */
+typedef struct SetAsideRefund
+{
+	const char *refund_ref;
+	TimestampTz due_at;
+	SetAside	why;			/* its order_id is the refund's */
+} SetAsideRefund;
+
 typedef struct SweepRun
 {
 	int64		sweep_id;

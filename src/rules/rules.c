@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
+#include "mb/pg_wchar.h"
 
 #include "rules.h"
 
@@ -96,4 +97,18 @@ int64
 ot_interval_usecs(const Interval *interval)
 {
 	return interval->time + (interval->day + interval->month * (int64) DAYS_PER_MONTH) * USECS_PER_DAY;
+}
+
+int
+ot_cut_length(const char *text, int length)
+{
+	return length <= OT_MAX_TEXT_BYTES ? length : pg_mbcliplen(text, length, OT_MAX_TEXT_BYTES);
+}
+
+const char *
+ot_cut_text(const char *text)
+{
+	int			length = text == NULL ? 0 : strlen(text);
+
+	return length <= OT_MAX_TEXT_BYTES ? text : pnstrdup(text, ot_cut_length(text, length));
 }

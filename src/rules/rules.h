@@ -42,4 +42,11 @@ extern TimestampTz ot_submitted_limit(const Policy *policy, TimestampTz now);
 /* Of an interval that api_args or a CHECK has bounded. */
 extern int64 ot_interval_usecs(const Interval *interval);
 
+/*
+ * What a person can read: free text is no longer. Cut at the end of a character; what is short enough is answered as it is.
+ */
+#define OT_MAX_TEXT_BYTES 4000
+extern int	ot_cut_length(const char *text, int length);
+extern const char *ot_cut_text(const char *text);
+
 #endif

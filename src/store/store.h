@@ -107,17 +107,20 @@ extern List *ot_store_lock_refunds(const Payment *payment);
 /* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
 
-/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked ones. */
+/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked and the set aside ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
 
-/* Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones. */
+/*
+ * Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones
+ * and those that are set aside at now.
+ */
 typedef struct SubmittedLimit
 {
 	const char *policy;
 	TimestampTz submitted_before;
 } SubmittedLimit;
-extern List *ot_store_lock_submitted_refunds(List *limits, int limit);
+extern List *ot_store_lock_submitted_refunds(List *limits, TimestampTz now, int limit);
 extern void ot_store_insert_refund(Refund *refund);
 extern void ot_store_update_refund(Refund *refund);
 extern void ot_store_move_refunds(const Payment *payment);
@@ -157,10 +160,17 @@ extern int	ot_store_failures(const char *order_id);
 /* Since is kept if it is set aside already. */
 extern void ot_store_set_aside(const SetAside *order);
 
-/* Forgets set aside orders that are no longer pending, or got a later deadline. */
+/* The same for a refund, as it is due at due_at. */
+extern int	ot_store_refund_failures(const char *refund_ref, TimestampTz due_at);
+extern void ot_store_set_refund_aside(const SetAsideRefund *refund);
+
+/* Forgets set aside orders that are no longer pending, or got a later deadline, and refunds that went on. */
 extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);
+
+/* Empties what people wrote about an order, its payments, refunds, conflicts and events. False if it was done before. */
+extern bool ot_store_forget_order(const char *order_id);
 
 /* The proof. */
 
@@ -183,14 +193,26 @@ typedef struct AuditRow
 	int64		refund_amount;
 	char	   *refund_currency;
 	RefundState refund_state;
+	RefundReason refund_reason;
+	TimestampTz returned_at;
+	bool		by_hand;
+	bool		withdrawn;
+	char	   *replaced_by;
+	bool		has_successor;	/* replaced_by names a refund of the same payment; looked up of a reversed one only */
 } AuditRow;
 
 typedef void (*AuditVisitor) (const AuditRow *row, void *state);
 
-/* Visits them in order of order_id, payment, refund, in one snapshot; order_id NULL: all of them. */
-extern void ot_store_audit(const char *order_id, AuditVisitor visit, void *state);
+/*
+ * Visits them in order of order_id, payment, refund, in one snapshot: those of one order, or with order_id NULL of those
+ * with an event since then, or with since OT_NO_TIME too of all.
+ */
+extern void ot_store_audit(const char *order_id, TimestampTz since, AuditVisitor visit, void *state);
 
 /* Refunds whose payment is not there. */
-extern List *ot_store_refunds_without_payment(void);
+extern List *ot_store_refunds_without_payment(TimestampTz since);
+
+/* Whether the order's events are there and tell of no payment that made it paid, in the same snapshot. */
+extern bool ot_store_was_never_paid(const char *order_id);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "errors.h"
 #include "store.h"
 #include "store_choice.h"
 #include "store_statement.h"
@@ -24,7 +25,10 @@ ot_store_find_policy_of(const char *order_id)
 	Policy	   *policy = ot_store_find_policy(name);
 
 	if (policy == NULL)
-		elog(ERROR, "policy \"%s\" of order \"%s\" is not there", name, order_id);
+		ereport(ERROR,
+				(errcode(OT_NO_SUCH_POLICY),
+				 errmsg("policy \"%s\" of order \"%s\" is not there", name, order_id),
+				 errhint("Insert it again into order_timeout.policies.")));
 	return policy;
 }
 

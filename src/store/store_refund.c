@@ -9,6 +9,8 @@
 #include "utils/timestamp.h"
 
 #include "advisory_lock.h"
+#include "empty_table.h"
+#include "errors.h"
 #include "store.h"
 #include "store_choice.h"
 #include "store_statement.h"
@@ -97,17 +99,35 @@ ot_store_find_requested(const char *order_id, const char *request_key)
 	return ot_run_rows(&find, &args);
 }
 
+static void *
+read_refund_ref(Columns *columns)
+{
+	return ot_column_text(columns);
+}
+
+static List *
+set_aside_at(TimestampTz now)
+{
+	static Statement find = {SQL_SET_ASIDE_REFUNDS("$1")};
+	Args		args = {0};
+
+	if (ot_is_surely_empty("set_aside_refunds"))
+		return NIL;
+	ot_arg_time(&args, now);
+	return ot_run_list(&find, &args, read_refund_ref);
+}
+
 List *
 ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 {
-	return ot_store_of(TABLE_REFUNDS)->lock_due_refunds(now, gateway, limit);
+	return ot_store_of(TABLE_REFUNDS)->lock_due_refunds(now, gateway, limit, set_aside_at(now));
 }
 
 List *
 ot_store_lock_lapsed_refunds(TimestampTz now, int limit)
 {
 	static Statement lock = {"WHERE refunds.settled_at IS NULL AND refunds.next_attempt_at" SQL_LE "$1 "
-		"AND refunds.state" SQL_EQ "'processing' ORDER BY refunds.next_attempt_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+		"AND refunds.state" SQL_EQ "'processing' AND " SQL_NOT_SET_ASIDE_REFUND("$1") " ORDER BY refunds.next_attempt_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
 	.rows_of = TABLE_REFUNDS};
 	Args		args = {0};
 
@@ -136,17 +156,18 @@ limits_args(Args *args, List *limits)
 }
 
 List *
-ot_store_lock_submitted_refunds(List *limits, int limit)
+ot_store_lock_submitted_refunds(List *limits, TimestampTz now, int limit)
 {
 	static Statement lock = {"LEFT JOIN order_timeout.orders o ON o.order_id" SQL_EQ "refunds.order_id "
 		"JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS l (policy, submitted_before) "
 		"ON l.policy" SQL_EQ "COALESCE(o.policy, 'default') "
 		"WHERE refunds.settled_at IS NULL AND refunds.state" SQL_EQ "'submitted' "
-		"AND refunds.submitted_at" SQL_LE "l.submitted_before LIMIT $3 FOR NO KEY UPDATE OF refunds SKIP LOCKED",
+		"AND refunds.submitted_at" SQL_LE "l.submitted_before AND " SQL_NOT_SET_ASIDE_REFUND("$3") " LIMIT $4 FOR NO KEY UPDATE OF refunds SKIP LOCKED",
 	.rows_of = TABLE_REFUNDS};
 	Args		args = {0};
 
 	limits_args(&args, limits);
+	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
 	return ot_run_rows(&lock, &args);
 }
@@ -174,5 +195,6 @@ ot_store_move_refunds(const Payment *payment)
 	ot_arg_text(&args, payment->gateway);
 	ot_arg_text(&args, payment->payment_ref);
 	ot_arg_text(&args, payment->order_id);
-	ot_run(&update, &args);
+	if (ot_run(&update, &args) != (uint64) list_length(ot_store_find_refunds(payment)))
+		ot_row_not_written();
 }

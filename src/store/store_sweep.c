@@ -1,6 +1,6 @@
 /*
  * store_sweep.c
- *    The sweeper's own rows: its runs, and the orders that it has set aside.
+ *    The sweeper's own rows: its runs, and the orders and refunds that are set aside.
  */
 #include "postgres.h"
 
@@ -45,7 +45,54 @@ ot_store_set_aside(const SetAside *order)
 	ot_arg_time(&args, order->retry_at);
 	ot_arg_text(&args, order->sqlstate);
 	ot_arg_text(&args, order->error);
-	ot_run(&upsert, &args);
+	ot_run_write(&upsert, &args);
+}
+
+int
+ot_store_refund_failures(const char *refund_ref, TimestampTz due_at)
+{
+	static Statement find = {"SELECT s.failures FROM order_timeout.set_aside_refunds s WHERE s.refund_ref" SQL_EQ "$1 "
+	"AND s.due_at" SQL_EQ "$2"};
+	Args		args = {0};
+	int		   *failures;
+
+	ot_arg_text(&args, refund_ref);
+	ot_arg_time(&args, due_at);
+	failures = ot_run_one(&find, &args, read_int4);
+	return failures == NULL ? 0 : *failures;
+}
+
+void
+ot_store_set_refund_aside(const SetAsideRefund *refund)
+{
+	static Statement upsert = {"INSERT INTO order_timeout.set_aside_refunds AS s "
+		"(refund_ref, due_at, since, failures, retry_at, sqlstate, error) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (refund_ref) DO UPDATE "
+		"SET since = CASE WHEN s.due_at" SQL_EQ "excluded.due_at THEN s.since ELSE excluded.since END, "
+		"due_at = excluded.due_at, failures = excluded.failures, retry_at = excluded.retry_at, "
+	"sqlstate = excluded.sqlstate, error = excluded.error"};
+	Args		args = {0};
+
+	ot_arg_text(&args, refund->refund_ref);
+	ot_arg_time(&args, refund->due_at);
+	ot_arg_time(&args, refund->why.since);
+	ot_arg_int4(&args, refund->why.failures);
+	ot_arg_time(&args, refund->why.retry_at);
+	ot_arg_text(&args, refund->why.sqlstate);
+	ot_arg_text(&args, refund->why.error);
+	ot_run_write(&upsert, &args);
+}
+
+static void
+clear_set_aside_refunds(void)
+{
+	static Statement delete = {"WITH gone AS (SELECT s.refund_ref FROM order_timeout.set_aside_refunds s WHERE NOT EXISTS "
+		"(SELECT FROM order_timeout.refunds r WHERE r.refund_ref" SQL_EQ "s.refund_ref "
+		"AND r.next_attempt_at" SQL_EQ "s.due_at) FOR UPDATE SKIP LOCKED) "
+	"DELETE FROM order_timeout.set_aside_refunds s USING gone WHERE s.refund_ref" SQL_EQ "gone.refund_ref"};
+	Args		args = {0};
+
+	ot_run(&delete, &args);
 }
 
 void
@@ -58,6 +105,7 @@ ot_store_clear_set_aside(void)
 	Args		args = {0};
 
 	ot_run(&delete, &args);
+	clear_set_aside_refunds();
 }
 
 static void *
@@ -81,7 +129,7 @@ ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
 	ot_run(&prune, &before);
 	ot_arg_int4(&args, MyProcPid);
 	ot_arg_time(&args, now);
-	return *(int64 *) ot_run_one(&insert, &args, read_int8);
+	return *(int64 *) ot_run_returning(&insert, &args, read_int8);
 }
 
 void

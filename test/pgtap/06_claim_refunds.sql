@@ -144,5 +144,32 @@ SELECT t.pay('places', 'places-2', 2, gateway => 'places'), t.pay('places', 'pla
 SELECT is((SELECT string_agg(payment_ref, ' ' ORDER BY payment_ref) FROM order_timeout.claim_refunds('w', 2, gateway => 'places')),
           'places-2 places-3', 'it lapses; who asks for two gets two others');
 
+-- Refunds of one closing are due in the same microsecond: both stores hand them out in one order
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds JOIN order_timeout.payments USING (gateway, payment_ref)
+ WHERE settled_at IS NULL;
+SELECT t.create_order('same', 100);
+SELECT t.pay('same', 'same-' || i, 1, gateway => (ARRAY['x', 'a', 'm'])[1 + i % 3]) FROM generate_series(1, 30) AS i;
+SELECT t.cancel('same');
+SELECT is((SELECT count(DISTINCT next_attempt_at) FROM order_timeout.refunds WHERE order_id = 'same'), 1::bigint, 'all due at once');
+CREATE FUNCTION t.claimed_in(store text, max_refunds integer, gateway text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    answer text;
+BEGIN
+    PERFORM set_config('order_timeout.store', store, true);
+    SELECT string_agg(c.payment_ref, ' ' ORDER BY c.n) INTO answer
+      FROM order_timeout.claim_refunds('worker', max_refunds, gateway => gateway)
+           WITH ORDINALITY AS c (refund_ref, order_id, gw, payment_ref, amount, currency, pa, action, attempt, token, until, n);
+    RAISE EXCEPTION USING ERRCODE = 'P9999';
+EXCEPTION WHEN SQLSTATE 'P9999' THEN
+    RETURN answer;
+END
+$$;
+-- whatever plan PostgreSQL has for it
+DISCARD PLANS;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+SELECT is(t.claimed_in('sql', n, g), t.claimed_in('auto', n, g), format('%s of gateway %s', n, g))
+  FROM unnest(ARRAY[1, 3, 11, 30]) AS n, unnest(ARRAY[NULL, 'a', 'x']) AS g;
+SELECT is(array_length(string_to_array(t.claimed_in('sql', 30, NULL), ' '), 1), 30, 'all of them');
 SELECT finish();
 ROLLBACK;

@@ -152,6 +152,50 @@ SELECT is(t.found_after(tamper), called, tamper || ': what it is called') FROM (
      'refund_without_payment/open/bank/no such/made-up')
 ) AS x (tamper, called);
 
+-- What no sum shows: each state has rows next to it
+SELECT t.create_order('plain', 100), t.create_order('short', 100), t.pay('short', 'short-1', 60);
+SELECT t.create_order('back', 100), t.pay('back', 'back-1', 100), order_timeout.request_refund('back', 'k');
+SELECT order_timeout.complete_refund(t.ref('back-1'), 'succeeded');
+SELECT t.refund_in('needs_attention', 'dead') AS dead \gset
+SELECT order_timeout.reverse_refund(:'dead', 'the key is dead');
+SELECT is(outcome, 'recorded', 'a chargeback of all that is kept') FROM order_timeout.record_refund('bank', 'paid-1', 'cb', 75, 'chargeback');
+SELECT t.sound('a paid order whose money went back, one that was charged back, a reversed refund');
+SELECT is(t.found_after(tamper), called, tamper || ': what it is called') FROM (VALUES
+    ($$UPDATE order_timeout.orders SET state = 'paid', settled_at = now() WHERE order_id = 'plain'$$, 'order_paid/plain'),
+    ($$UPDATE order_timeout.orders SET state = 'paid', settled_at = now() WHERE order_id = 'short'$$, 'order_paid/short'),
+    ($$UPDATE order_timeout.orders SET state = 'paid' WHERE order_id = 'dead'$$, 'order_paid/dead'),
+    ($$WITH r AS (UPDATE order_timeout.refunds SET state = 'reversed', returned_at = NULL WHERE payment_ref = 'back-1'),
+            p AS (UPDATE order_timeout.payments SET refunded = 0 WHERE payment_ref = 'back-1')
+       UPDATE order_timeout.orders SET refunded = 0 WHERE order_id = 'back'$$, 'refund_successor/back/bank/back-1/' || t.ref('back-1')),
+    (format($$UPDATE order_timeout.refunds SET replaced_by = NULL WHERE refund_ref = %L$$, :'dead'),
+     'refund_successor/dead/dead/dead/' || :'dead'),
+    (format($$UPDATE order_timeout.refunds SET replaced_by = %L WHERE refund_ref = %L$$, t.ref('back-1'), :'dead'),
+     'refund_successor/dead/dead/dead/' || :'dead'),
+    (format($$UPDATE order_timeout.refunds SET replaced_by = NULL, withdrawn = true WHERE refund_ref = %L$$, :'dead'), ''),
+    (format($$UPDATE order_timeout.refunds SET replaced_by = NULL, reason = 'chargeback' WHERE refund_ref = %L$$, :'dead'), ''),
+    ($$UPDATE order_timeout.refunds SET withdrawn = true WHERE payment_ref = 'back-1'$$, 'refund_replaced/back/bank/back-1/' || t.ref('back-1')),
+    ($$UPDATE order_timeout.refunds SET returned_at = NULL WHERE payment_ref = 'back-1'$$, 'refund_returned/back/bank/back-1/' || t.ref('back-1'))
+) AS x (tamper, called);
+DELETE FROM order_timeout.events WHERE aggregateid = 'back';
+SELECT t.sound('without its old events');
+
+-- Only what had an event since then
+SELECT clock_timestamp() AS since \gset
+SAVEPOINT since;
+UPDATE order_timeout.orders SET paid = paid + 1 WHERE order_id IN ('open', 'short');
+UPDATE order_timeout.payments SET order_id = 'gone' WHERE payment_ref = 'orphan-2';
+SELECT is((SELECT count(DISTINCT order_id) FROM order_timeout.funds_violations()), 3::bigint, 'three orders are wrong');
+SELECT is_empty(format('SELECT * FROM order_timeout.funds_violations(%L)', :'since'), 'none of them has an event since then');
+SELECT t.pay('open', 'open-2', 1), t.pay('gone', 'gone-1', 1), t.create_order('young', 1);
+SELECT is((SELECT string_agg(DISTINCT order_id, ' ') FROM order_timeout.funds_violations(:'since')), 'gone open', 'now two have');
+SELECT is((SELECT count(*) FROM order_timeout.funds_violations(NULL)), (SELECT count(*) FROM order_timeout.funds_violations()), 'null: all');
+SELECT is((SELECT count(*) FROM order_timeout.funds_violations('1970-01-01')), (SELECT count(*) FROM order_timeout.funds_violations()), 'since ever: all');
+DELETE FROM order_timeout.payments WHERE payment_ref = 'short-1' OR payment_ref = 'gone-1' OR payment_ref = 'dead';
+SELECT ok(NOT EXISTS (SELECT FROM order_timeout.funds_violations(:'since') WHERE kind = 'refund_without_payment'), 'an old refund without its payment');
+SELECT isnt_empty($$SELECT * FROM order_timeout.funds_violations('1970-01-01') WHERE kind = 'refund_without_payment'$$, 'since ever');
+SELECT throws_ok($$SELECT * FROM order_timeout.funds_violations('infinity')$$, '22023', NULL, 'no time');
+ROLLBACK TO since;
+
 -- balanced tells it of one order
 CREATE FUNCTION t.balanced_after(tamper text, order_id text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE

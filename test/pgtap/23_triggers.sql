@@ -39,7 +39,8 @@ SELECT t.create_order('held', 100), t.expire('held');
 SELECT t.refund_in('processing', 'busy') AS busy \gset
 SELECT t.refund_in('needs_attention', 'stuck') AS stuck \gset
 UPDATE order_timeout.policies SET on_late = 'hold' WHERE policy = 'default';
-SELECT t.pay('held', 'held-1', 100), t.pay('none', 'orph-1', 10), t.pay('none', 'orph-2', 10);
+SELECT t.pay('held', 'held-1', 100), t.pay('none', 'orph-1', 10), t.pay('none', 'orph-2', 10),
+       t.pay('none', 'orph-3', 10), order_timeout.record_refund('bank', 'orph-3', 'orph-3-ext', 4);
 CREATE FUNCTION t.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 
 -- What a call comes to while writes of one kind to a table are suppressed
@@ -85,7 +86,8 @@ SELECT is(t.suppressed('UPDATE', tab, call), '27000', format('no changes in %s: 
                        :'busy', :'busy')),
     ('refunds', format('retry_refund(%L)', :'stuck')),
     ('refunds', format('settle_refund(%L, ''in cash'')', :'stuck')),
-    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck'))
+    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck')),
+    ('refunds', $$assign_orphan('bank', 'orph-3', 'open')$$)
 ) AS x (tab, call);
 
 -- The same for rows that would be new
@@ -98,8 +100,19 @@ SELECT is(t.suppressed('INSERT', tab, call), '27000', format('no new rows in %s:
     ('refunds', $$request_refund('paid', 'k', 10)$$),
     ('refunds', $$record_refund('bank', 'paid-1', 'ext-1', 10)$$),
     ('refunds', $$refund_orphan('bank', 'orph-2')$$),
-    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck'))
+    ('refunds', format('reverse_refund(%L, ''dead'')', :'stuck')),
+    ('conflicts', $$record_refund('bank', 'paid-1', 'ext-1', 500)$$)
 ) AS x (tab, call);
+-- The sweeper sets aside what it cannot write, with that code.
+SAVEPOINT suppressed;
+CREATE TRIGGER nothing BEFORE UPDATE ON order_timeout.orders FOR EACH ROW EXECUTE FUNCTION t.nothing();
+SELECT is((SELECT failed FROM order_timeout.sweep_once()), 1::bigint, 'no changes in orders: sweep_once');
+SELECT is((SELECT sqlstate FROM order_timeout.set_aside WHERE order_id = 'due'), '27000', 'is set aside');
+ROLLBACK TO suppressed;
+CREATE TRIGGER nothing BEFORE INSERT ON order_timeout.events FOR EACH ROW EXECUTE FUNCTION t.nothing();
+SELECT is_empty($$SELECT * FROM order_timeout.claim_refunds('worker')$$, 'no new rows in events: claim_refunds');
+SELECT set_eq('SELECT sqlstate FROM order_timeout.set_aside_refunds', ARRAY['27000'], 'they are set aside');
+ROLLBACK TO suppressed;
 SELECT t.sound('after all that was suppressed');
 
 -- Calls that a trigger makes while the call that fired it has rows to write, one that succeeds and one that fails so too

@@ -93,6 +93,16 @@ my ($asked) = map { $_->{refund_ref} } @{ rows($dbh, 'request_refund', 'asked', 
 is(call($dbh, 'stop_refund', $asked, 'wait')->{outcome}, 'stopped', 'stopped');
 is(call($dbh, 'withdraw_refund', $asked, 'kept it')->{outcome}, 'withdrawn', 'withdrawn');
 
+order('refund set aside');
+call($dbh, 'cancel_order', 'refund set aside');
+pay('refund set aside');
+$dbh->do('CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.refunds FOR EACH ROW EXECUTE FUNCTION refuse()');
+rows($dbh, 'claim_refunds', 'worker', 100);
+$dbh->do('DROP TRIGGER refuse ON order_timeout.refunds');
+
+call($dbh, 'create_order', 'forgotten', 0, 'EUR');
+call($dbh, 'forget_order', 'forgotten');
+
 # Last, for no function of ours brings it about.
 order('broken');
 call($dbh, 'cancel_order', 'broken');

@@ -79,6 +79,7 @@ my %try = (
 	funds              => q{SELECT order_timeout.funds('none')},
 	funds_violations   => q{SELECT order_timeout.funds_violations()},
 	history            => q{SELECT order_timeout.history('none')},
+	forget_order       => q{SELECT order_timeout.forget_order('none')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
 	schedule_sweeper   => q{SELECT order_timeout.schedule_sweeper()},

@@ -33,6 +33,7 @@ sub side {
 		'CREATE EXTENSION order_timeout',
 		'CREATE EXTENSION amcheck',
 		# Closing of these fails, without a trigger, which the fast store would leave to the other one.
+		"ALTER TABLE order_timeout.refunds ADD CONSTRAINT cursed CHECK (state <> 'processing' OR gateway <> 'cursed')",
 		"ALTER TABLE order_timeout.orders ADD CONSTRAINT cursed CHECK (state <> 'expired' OR order_id NOT LIKE 'cursed%')",
 		"UPDATE order_timeout.policies SET refund_jitter = 0, refund_backoff = '10 days', refund_backoff_max = '40 days',
 			refund_max_attempts = 3, refund_lease = '2 days', orphan_after = '100 days'",
@@ -248,6 +249,7 @@ my @passes = (
 	[ "UPDATE order_timeout.payments SET received_at = ? WHERE (gateway, payment_ref) = ('bank', ?) AND disposition = 'orphan'",
 		sub { (a_past_time(), a_payment(an_order())) } ],
 	[ "UPDATE order_timeout.set_aside SET retry_at = '2020-01-01'", sub { () } ],
+	[ "UPDATE order_timeout.set_aside_refunds SET retry_at = '2020-01-01'", sub { () } ],
 );
 
 sub on_both {
@@ -257,7 +259,7 @@ sub on_both {
 }
 
 sub let_time_pass {
-	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 0, 1, 1, 1, 2, 3, 4 ]) };
+	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 0, 1, 1, 1, 2, 3, 4, 5 ]) };
 	return on_both($sql, $arguments->());
 }
 
@@ -303,6 +305,8 @@ sub called {
 	reach($call, $answers[0]);
 	# The sweeper waits for seconds here, which a slow machine would see pass.
 	on_both("UPDATE order_timeout.set_aside SET retry_at = '2100-01-01' WHERE retry_at > '2021-01-01'") if $call->[0] eq 'sweep_once';
+	on_both("UPDATE order_timeout.set_aside_refunds SET retry_at = '2100-01-01' WHERE retry_at > '2021-01-01'")
+		if $call->[0] =~ /^(?:claim_refunds|sweep_once)$/;
 	return same($sides[0]->sql($call), @answers);
 }
 
@@ -369,6 +373,18 @@ sub closing_fails {
 	return;
 }
 
+sub claiming_fails {
+	my ($order) = @_;
+	my $cursed = "cursed-claim-$order";
+	call_both([ 'create_order', $cursed, 100, 'EUR' ]);
+	call_both([ 'record_payment', $cursed, 'cursed', "$cursed-1", 150, 'EUR' ]);
+	on_both('UPDATE order_timeout.refunds SET next_attempt_at = ? WHERE order_id = ?', a_past_time(), $cursed);
+	call_both([ 'claim_refunds', 'worker', 3, '1 hour', undef ]);
+	call_both([ 'complete_refund', sub { $_[0]->{dbh}->selectrow_array(
+		'SELECT refund_ref FROM order_timeout.refunds WHERE order_id = ?', undef, $cursed) }, 'succeeded' ]);
+	return;
+}
+
 sub too_much {
 	my ($order) = @_;
 	call_both([ 'record_payment', $order, 'bank', "$order-$_", '9223372036854775807', 'EUR' ]) for 1, 2;
@@ -416,13 +432,22 @@ sub misuse {
 	return;
 }
 
-my @scenes = (\&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&too_much, \&refunds_are_told_again,
+sub forgotten {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default', '{"name": "somebody"}' ]);
+	call_both([ 'forget_order', $_ ]) for $order, 'no such order';
+	call_both([ 'cancel_order', $order, 'the buyer, Jane Doe, called' ]);
+	call_both([ 'forget_order', $order ]) for 1, 2;
+	return;
+}
+
+my @scenes = (\&forgotten, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
 	\&the_gateway_never_ends, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 
 sub compare_rows {
-	for my $table (qw(orders payments refunds events conflicts set_aside)) {
+	for my $table (qw(orders payments refunds events conflicts set_aside set_aside_refunds)) {
 		my ($fast, $sql) = map { $_->rows($table) } @sides;
 		same("rows of $table", scalar @$fast, scalar @$sql);
 		$reached{"event $_"}++ for map { /"type": "([^"]+)"/ } $table eq 'events' ? @$fast : ();
@@ -459,6 +484,7 @@ my %outcomes = (
 	refund_orphan   => [qw(refunded already_refunded OT005 OT009)],
 	assign_orphan   => [qw(duplicate paid partial surplus late OT001 OT005 OT009)],
 	resolve_conflict => [qw(resolved already_resolved OT006)],
+	forget_order    => [qw(forgotten OT001 OT005)],
 	sweep_once      => [qw(expired failed leases_returned 22023)],
 );
 my @all = map { my $name = $_; map { "$name $_" } @{ $outcomes{$name} } } sort keys %outcomes;

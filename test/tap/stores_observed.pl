@@ -154,7 +154,7 @@ sub counters {
 	$side->dbh->do('SELECT 1');
 	return $server->dbh($side->{store})->selectall_hashref(
 		"SELECT relname, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, n_live_tup, n_dead_tup, seq_scan
-		   FROM pg_stat_user_tables WHERE schemaname = 'order_timeout' AND relname NOT IN ('set_aside', 'sweeps')", 'relname');
+		   FROM pg_stat_user_tables WHERE schemaname = 'order_timeout' AND relname NOT IN ('set_aside', 'set_aside_refunds', 'sweeps')", 'relname');
 }
 
 my @before = map { counters($_) } @sides;

@@ -51,6 +51,14 @@ for my $when ('BEFORE UPDATE', 'AFTER UPDATE', 'at the commit') {
 }
 balanced($dbh, 'the funds');
 
+# Its own row is suppressed: the call says so, and the server lives on.
+$dbh->do('CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$');
+$dbh->do('CREATE TRIGGER nothing BEFORE INSERT ON order_timeout.sweeps FOR EACH ROW EXECUTE FUNCTION nothing()');
+is(error_of($dbh, sub { $dbh->do("CALL order_timeout.sweep('100 milliseconds')") }), '27000',
+	'a run without its row is an error');
+is($dbh->selectrow_array('SELECT 1'), 1, 'and no crash');
+$dbh->do('DROP TRIGGER nothing ON order_timeout.sweeps');
+
 {
 	my $session = $server->dbh('shop', PrintWarn => 1);
 	my $pid = $session->{pg_pid};

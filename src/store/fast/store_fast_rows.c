@@ -174,7 +174,7 @@ compare_ids(const ListCell *a, const ListCell *b)
 }
 
 static bool
-contains(const List *sorted_ids, const char *order_id)
+contains(const List *sorted_ids, const char *id)
 {
 	int			low = 0;
 	int			high = list_length(sorted_ids);
@@ -182,7 +182,7 @@ contains(const List *sorted_ids, const char *order_id)
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
-		int			order = strcmp(list_nth(sorted_ids, middle), order_id);
+		int			order = strcmp(list_nth(sorted_ids, middle), id);
 
 		if (order == 0)
 			return true;
@@ -356,12 +356,13 @@ is_due(const Refund *refund, TimestampTz now)
 }
 
 static List *
-fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit, List *set_aside)
 {
 	FastTable  *refunds = ot_fast_begin(TABLE_REFUNDS);
 	FastKey		keys[2] = {{1, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(now)}};
 	List	   *due = NIL;
 
+	list_sort(set_aside, compare_ids);
 	if (gateway != NULL)
 		keys[1] = key_equal(2, gateway);
 	ot_fast_look(refunds, REFUNDS_OPEN, keys, gateway != NULL ? 2 : 1);
@@ -369,6 +370,8 @@ fast_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
 	{
 		Refund	   *refund;
 
+		if (set_aside != NIL && contains(set_aside, ((Refund *) ot_fast_read(refunds))->refund_ref))
+			continue;
 		if (!ot_fast_lock(refunds, LockWaitSkip))
 			continue;
 		refund = ot_fast_read(refunds);

@@ -47,7 +47,8 @@ typedef struct RowStore
 	/* Payments and refunds. */
 	List	   *(*lock_payments_of_order) (const char *order_id);
 	Refund	   *(*find_gateway_refund) (const char *gateway, const char *gateway_refund_ref);
-	List	   *(*lock_due_refunds) (TimestampTz now, const char *gateway, int limit);
+	/* Set_aside: their refund_refs. */
+	List	   *(*lock_due_refunds) (TimestampTz now, const char *gateway, int limit, List *set_aside);
 } RowStore;
 
 #endif

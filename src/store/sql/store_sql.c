@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "errors.h"
@@ -530,18 +531,30 @@ sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 	return refund;
 }
 
+static Datum *
+text_values(List *texts)
+{
+	Datum	   *values = palloc(list_length(texts) * sizeof(Datum));
+
+	for (int i = 0; i < list_length(texts); i++)
+		values[i] = CStringGetTextDatum(list_nth(texts, i));
+	return values;
+}
+
+/* In the order of the index, in which the fast store finds them: refunds of one closing are due in the same microsecond. */
 static List *
-sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit)
+sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit, List *set_aside)
 {
 	static Statement lock = {"WHERE refunds.settled_at IS NULL AND refunds.next_attempt_at" SQL_LE "$1 "
-		"AND ($2 IS NULL OR refunds.gateway" SQL_EQ "$2) "
-		"ORDER BY refunds.next_attempt_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+		"AND ($2 IS NULL OR refunds.gateway" SQL_EQ "$2) AND NOT (refunds.refund_ref" SQL_EQ "ANY ($4)) "
+		"ORDER BY refunds.next_attempt_at, refunds.gateway, refunds.ctid LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
 	.rows_of = TABLE_REFUNDS};
 	Args		args = {0};
 
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, gateway);
 	ot_arg_int4(&args, limit);
+	ot_arg_array(&args, TEXTOID, text_values(set_aside), NULL, list_length(set_aside));
 	return ot_run_rows(&lock, &args);
 }
 

@@ -249,6 +249,16 @@ ot_run_write(Statement *statement, Args *args)
 		ot_row_not_written();
 }
 
+void *
+ot_run_returning(Statement *statement, Args *args, RowReader read)
+{
+	void	   *answer = ot_run_one(statement, args, read);
+
+	if (answer == NULL)
+		ot_row_not_written();
+	return answer;
+}
+
 bool
 ot_run_versioned(Statement *statement, Args *args, RowVersion *version)
 {

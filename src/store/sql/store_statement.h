@@ -18,7 +18,19 @@
 #define SQL_LE " OPERATOR(pg_catalog.<=) "
 #define SQL_GE " OPERATOR(pg_catalog.>=) "
 #define SQL_GT " OPERATOR(pg_catalog.>) "
+#define SQL_LIKE " OPERATOR(pg_catalog.~~) "
 #define SQL_PLUS " OPERATOR(pg_catalog.+) "
+
+/*
+ * Refunds that wait for their own time. It ends when they went on meanwhile: then they are due at another time. A subplan
+ * and not a join, which could read all refunds.
+ */
+#define SQL_SET_ASIDE_REFUNDS(now) \
+	"SELECT s.refund_ref FROM order_timeout.set_aside_refunds s WHERE s.retry_at" SQL_GT now " AND s.due_at" SQL_EQ \
+	"(SELECT a.next_attempt_at FROM order_timeout.refunds a WHERE a.refund_ref" SQL_EQ "s.refund_ref)"
+
+/* A subplan and not a join, so that the index of open refunds gives the order. */
+#define SQL_NOT_SET_ASIDE_REFUND(now) "NOT (refunds.refund_ref" SQL_EQ "ANY (" SQL_SET_ASIDE_REFUNDS(now) "))"
 
 /* What a statement sees. */
 typedef enum StatementSnapshot
@@ -36,13 +48,15 @@ typedef struct Statement
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 
-typedef void *(*RowReader) (Columns *columns);
-
 /* Runs it; returns how many rows it touched. */
 extern uint64 ot_run(Statement *statement, Args *args);
 
 /* Runs a write of one row; it is an error if it touches none. */
 extern void ot_run_write(Statement *statement, Args *args);
+
+/* Runs a write of one row that ends in RETURNING; the answer is never NULL. */
+typedef void *(*RowReader) (Columns *columns);
+extern void *ot_run_returning(Statement *statement, Args *args, RowReader read);
 
 /* The same for a statement that ends in RETURNING ctid, which becomes the row's version. False if it touches no row. */
 extern bool ot_run_versioned(Statement *statement, Args *args, RowVersion *version);

@@ -184,6 +184,7 @@ my %ORDER = (
 	refunds   => '(SELECT n.n FROM t.names n WHERE n.refund_ref = x.refund_ref)',
 	conflicts => 'conflict_id',
 	set_aside => 'order_id',
+	set_aside_refunds => '(SELECT n.n FROM t.names n WHERE n.refund_ref = x.refund_ref)',
 );
 
 # All rows of a table; of events those that are new since the last time.

@@ -1,0 +1,125 @@
+/*
+ * set_aside.c
+ *    What fails for one row keeps that row waiting, and no other.
+ *
+ * Rows are worked on in batches, each in a subtransaction. If it fails, they are taken one by one, and those that fail
+ * again are set aside with the reason, to be tried later after waits that grow. A person sees them in the view attention.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "event.h"
+#include "rules.h"
+#include "set_aside.h"
+#include "store.h"
+
+#define FIRST_RETRY        (10 * USECS_PER_SEC)
+#define LONGEST_RETRY      USECS_PER_HOUR
+
+static SetAside
+describe(const char *order_id, int failures, const Failure *failure)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	SetAside	why = {order_id, now, failures};
+	const char *error = failure->error->message ? failure->error->message : "unknown error";
+	int64		wait = FIRST_RETRY;
+
+	for (int i = 1; i < failures && wait < LONGEST_RETRY; i++)
+		wait *= 2;
+	why.retry_at = now + Min(wait, LONGEST_RETRY);
+	why.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
+	why.error = ot_cut_text(error);
+	return why;
+}
+
+static void
+write_event(const SetAside *why, const char *type, const char *refund_ref)
+{
+	Payload    *payload = ot_payload();
+
+	ot_payload_text(payload, "refund_ref", refund_ref);
+	ot_payload_text(payload, "sqlstate", why->sqlstate);
+	ot_payload_text(payload, "error", why->error);
+	ot_payload_int(payload, "failures", why->failures);
+	ot_payload_time(payload, "retry_at", why->retry_at);
+	ot_event(why->order_id, type, payload, why->since);
+}
+
+void
+ot_set_order_aside(const char *order_id, const Failure *failure)
+{
+	SetAside	why = describe(order_id, ot_store_failures(order_id) + 1, failure);
+
+	ot_store_set_aside(&why);
+	write_event(&why, "order.set_aside", NULL);
+}
+
+/* Refunds. */
+
+static void
+write_refund_event(void *work_state)
+{
+	const SetAsideRefund *refund = work_state;
+
+	write_event(&refund->why, "refund.set_aside", refund->refund_ref);
+}
+
+/* Its events may be what fails: then the row in set_aside_refunds must do. */
+static void
+set_refund_aside(RefundBatch *batch, const Failure *failure)
+{
+	const Refund *found = &batch->first;
+	int			failures = ot_store_refund_failures(found->refund_ref, found->next_attempt_at) + 1;
+	SetAsideRefund refund = {found->refund_ref, found->next_attempt_at, describe(found->order_id, failures, failure)};
+	Failure		of_event;
+
+	ot_store_set_refund_aside(&refund);
+	(void) ot_attempt(write_refund_event, &refund, false, &of_event);
+	batch->last_error = failure->text;
+}
+
+static void
+lock_and_work(void *work_state)
+{
+	RefundBatch *batch = work_state;
+
+	batch->found = batch->lock(batch, batch->limit);
+	if (batch->found == NIL)
+		return;
+	batch->first = *(Refund *) linitial(batch->found);	/* work changes it */
+	batch->work(batch);
+}
+
+static bool
+attempt(RefundBatch *batch, int limit, Failure *failure)
+{
+	batch->limit = limit;
+	batch->found = NIL;
+	if (ot_attempt(lock_and_work, batch, batch->fire_deferred, failure))
+		return true;
+	if (batch->found == NIL)
+		ReThrowError(failure->error);	/* looking for them failed, so it is none of theirs */
+	return false;
+}
+
+int
+ot_refunds_work(RefundBatch *batch, int limit)
+{
+	Failure		failure;
+	int			count;
+
+	if (attempt(batch, limit, &failure))
+		return list_length(batch->found);
+	count = list_length(batch->found);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!attempt(batch, 1, &failure))
+			set_refund_aside(batch, &failure);
+		else if (batch->found == NIL)
+			break;
+	}
+	return count;
+}
