@@ -73,7 +73,7 @@ take_from_kept(const Locked *money, int64 amount)
 	return amount - part;
 }
 
-/* Nothing is left that a person could decide about: then it is a late payment like any other. */
+/* Nothing is left that a person could decide about: then it is a late or a part payment like any other. */
 static int64
 take_from_held(const Locked *money, int64 amount)
 {
@@ -82,7 +82,7 @@ take_from_held(const Locked *money, int64 amount)
 
 	ot_funds_move(money->order, payment, BUCKET_HELD, BUCKET_REFUNDED, part);
 	if (part > 0 && payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
-		ot_payment_become(payment, PAYMENT_LATE);
+		ot_payment_become(payment, ot_is_late(payment) ? PAYMENT_LATE : PAYMENT_APPLIED);
 	return amount - part;
 }
 

@@ -19,6 +19,7 @@ extern void ot_refund_reject(Refund *refund, TimestampTz now);
 extern void ot_refund_retry_from_start(Refund *refund, TimestampTz now);
 extern void ot_refund_become_needs_attention(Refund *refund, TimestampTz now);
 extern void ot_refund_become_succeeded(Refund *refund, TimestampTz now);
+extern void ot_refund_become_withdrawn(Refund *refund, TimestampTz now);
 extern void ot_refund_become_reversed(Refund *refund, const Refund *replaced_by, TimestampTz now);
 
 #endif

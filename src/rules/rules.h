@@ -15,11 +15,20 @@ extern bool ot_is_closed(const Order *order);
 /* Neither succeeded nor reversed: the money is still owed. */
 extern bool ot_is_open(const Refund *refund);
 
+/* Surely here: not leased, and nothing of it may be with the gateway. Such a refund can be taken back. */
+extern bool ot_refund_is_clear(const Refund *refund);
+
 /* The gateway took it, and has not said the end for longer than the policy allows. */
 extern bool ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now);
 
 /* Why a payment came too late for a closed order: notified_late or paid_late. */
 extern char *ot_late_reason(const Order *order, const Payment *payment);
+
+/* It came after its order was closed, whatever became of it then. */
+extern bool ot_is_late(const Payment *payment);
+
+/* What the policy wants of a late payment, whose late_reason is known. */
+extern OnLate ot_on_late(const Policy *policy, const Payment *payment);
 
 /* When a refund that was tried attempts times is tried again. */
 extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, TimestampTz now);

@@ -5,9 +5,10 @@ DO $$ BEGIN
     PERFORM order_timeout.create_order('order-1', 100, 'EUR');
     PERFORM order_timeout.create_order('order-2', 100, 'EUR');
     PERFORM order_timeout.record_payment('order-2', 'bank', 'pay-2', 100, 'EUR');
+    PERFORM order_timeout.record_payment('order-2', 'wallet', 'pay-2', 5, 'USD');
     PERFORM order_timeout.request_refund('order-2', 'return-1', 40);
 END $$;
-SELECT refund_ref FROM order_timeout.refunds \gset
+SELECT refund_ref FROM order_timeout.refunds WHERE reason = 'requested' \gset
 CREATE VIEW written AS
 SELECT (SELECT md5(string_agg(o::text, ',' ORDER BY o::text)) FROM order_timeout.orders o) AS orders,
        (SELECT md5(string_agg(p::text, ',' ORDER BY p::text)) FROM order_timeout.payments p) AS payments,
@@ -50,8 +51,13 @@ SELECT order_timeout.record_refund('bank', 'pay-9', 'gateway-9', 100);
 -- NULL where none is allowed.
 SELECT order_timeout.create_order(NULL, 100, 'EUR');
 \echo :LAST_ERROR_SQLSTATE
--- Out of range: a sum that overflows.
-SELECT order_timeout.record_payment('order-2', 'bank', 'pay-3', 9223372036854775807, 'EUR');
+-- Two gateways have a payment of that number, and which one is meant is not said.
+SELECT order_timeout.request_refund('order-2', 'return-2', payment_ref => 'pay-2');
+\echo :LAST_ERROR_SQLSTATE
+-- Nothing to accept.
+SELECT order_timeout.accept_payment('bank', 'pay-2');
+\echo :LAST_ERROR_SQLSTATE
+SELECT order_timeout.accept_short('order-1');
 \echo :LAST_ERROR_SQLSTATE
 
 -- Bad values.
