@@ -15,7 +15,7 @@ extern Refund *ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 
 extern Refund *ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now);
 extern void ot_refund_insert(Refund *refund);
 
-/* The oldest refund that the payment itself led to, not one that was asked for later; or NULL. */
+/* The oldest refund that the payment itself led to and that was not withdrawn, not one that was asked for later; or NULL. */
 extern Refund *ot_refund_of(const Payment *payment);
 
 #endif

@@ -21,13 +21,14 @@ SELECT is((SELECT (disposition, late_reason, accepted_at = o.settled_at)::text F
             WHERE payment_ref = 'a-1'), '(applied,paid_late,t)', 'the payment counts, was late, and was accepted then');
 SELECT is((SELECT close_reason FROM order_timeout.orders WHERE order_id = 'a'), NULL, 'the order is no longer closed for a reason');
 SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.accept_payment('bank', 'a-1')$$), '(already_accepted,paid)', 'again');
-SELECT is(t.pay('a', 'a-1', 100), 'duplicate paid applied 100', 'the gateway tells it again');
+SELECT is(t.pay('a', 'a-1', 100), 'duplicate paid applied', 'the gateway tells it again, and no refund is named');
 SELECT is((SELECT count(*) FROM order_timeout.claim_refunds('worker', 100)), 0::bigint, 'no worker gets the refund');
 
 -- Of a cancelled order, and more than the amount
 SELECT t.create_order('more', 100), t.cancel('more'), t.pay('more', 'more-1', 130);
 SELECT is(t.accept('more-1'), 'accepted paid', 'a cancelled order, and more than the amount');
 SELECT is(t.sums('more'), 'paid 130 = 0 + 30 + 0 + 100', 'the surplus is owed');
+SELECT is(t.pay('more', 'more-1', 130), 'duplicate paid applied 30', 'a repeat names it');
 SELECT is(t.refunds('more'), 'more-1 130 late reversed, more-1 30 surplus pending', 'in a refund of its own');
 
 -- Held
