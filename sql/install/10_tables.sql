@@ -78,7 +78,7 @@ CREATE TABLE payments (
     held_at        timestamptz,                 -- when it was put on hold; stays when the hold is resolved
     told_order_id  text COLLATE "C",            -- what the gateway said, when assign_orphan gave it another order
     details        jsonb,
-    accepted_at    timestamptz,                 -- when a person took late money after all (accept_payment)
+    accepted_at    timestamptz,                 -- when a person took late money after all (accept_payment, resolve_held)
     PRIMARY KEY (gateway, payment_ref),
     CONSTRAINT payments_disposition CHECK
         (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted')),

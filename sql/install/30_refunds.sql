@@ -1,11 +1,12 @@
 -- Refunds.
 
 CREATE FUNCTION request_refund(
-    order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL)
+    order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL,
+    gateway text DEFAULT NULL)
 RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
-AS 'MODULE_PATHNAME', 'ot_request_refund' LANGUAGE C;
-COMMENT ON FUNCTION request_refund(text, text, bigint, text, text) IS
-'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment. Outcomes: accepted, duplicate. Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
+AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
+COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
+'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate. Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
 
 CREATE FUNCTION claim_refunds(
     worker text, max_refunds integer DEFAULT 10, lease interval DEFAULT NULL, gateway text DEFAULT NULL)

@@ -84,8 +84,8 @@ DECLARE
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
-                                   'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
+                                   'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
+                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN

@@ -41,7 +41,8 @@ SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
-       'a late payment waits for a decision (' || p.late_reason || ')', 'resolve_held'
+       coalesce('a late payment waits for a decision (' || p.late_reason || ')',
+                'the order was closed before all of it was paid'), 'resolve_held or accept_payment'
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,

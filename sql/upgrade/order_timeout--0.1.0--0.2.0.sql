@@ -255,6 +255,91 @@ COMMENT ON FUNCTION forget_order(text) IS
 'Empties what people wrote about a settled order: metadata, details, notes, reasons, errors and worker names of the order, its payments, refunds, conflicts and events. The money''s rows and the proof stay. Safe to repeat. Outcome: forgotten. Errors: OT001 no such order, OT005 it is open, or money of it is owed or held, 22023, 22004. Locks: the order, then its payments, refunds, events.';
 REVOKE ALL ON FUNCTION forget_order(text) FROM PUBLIC;
 
+-- late_reason in the answers of record_payment and assign_orphan, and request_refund of one gateway's payment: other
+-- signatures, so dropped and created. Roles keep their rights.
+DO $script$
+DECLARE
+    old_rights jsonb := (SELECT jsonb_object_agg(p.proname, p.proacl::text) FROM pg_proc p
+                          WHERE p.oid IN ('record_payment(text, text, text, bigint, text, timestamptz, jsonb)'::regprocedure,
+                                          'assign_orphan(text, text, text)'::regprocedure,
+                                          'request_refund(text, text, bigint, text, text)'::regprocedure));
+    new_function pg_proc;
+    role regrole;
+BEGIN
+    DROP FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb);
+    DROP FUNCTION assign_orphan(text, text, text);
+    DROP FUNCTION request_refund(text, text, bigint, text, text);
+
+    CREATE FUNCTION record_payment(
+        order_id text, gateway text, payment_ref text, amount bigint, currency text,
+        paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL,
+        OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
+        OUT late_reason text)
+    AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
+    COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
+    'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often it is told; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
+    REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) FROM PUBLIC;
+
+    CREATE FUNCTION assign_orphan(gateway text, payment_ref text, order_id text,
+        OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
+        OUT late_reason text)
+    AS 'MODULE_PATHNAME', 'ot_assign_orphan_2' LANGUAGE C;
+    COMMENT ON FUNCTION assign_orphan(text, text, text) IS
+    'Says which order an orphan payment was meant for, and applies it as if it came now; answers like record_payment, a repeat duplicate. Errors: OT001 no such order, OT005 not an orphan or being refunded, OT009 no such payment, 22023, 22004. Locks: the order, then the payment.';
+    REVOKE ALL ON FUNCTION assign_orphan(text, text, text) FROM PUBLIC;
+
+    CREATE FUNCTION request_refund(
+        order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL,
+        gateway text DEFAULT NULL)
+    RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
+    AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
+    COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
+    'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate. Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
+    REVOKE ALL ON FUNCTION request_refund(text, text, bigint, text, text, text) FROM PUBLIC;
+
+    FOR new_function IN SELECT * FROM pg_proc p
+                         WHERE p.oid IN ('record_payment(text, text, text, bigint, text, timestamptz, jsonb)'::regprocedure,
+                                         'assign_orphan(text, text, text)'::regprocedure,
+                                         'request_refund(text, text, bigint, text, text, text)'::regprocedure) LOOP
+        FOR role IN SELECT DISTINCT x.grantee FROM aclexplode((old_rights ->> new_function.proname)::aclitem[]) x
+                     WHERE x.grantee <> 0 LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function.oid::regprocedure, role);
+        END LOOP;
+        -- Not the extension's own: pg_dump is to dump them.
+        UPDATE pg_init_privs SET initprivs = new_function.proacl
+         WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function.oid);
+        DELETE FROM pg_shdepend d USING pg_database b
+         WHERE b.datname = current_database() AND d.dbid = b.oid
+           AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function.oid, 'i');
+    END LOOP;
+END
+$script$;
+
+-- Late money and part payments that a person takes after all.
+CREATE FUNCTION accept_payment(gateway text, payment_ref text, note text DEFAULT NULL, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_accept_payment' LANGUAGE C;
+COMMENT ON FUNCTION accept_payment(text, text, text) IS
+'Takes late money after all, as long as it is surely here: held, or owed by refunds that no gateway can have (never handed out, or failed since). These become reversed; part payments that are owed because the order closed count as well. Outcomes: accepted (with what else of its order is kept, held or owed so it reaches the amount; the order is paid, a surplus refunded), short (nothing changes), surplus (the order was paid meanwhile; nothing changes), too_late (nothing of it is here any more), already_accepted. Errors: OT005 was never late, held or owed by closing, OT009 no such payment, 22023, 22004. Locks: the order, its payments, their refunds.';
+REVOKE ALL ON FUNCTION accept_payment(text, text, text) FROM PUBLIC;
+CREATE FUNCTION accept_short(order_id text, note text DEFAULT NULL, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_accept_short' LANGUAGE C;
+COMMENT ON FUNCTION accept_short(text, text) IS
+'Takes a pending order that was paid in part for paid, with what there is. Outcomes: accepted, already_paid, already_closed. Errors: OT001 no such order, OT005 nothing is paid, 22023, 22004. Locks: the order.';
+REVOKE ALL ON FUNCTION accept_short(text, text) FROM PUBLIC;
+
+-- Held part payments have no late_reason.
+
+COMMENT ON FUNCTION create_order(text, bigint, text, interval, timestamptz, text, jsonb) IS
+'Creates an order of amount (minor units, 0 or more) that must be paid by a deadline: expires_in from now, or expires_at, or the policy''s pay_within. Outcomes: created; exists (same amount, currency and policy; answers its real deadline). Amount 0 is paid at once; waiting orphan payments of this order_id are applied. Errors: OT002 other terms, OT008 no such policy, 22023, 22004. Locks: the order_id (advisory, to meet record_payment), then the orphan payments.';
+COMMENT ON FUNCTION cancel_order(text, text) IS
+'Closes a pending order; what was paid becomes refunds, or is held by the policy''s on_short. An expired order becomes cancelled, so that nothing reopens it. Outcomes: cancelled, already_closed, already_paid. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+COMMENT ON FUNCTION expire_order(text) IS
+'Closes one order if its deadline has passed, for those who bring their own timer; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its payments.';
+COMMENT ON FUNCTION extend_order(text, timestamptz) IS
+'Moves the deadline of a pending order further away, also when it is past due but not yet closed. Outcomes: extended, unchanged (not later than the present deadline, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
+COMMENT ON FUNCTION resolve_held(text, text, text) IS
+'Decides about a payment that is held: a late one, or a part payment under on_short = hold. decision refund: refunded. decision accept: accepted (with what else of its order is held it reaches the amount; the order is paid, a surplus refunded), surplus (the order was paid meanwhile: refunded), short (stays held). Again: already_resolved. Errors: OT005 was never held, OT009 no such payment, 22023, 22004. Locks: the order, then its payments.';
+
 -- Views and accesses, as they are at the end of all that.
 CREATE OR REPLACE VIEW health AS
 SELECT o.pending,
@@ -294,7 +379,8 @@ SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
-       'a late payment waits for a decision (' || p.late_reason || ')', 'resolve_held'
+       coalesce('a late payment waits for a decision (' || p.late_reason || ')',
+                'the order was closed before all of it was paid'), 'resolve_held or accept_payment'
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
@@ -324,8 +410,8 @@ DECLARE
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'refund_orphan', 'assign_orphan', 'resolve_conflict', 'stop_refund', 'withdraw_refund',
-                                   'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
+                                   'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
+                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN

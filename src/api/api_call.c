@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "api_call.h"
+#include "store.h"
 #include "unwritten.h"
 
 Datum
@@ -25,4 +26,12 @@ ot_call(PGFunction body, FunctionCallInfo fcinfo)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+Datum
+ot_refuse_older_objects(void)
+{
+	ot_store_require_same_version();
+	elog(ERROR, "a function of an older version of the extension");
+	return (Datum) 0;
 }

@@ -21,4 +21,7 @@
 
 extern Datum ot_call(PGFunction body, FunctionCallInfo fcinfo);
 
+/* For a name in C that only SQL functions of an older version have: says what to run. */
+extern Datum ot_refuse_older_objects(void);
+
 #endif

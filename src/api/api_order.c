@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-
+#include "accept.h"
 #include "api_args.h"
 #include "api_call.h"
 #include "held.h"
@@ -46,6 +46,7 @@ return_payment(FunctionCallInfo fcinfo, PaymentAnswer from)
 		ot_put_int8(&answer, from.refund_amount);
 	else
 		ot_put_null(&answer);
+	ot_put_text(&answer, from.late_reason);
 	return ot_return(fcinfo, &answer);
 }
 
@@ -71,7 +72,13 @@ OT_FUNCTION(ot_create_order)
 	return return_order(fcinfo, ot_order_create(&terms), true);
 }
 
+/* Of 0.1.0, which answered without late_reason; so below. */
 OT_FUNCTION(ot_record_payment)
+{
+	return ot_refuse_older_objects();
+}
+
+OT_FUNCTION(ot_record_payment_2)
 {
 	Payment    *payment = palloc0(sizeof(Payment));
 
@@ -114,6 +121,21 @@ OT_FUNCTION(ot_resolve_held)
 	return return_order(fcinfo, ot_held_resolve(gateway, payment_ref, decision), false);
 }
 
+OT_FUNCTION(ot_accept_payment)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
+
+	return return_order(fcinfo, ot_payment_accept(gateway, payment_ref, ot_get_text_or_null(fcinfo, 2, "note")), false);
+}
+
+OT_FUNCTION(ot_accept_short)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+
+	return return_order(fcinfo, ot_order_accept_short(order_id, ot_get_text_or_null(fcinfo, 1, "note")), false);
+}
+
 OT_FUNCTION(ot_refund_orphan)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
@@ -127,6 +149,11 @@ OT_FUNCTION(ot_refund_orphan)
 }
 
 OT_FUNCTION(ot_assign_orphan)
+{
+	return ot_refuse_older_objects();
+}
+
+OT_FUNCTION(ot_assign_orphan_2)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");

@@ -22,7 +22,13 @@
 /* What record_refund may say of money that went back without us. */
 static const char *const external_reasons[] = {"external", "chargeback", NULL};
 
+/* Of 0.1.0, where a payment's gateway could not be said. */
 OT_FUNCTION(ot_request_refund)
+{
+	return ot_refuse_older_objects();
+}
+
+OT_FUNCTION(ot_request_refund_2)
 {
 	RefundRequest request;
 	RequestAnswer from;
@@ -33,6 +39,7 @@ OT_FUNCTION(ot_request_refund)
 	request.amount = ot_get_amount_or_zero(fcinfo, 2, "amount");
 	request.reason = ot_get_text_or_null(fcinfo, 3, "reason");
 	request.payment_ref = ot_get_id_or_null(fcinfo, 4, "payment_ref");
+	request.gateway = ot_get_id_or_null(fcinfo, 5, "gateway");
 	from = ot_refund_request(&request);
 	ot_begin_rows(fcinfo);
 	foreach(cell, from.refunds)

@@ -17,7 +17,7 @@ ot_order_answer(const char *outcome, const Order *order)
 PaymentAnswer
 ot_payment_answer(const char *outcome, const Order *order, const Payment *payment, const Refund *refund)
 {
-	PaymentAnswer answer = {outcome, order, payment->disposition, NULL, 0};
+	PaymentAnswer answer = {outcome, order, payment->disposition, NULL, 0, payment->late_reason};
 
 	if (refund != NULL)
 	{

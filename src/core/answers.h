@@ -20,6 +20,7 @@ typedef struct PaymentAnswer
 	Disposition disposition;
 	const char *refund_ref;		/* NULL: nothing is given back */
 	int64		refund_amount;
+	const char *late_reason;	/* NULL: not late */
 } PaymentAnswer;
 
 typedef struct RefundAnswer

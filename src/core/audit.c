@@ -5,9 +5,9 @@
  * What one row can show, its CHECKs refuse. Here rows are held against each other, as they stand and not as the
  * functions should have written them:
  *  1. A payment's refunded is the sum of its refunds that succeeded, its refund_pending the sum of its open ones.
- *  2. An order's sums are the sums over its payments, those in another currency and orphans apart.
+ *  2. An order's sums are the sums over its payments; those in another currency, uncounted ones and orphans apart.
  *  3. A closed order keeps nothing; a paid one at most its amount; a pending one less than its amount.
- *  4. Nothing is kept of a payment that is late, surplus, or in another currency.
+ *  4. Nothing is kept of a payment that is late, surplus, held, uncounted, or in another currency.
  *  5. No orphan that could be applied stands next to its order; no other payment stands without one.
  *  6. Order, payment and refund agree about currency and order.
  *  7. A paid order has a payment that is applied; if these are less than its amount, its events tell what made it paid.

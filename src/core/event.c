@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
@@ -91,6 +92,14 @@ ot_payload_time(Payload *payload, const char *name, TimestampTz time)
 	text = palloc(MAXDATELEN + 1);
 	JsonEncodeDateTime(text, TimestampTzGetDatum(time), TIMESTAMPTZOID, NULL);
 	ot_payload_text(payload, name, text);
+}
+
+/* The role whose rights were used, and the one that logged in. */
+void
+ot_payload_decider(Payload *payload)
+{
+	ot_payload_text(payload, "role", GetUserNameFromId(GetUserId(), true));
+	ot_payload_text(payload, "session_user", GetUserNameFromId(GetSessionUserId(), true));
 }
 
 static Jsonb *

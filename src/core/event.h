@@ -15,6 +15,9 @@ extern void ot_payload_text(Payload *payload, const char *name, const char *valu
 extern void ot_payload_int(Payload *payload, const char *name, int64 value);
 extern void ot_payload_time(Payload *payload, const char *name, TimestampTz value);
 
+/* Which role decided, where a person did. */
+extern void ot_payload_decider(Payload *payload);
+
 /* Uses the payload up; it may be NULL. */
 extern Event *ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 

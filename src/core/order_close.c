@@ -1,7 +1,7 @@
 /*
  * order_close.c
  *    Closing an order: expire_order, cancel_order, and the closing that the sweeper and a late payment do. What the
- *    order kept is owed back.
+ *    order kept is owed back, or held for a person's decision.
  */
 #include "postgres.h"
 
@@ -17,29 +17,48 @@
 #include "store.h"
 #include "write.h"
 
-/* Each payment's part goes back to itself. Writes payments and refunds; the caller writes the order. */
 static void
-owe_all_kept(Order *order, RefundReason reason, TimestampTz now)
+owe_kept(Order *order, Payment *payment, RefundReason reason, TimestampTz now)
 {
-	List	   *payments = ot_kept(&order->funds) > 0 ? ot_store_lock_payments(order->order_id) : NIL;
+	ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), reason, now);
+	ot_write_payment(payment);
+}
+
+static void
+hold_kept(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_funds_hold(order, payment, now);
+	ot_write_payment(payment);
+	ot_event(order->order_id, "payment.held", ot_payment_payload(payment), now);
+}
+
+/* Each payment's part goes back to itself, or waits for a person. Writes payments and refunds; the caller writes the order. */
+static void
+give_up_all_kept(Order *order, RefundReason reason, TimestampTz now)
+{
+	Policy	   *policy;
 	ListCell   *cell;
 
-	foreach(cell, payments)
+	if (ot_kept(&order->funds) == 0)
+		return;
+	policy = ot_store_find_policy_of(order->order_id);
+	foreach(cell, ot_store_lock_payments(order->order_id))
 	{
 		Payment    *payment = lfirst(cell);
-		int64		kept = ot_kept(&payment->funds);
 
-		if (!ot_counts_for_order(payment) || kept == 0)
+		if (!ot_counts_for_order(payment) || ot_kept(&payment->funds) == 0)
 			continue;
-		ot_refund_owe(order, payment, BUCKET_KEPT, kept, reason, now);
-		ot_write_payment(payment);
+		if (policy->on_short == ON_SHORT_HOLD)
+			hold_kept(order, payment, now);
+		else
+			owe_kept(order, payment, reason, now);
 	}
 }
 
 static void
 close_at_deadline(Order *order, TimestampTz now)
 {
-	owe_all_kept(order, REASON_EXPIRED, now);
+	give_up_all_kept(order, REASON_EXPIRED, now);
 	ot_order_become_expired(order, now);
 }
 
@@ -81,7 +100,7 @@ ot_order_cancel(const char *order_id, const char *reason)
 	if (order->state == ORDER_CANCELLED)
 		return ot_order_answer("already_closed", order);
 	if (order->state == ORDER_PENDING)
-		owe_all_kept(order, REASON_CANCELLED, now);
+		give_up_all_kept(order, REASON_CANCELLED, now);
 	ot_order_become_cancelled(order, reason, now);
 	ot_write_order(order);
 	ot_store_add_event(closed_event(order, now));

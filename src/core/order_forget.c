@@ -22,8 +22,8 @@ refuse(const Order *order, const char *why)
 {
 	ereport(ERROR,
 			(errcode(OT_WRONG_STATE),
-			 errmsg("the order cannot be forgotten yet"),
-			 errdetail("Order \"%s\" is %s, and %s.", order->order_id, ot_order_states[order->state], why),
+			 errmsg("cannot forget order \"%s\" in state \"%s\" yet", order->order_id, ot_order_states[order->state]),
+			 errdetail("Of this order, %s.", why),
 			 errhint("Close it, and end its refunds and decisions first; order_timeout.funds() and attention show them.")));
 }
 
@@ -34,7 +34,7 @@ require_settled(const Order *order, List *payments)
 	ListCell   *cell;
 
 	if (order->state != ORDER_PAID && !ot_is_closed(order))
-		refuse(order, "still open");
+		refuse(order, "payment is still awaited");
 	foreach(cell, payments)
 	{
 		const Payment *payment = lfirst(cell);

@@ -4,17 +4,19 @@
  *
  *    create_order
  *         |
- *         v          the sum reaches the amount (at once if the amount is 0)
+ *         v          the sum reaches the amount (at once if the amount is 0), or less is accepted
  *      pending -----------------------------------------------------------------> paid
  *         |  |                                                                    ^  ^
  *         |  |  expire_order, the sweeper, or a                                   |  |
  *         |  |  payment after the deadline (at_deadline)                          |  |
  *         |  +-----------------------------------------> expired -----------------+  |
  *         |                                                 |   on_late = reopen,    |
- *         |  cancel_order                                   |   resolve_held(accept) |
- *         |                                                 v cancel_order           |
+ *         |  cancel_order                                   |   or late money is     |
+ *         |                                                 v cancel_order  accepted |
  *         +-------------------------------------------> cancelled -------------------+
- *                                                               resolve_held(accept)
+ *                                                               late money is accepted
+ *
+ *    Accepted: by accept_payment or resolve_held(accept). Less: by accept_short or the policy's short_tolerance.
  *
  * Invariants:
  *  1. A state is read under the row's lock and changed under the same lock; the clock is read after the lock is held.

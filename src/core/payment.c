@@ -29,6 +29,15 @@ apply_wrong_currency(const Order *order, Payment *payment, TimestampTz now)
 							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
 }
 
+/* Its order's sums would leave bigint. It is recorded all the same, since it is real money, and stays out of them. */
+static PaymentAnswer
+apply_uncounted(const Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_UNCOUNTED);
+	return ot_payment_answer("surplus", order, payment,
+							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
+}
+
 /* What the order keeps beyond its amount goes back to the payment that brought it. */
 static Refund *
 owe_surplus(Order *order, Payment *payment, TimestampTz now)
@@ -38,12 +47,21 @@ owe_surplus(Order *order, Payment *payment, TimestampTz now)
 	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
 }
 
+/* Some policies take an order for paid that lacks a little; they are read only where that decides. */
+static bool
+is_enough(const Order *order)
+{
+	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
+
+	return lacks <= 0 || lacks <= ot_store_find_policy_of(order->order_id)->short_tolerance;
+}
+
 static PaymentAnswer
 apply_to_pending(Order *order, Payment *payment, TimestampTz now)
 {
 	ot_payment_become(payment, PAYMENT_APPLIED);
 	ot_funds_join(order, payment);
-	if (ot_kept(&order->funds) < order->amount)
+	if (!is_enough(order))
 		return ot_payment_answer("partial", order, payment, NULL);
 	ot_order_become_paid(order, now);
 	return ot_payment_answer("paid", order, payment, owe_surplus(order, payment, now));
@@ -62,9 +80,8 @@ static PaymentAnswer
 hold(Order *order, Payment *payment, TimestampTz now)
 {
 	ot_payment_become(payment, PAYMENT_HELD);
-	payment->held_at = now;
 	ot_funds_join(order, payment);
-	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_HELD, ot_kept(&payment->funds));
+	ot_funds_hold(order, payment, now);
 	return ot_payment_answer("held", order, payment, NULL);
 }
 
@@ -87,9 +104,12 @@ give_back_late(Order *order, Payment *payment, TimestampTz now)
 }
 
 static PaymentAnswer
-apply_to_closed(Order *order, Payment *payment, OnLate on_late, TimestampTz now)
+apply_to_closed(Order *order, Payment *payment, const Policy *policy, TimestampTz now)
 {
+	OnLate		on_late;
+
 	payment->late_reason = ot_late_reason(order, payment);
+	on_late = ot_on_late(policy, payment);
 	if (on_late == ON_LATE_HOLD)
 		return hold(order, payment, now);
 	if (on_late == ON_LATE_REOPEN && order->state == ORDER_EXPIRED && ot_kept(&payment->funds) >= order->amount)
@@ -97,7 +117,7 @@ apply_to_closed(Order *order, Payment *payment, OnLate on_late, TimestampTz now)
 	return give_back_late(order, payment, now);
 }
 
-/* The policy is read only where it decides: after the deadline. */
+/* The policy is read only where it decides: after the deadline, or when money is missing. */
 static PaymentAnswer
 apply(Order *order, Payment *payment, TimestampTz now)
 {
@@ -105,6 +125,8 @@ apply(Order *order, Payment *payment, TimestampTz now)
 
 	if (strcmp(order->currency, payment->currency) != 0)
 		return apply_wrong_currency(order, payment, now);
+	if (!ot_funds_can_join(order, payment))
+		return apply_uncounted(order, payment, now);
 	if (ot_is_closed(order) || ot_is_due(order, now))
 		policy = ot_store_find_policy_of(order->order_id);
 	if (ot_is_due(order, now) && policy->late_rule == LATE_AT_DEADLINE)
@@ -113,7 +135,7 @@ apply(Order *order, Payment *payment, TimestampTz now)
 		return apply_to_pending(order, payment, now);
 	if (order->state == ORDER_PAID)
 		return apply_to_paid(order, payment, now);
-	return apply_to_closed(order, payment, policy->on_late, now);
+	return apply_to_closed(order, payment, policy, now);
 }
 
 /* A payment that moved its order is reported as the order's event; each type of event has one shape. */
@@ -133,6 +155,8 @@ ot_payment_event(const Order *order, const Payment *payment, const char *outcome
 	ot_payload_int(payload, "payment_amount", payment->funds.paid);
 	ot_payload_text(payload, "late_reason", payment->late_reason);
 	ot_event(order->order_id, psprintf("order.%s", outcome), payload, now);
+	if (ot_kept(&order->funds) < order->amount)
+		ot_event(order->order_id, "order.accepted_short", ot_order_payload(order), now);
 }
 
 PaymentAnswer
@@ -203,12 +227,10 @@ recorded_meanwhile(Order *order, const Payment *reported, bool looked_before)
 static bool
 will_be_applied_whole(const Order *order, const Payment *reported, TimestampTz now)
 {
-	int64		sum = order != NULL ? order->funds.paid : 0;
-
 	return order != NULL && order->state == ORDER_PENDING && !ot_is_due(order, now) &&
 		strcmp(order->currency, reported->currency) == 0 &&
 		reported->funds.paid <= ot_money_subtract(order->amount, ot_kept(&order->funds)) &&
-		ot_money_accumulate(&sum, reported->funds.paid);
+		ot_funds_can_join(order, reported);
 }
 
 /* An order that is not there may be created at this moment: the second of the two calls sees what the first one did. */

@@ -74,7 +74,7 @@ take_from_kept(const Locked *money, Refund *external, int64 amount)
 	return amount - external->from_kept;
 }
 
-/* Nothing is left that a person could decide about: then it is a late payment like any other. */
+/* Nothing is left that a person could decide about: then it is a late or a part payment like any other. */
 static int64
 take_from_held(const Locked *money, Refund *external, int64 amount)
 {
@@ -83,7 +83,7 @@ take_from_held(const Locked *money, Refund *external, int64 amount)
 	external->from_held = Min(amount, payment->funds.held);
 	ot_funds_move(money->order, payment, BUCKET_HELD, BUCKET_REFUNDED, external->from_held);
 	if (external->from_held > 0 && payment->disposition == PAYMENT_HELD && payment->funds.held == 0)
-		ot_payment_become(payment, PAYMENT_LATE);
+		ot_payment_become(payment, ot_is_late(payment) ? PAYMENT_LATE : PAYMENT_APPLIED);
 	return amount - external->from_held;
 }
 

@@ -64,7 +64,8 @@ ot_refund_of(const Payment *payment)
 	{
 		Refund	   *refund = lfirst(cell);
 
-		if (refund->reason != REASON_REQUESTED && refund->reason != REASON_EXTERNAL &&
+		if (!refund->withdrawn &&
+			refund->reason != REASON_REQUESTED && refund->reason != REASON_EXTERNAL &&
 			refund->reason != REASON_CHARGEBACK && refund->reason != REASON_REVERSED)
 			return refund;
 	}

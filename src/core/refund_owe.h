@@ -18,7 +18,7 @@ extern void ot_refund_insert(Refund *refund);
 /* What a paid order keeps beyond its amount is owed to that payment; NULL if there is nothing. */
 extern Refund *ot_refund_owe_surplus(Order *order, Payment *payment, TimestampTz now);
 
-/* The oldest refund that the payment itself led to, not one that was asked for later; or NULL. */
+/* The oldest refund that the payment itself led to and that was not withdrawn, not one that was asked for later; or NULL. */
 extern Refund *ot_refund_of(const Payment *payment);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
@@ -15,29 +16,64 @@
 #include "store.h"
 #include "write.h"
 
+static bool
+is_asked_for(const Payment *payment, const RefundRequest *request)
+{
+	return (request->payment_ref == NULL || strcmp(payment->payment_ref, request->payment_ref) == 0) &&
+		(request->gateway == NULL || strcmp(payment->gateway, request->gateway) == 0);
+}
+
+static void
+no_payment_asked_for(const RefundRequest *request)
+{
+	StringInfoData asked;
+
+	initStringInfo(&asked);
+	if (request->payment_ref != NULL)
+		appendStringInfo(&asked, " \"%s\"", request->payment_ref);
+	if (request->gateway != NULL)
+		appendStringInfo(&asked, " of gateway \"%s\"", request->gateway);
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_PAYMENT),
+			 errmsg("payment%s of order \"%s\" does not exist", asked.data, request->order_id),
+			 errhint("Leave payment_ref and gateway out to take the money from any payment of the order.")));
+}
+
+/* Gateways number their payments each for itself. Which of the two is meant decides where the money goes. */
+static void
+check_one_gateway(const Payment *first, const Payment *other, const RefundRequest *request)
+{
+	if (request->payment_ref == NULL || strcmp(first->gateway, other->gateway) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("two gateways have a payment \"%s\" of order \"%s\"", request->payment_ref, request->order_id),
+			 errdetail("They are \"%s\" and \"%s\".", first->gateway, other->gateway),
+			 errhint("Say which one with the argument gateway.")));
+}
+
 /* The payments that the money may come from, newest first. */
 static List *
-refundable_payments(const Order *order, const char *payment_ref)
+refundable_payments(const RefundRequest *request)
 {
 	List	   *payments = NIL;
-	bool		found = payment_ref == NULL;
+	Payment    *first = NULL;
 	ListCell   *cell;
 
-	foreach(cell, ot_store_lock_payments(order->order_id))
+	foreach(cell, ot_store_lock_payments(request->order_id))
 	{
 		Payment    *payment = lfirst(cell);
 
-		if (payment_ref != NULL && strcmp(payment->payment_ref, payment_ref) != 0)
+		if (!is_asked_for(payment, request))
 			continue;
-		found = true;
+		if (first == NULL)
+			first = payment;
+		check_one_gateway(first, payment, request);
 		if (ot_counts_for_order(payment) && ot_kept(&payment->funds) > 0)
 			payments = lcons(payment, payments);	/* they come oldest first */
 	}
-	if (!found)
-		ereport(ERROR,
-				(errcode(OT_NO_SUCH_PAYMENT),
-				 errmsg("payment \"%s\" of order \"%s\" does not exist", payment_ref, order->order_id),
-				 errhint("Check the payment_ref, or leave it out to take the money from any payment of the order.")));
+	if (first == NULL && (request->payment_ref != NULL || request->gateway != NULL))
+		no_payment_asked_for(request);
 	return payments;
 }
 
@@ -119,7 +155,7 @@ ot_refund_request(const RefundRequest *request)
 				 errdetail("Only a paid order can be refunded. What was paid for a closed order goes back by itself."),
 				 errhint("Cancel a pending order with order_timeout.cancel_order(); "
 						 "look at a closed one with order_timeout.history().")));
-	payments = refundable_payments(order, request->payment_ref);
+	payments = refundable_payments(request);
 	check_refundable(order, payments, request);
 
 	foreach(cell, payments)

@@ -15,6 +15,7 @@ typedef struct RefundRequest
 	int64		amount;			/* 0: all that is kept */
 	const char *reason;
 	const char *payment_ref;	/* NULL: of any payment */
+	const char *gateway;		/* of that payment; NULL: any */
 } RefundRequest;
 
 typedef struct RequestAnswer

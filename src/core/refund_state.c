@@ -26,7 +26,7 @@
  *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
  *     whatever the state. Only succeeded moves it to refunded; leaving succeeded moves it back.
  *  2. A refund_ref is never sent for a second obligation, and the amount of an obligation never grows.
- *  3. No refund row vanishes. What takes its place is named in replaced_by.
+ *  3. No refund row vanishes. What takes its place is named in replaced_by; withdrawn says that nothing does.
  *  4. What the gateway says in contradiction to a settled row changes no row; it leaves a conflict.
  *  5. Locks: order, payment, the gateway's number for the refund (advisory), refund, in this order, wherever money moves;
  *     the number and the refund where only its state does.
@@ -249,10 +249,12 @@ ot_refund_become_reversed(Refund *refund, const Refund *replaced_by, TimestampTz
 	refund->replaced_by = replaced_by != NULL ? replaced_by->refund_ref : NULL;
 }
 
-/* Nobody wants the money back any more: nothing takes its place. */
+/* Nobody owes the money any more, so nothing takes its place. */
 void
 ot_refund_become_withdrawn(Refund *refund, TimestampTz now)
 {
-	ot_refund_become_reversed(refund, NULL, now);
+	Assert(ot_is_open(refund) && ot_refund_is_clear(refund));
+
+	become_settled(refund, REFUND_REVERSED, now);
 	refund->withdrawn = true;
 }

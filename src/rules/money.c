@@ -84,6 +84,15 @@ ot_funds_join(Order *order, const Payment *payment)
 	ot_row_changed(&order->unwritten, order->order_id);
 }
 
+/* What is refunded, owed and held is a part of what was paid, so it fits where that does. */
+bool
+ot_funds_can_join(const Order *order, const Payment *payment)
+{
+	int64		sum = order->funds.paid;
+
+	return ot_money_accumulate(&sum, payment->funds.paid);
+}
+
 static void
 rows_disagree(const Payment *payment, int64 amount)
 {
@@ -141,4 +150,12 @@ ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amou
 		rows_disagree(payment, amount);
 	if (amount > 0)
 		ot_row_changed(&order->unwritten, order->order_id);
+}
+
+void
+ot_funds_hold(Order *order, Payment *payment, TimestampTz now)
+{
+	ot_payment_become(payment, PAYMENT_HELD);
+	payment->held_at = now;
+	ot_funds_move(order, payment, BUCKET_KEPT, BUCKET_HELD, ot_kept(&payment->funds));
 }

@@ -33,10 +33,16 @@ extern void ot_payment_become(Payment *payment, Disposition disposition);
 /* Takes a payment into its order's sums, with whatever became of it so far. The caller writes the order. */
 extern void ot_funds_join(Order *order, const Payment *payment);
 
+/* Whether the order's sums can hold it as well. */
+extern bool ot_funds_can_join(const Order *order, const Payment *payment);
+
 /*
  * Moves money of a payment, and of its order if the payment counts there (order may be NULL if not). The caller writes
  * both: a call that forgets it fails, see unwritten.h.
  */
 extern void ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount);
+
+/* All that is kept of the payment waits for a person from now on. The caller writes both. */
+extern void ot_funds_hold(Order *order, Payment *payment, TimestampTz now);
 
 #endif

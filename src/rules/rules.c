@@ -28,15 +28,15 @@ ot_is_open(const Refund *refund)
 }
 
 bool
-ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
-{
-	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
-}
-
-bool
 ot_refund_is_clear(const Refund *refund)
 {
 	return refund->lease_token == NULL && !refund->maybe_sent;
+}
+
+bool
+ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
+{
+	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);
 }
 
 bool
@@ -45,13 +45,29 @@ ot_is_external(const Refund *refund)
 	return refund->reason == REASON_EXTERNAL || refund->reason == REASON_CHARGEBACK;
 }
 
+#define NOTIFIED_LATE "notified_late"
+
 char *
 ot_late_reason(const Order *order, const Payment *payment)
 {
 	bool		paid_in_time = (payment->paid_at != OT_NO_TIME &&
 								payment->paid_at < order->expires_at && payment->paid_at < order->settled_at);
 
-	return paid_in_time ? "notified_late" : "paid_late";
+	return paid_in_time ? NOTIFIED_LATE : "paid_late";
+}
+
+bool
+ot_is_late(const Payment *payment)
+{
+	return payment->late_reason != NULL;
+}
+
+OnLate
+ot_on_late(const Policy *policy, const Payment *payment)
+{
+	if (policy->on_notified_late != ON_LATE_UNSET && strcmp(payment->late_reason, NOTIFIED_LATE) == 0)
+		return policy->on_notified_late;
+	return policy->on_late;
 }
 
 /* Spreads a wait so that refunds that failed together are not tried together, and bounds it. */

@@ -30,6 +30,12 @@ extern bool ot_is_external(const Refund *refund);
 /* Why a payment came too late for a closed order: notified_late or paid_late. */
 extern char *ot_late_reason(const Order *order, const Payment *payment);
 
+/* It came after its order was closed, whatever became of it then. */
+extern bool ot_is_late(const Payment *payment);
+
+/* What the policy wants of a late payment, whose late_reason is known. */
+extern OnLate ot_on_late(const Policy *policy, const Payment *payment);
+
 /* When a refund that was tried attempts times is tried again. */
 extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, TimestampTz now);
 

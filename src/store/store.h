@@ -139,6 +139,9 @@ extern bool ot_store_policy_in_use(const char *policy);
 extern void ot_store_add_event(Event *event);
 extern void ot_store_add_events(List *events);
 
+/* Whether an event says that extend_order gave the order that deadline. */
+extern bool ot_store_was_extended(const char *order_id, TimestampTz expires_at);
+
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
 

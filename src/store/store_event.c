@@ -20,6 +20,20 @@ ot_store_add_events(List *events)
 	ot_store_of(TABLE_EVENTS)->insert_many(TABLE_EVENTS, events);
 }
 
+/* A newer deadline has taken its place in the order's row; the event stays. */
+bool
+ot_store_was_extended(const char *order_id, TimestampTz expires_at)
+{
+	static Statement find = {"SELECT e.id FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 "
+		"AND e.type" SQL_EQ "'order.extended' "
+	"AND (e.payload OPERATOR(pg_catalog.->>) 'expires_at')::pg_catalog.timestamptz" SQL_EQ "$2 LIMIT 1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	ot_arg_time(&args, expires_at);
+	return ot_run(&find, &args) > 0;
+}
+
 static void
 put_tuple(Columns *columns, void *state)
 {

@@ -54,6 +54,20 @@ SELECT is((SELECT (outcome, state, expires_at = '2999-01-01 00:00+00')::text
 SELECT is((SELECT (outcome, state, expires_at = '2999-01-01 00:00+00')::text
              FROM order_timeout.extend_order('x', clock_timestamp() + interval '1 day')), '(unchanged,pending,t)',
           'never to an earlier deadline');
+-- Told again after that time, when it was extended further meanwhile (the test of a repeat in 18_idempotency.sql cannot wait)
+SELECT t.create_order('again', 100, 'default', '1 ms'), clock_timestamp() + interval '30 ms' AS first_time \gset
+SELECT is((SELECT outcome FROM order_timeout.extend_order('again', :'first_time')), 'extended', 'a short while');
+SELECT is((SELECT outcome FROM order_timeout.extend_order('again', '2999-01-01 00:00+00')), 'extended', 'a long while');
+SELECT pg_sleep(0.04);
+SELECT is((SELECT (outcome, state, expires_at = '2999-01-01 00:00+00')::text FROM order_timeout.extend_order('again', :'first_time')),
+          '(unchanged,pending,t)', 'the first call again, after its time: a repeat');
+SET LOCAL timezone = 'Asia/Kathmandu';
+SELECT is((SELECT outcome FROM order_timeout.extend_order('again', :'first_time')), 'unchanged', 'in whatever time zone');
+RESET timezone;
+SELECT throws_ok(format('SELECT order_timeout.extend_order(%L, %L)', 'again', :'first_time'::timestamptz - interval '1 us'), '22023', NULL,
+                 'a time that nobody asked for is no repeat');
+SELECT t.create_order('another', 100);
+SELECT throws_ok(format('SELECT order_timeout.extend_order(%L, %L)', 'another', :'first_time'), '22023', NULL, 'nor is that of another order');
 SELECT throws_ok($$SELECT order_timeout.extend_order('x', clock_timestamp() - interval '1 s')$$, '22023', NULL,
                  'not in the future');
 SELECT t.pass_deadline('x'), t.pass_deadline('xs');

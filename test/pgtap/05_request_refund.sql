@@ -49,6 +49,25 @@ SELECT throws_ok($$SELECT order_timeout.request_refund('one', 'k2', 1, payment_r
 SELECT throws_ok($$SELECT order_timeout.request_refund('one', 'k2', 1, payment_ref => 'p-old')$$, 'OT009', NULL,
                  'a payment of another order');
 
+-- Two gateways, each with a payment of that number
+SELECT t.create_order('both', 100), t.pay('both', '17', 60, gateway => 'cash'), t.pay('both', '17', 40, gateway => 'giftcard');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k', 10, payment_ref => '17')$$, '22023', NULL, 'which one is not said');
+SELECT results_eq($$SELECT outcome, gateway, amount FROM order_timeout.request_refund('both', 'k', 10, payment_ref => '17', gateway => 'cash')$$,
+                  $$VALUES ('accepted', 'cash', 10::bigint)$$, 'of the one that is named');
+SELECT results_eq($$SELECT outcome, gateway, amount FROM order_timeout.request_refund('both', 'k', 10, payment_ref => '17')$$,
+                  $$VALUES ('duplicate', 'cash', 10::bigint)$$, 'a repeat is recognised before it is asked which');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k2', 51, payment_ref => '17', gateway => 'cash')$$, 'OT004', NULL,
+                 'more than is kept of that one');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k2', 1, payment_ref => '17', gateway => 'card')$$, 'OT009', NULL,
+                 'a gateway that has none of that number');
+SELECT results_eq($$SELECT gateway, amount FROM order_timeout.request_refund('both', 'k2', gateway => 'giftcard')$$,
+                  $$VALUES ('giftcard', 40::bigint)$$, 'all of one gateway');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k3', gateway => 'card')$$, 'OT009', NULL, 'a gateway that has no payment of it');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k3', gateway => '')$$, '22023', NULL, 'no name of a gateway');
+SELECT is(t.sums('both'), 'paid 100 = 0 + 50 + 0 + 50', 'the other is untouched');
+SELECT is((SELECT gateway FROM order_timeout.request_refund('both', 'k4', 50, payment_ref => '17', gateway => 'cash')), 'cash', 'nothing is kept of both');
+SELECT throws_ok($$SELECT order_timeout.request_refund('both', 'k5', 1, payment_ref => '17')$$, '22023', NULL, 'it has to be said all the same');
+
 -- Repeats
 SELECT is((SELECT string_agg(outcome || ' ' || payment_ref || ' ' || amount, ', ' ORDER BY amount)
              FROM order_timeout.request_refund('part', 'k2', 30)), 'duplicate p-new 10, duplicate p-old 20',

@@ -50,7 +50,7 @@ SELECT is(t.attention('na'), NULL, 'retried: it is gone');
 -- held
 SELECT t.create_order('held', 100, 'hold'), t.expire('held'), t.pay('held', 'held-1', 100);
 SELECT is(t.attention('held'), 'held held-1 100 CNY', 'a held payment');
-SELECT is((SELECT (resolved_by, since > now())::text FROM order_timeout.attention), '(resolve_held,t)', 'and what resolves it');
+SELECT is((SELECT (resolved_by, since > now())::text FROM order_timeout.attention), '("resolve_held or accept_payment",t)', 'and what resolves it');
 SELECT is((SELECT payments_held FROM order_timeout.health), 1::bigint, 'is counted');
 SELECT order_timeout.resolve_held('bank', 'held-1', 'accept');
 SELECT is(t.attention('held'), NULL, 'accepted: it is gone');

@@ -63,6 +63,12 @@ for my $decision ('accept', 'refund') {
 	call($dbh, 'cancel_order', $decision);
 	call($dbh, 'resolve_held', 'gate', pay($decision), $decision);
 }
+order('accepted late');
+call($dbh, 'cancel_order', 'accepted late');
+call($dbh, 'accept_payment', 'gate', pay('accepted late'), 'in stock again');
+order('accepted short');
+pay('accepted short', 60);
+call($dbh, 'accept_short', 'accepted short', 'a regular');
 pay('nobody knows');
 
 order('set aside', 'quick', '20 ms');

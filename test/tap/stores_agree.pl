@@ -38,8 +38,10 @@ sub side {
 		"UPDATE order_timeout.policies SET refund_jitter = 0, refund_backoff = '10 days', refund_backoff_max = '40 days',
 			refund_max_attempts = 3, refund_lease = '2 days', orphan_after = '100 days'",
 		"INSERT INTO order_timeout.policies (policy, late_rule, on_late, refund_jitter, refund_backoff, refund_backoff_max,
-				refund_max_attempts, refund_lease)
-			SELECT on_late || ' ' || late_rule, late_rule, on_late, 0, '10 days', '40 days', 3, '2 days'
+				refund_max_attempts, refund_lease, short_tolerance, on_short, on_notified_late)
+			SELECT on_late || ' ' || late_rule, late_rule, on_late, 0, '10 days', '40 days', 3, '2 days',
+				CASE on_late WHEN 'reopen' THEN 10 ELSE 0 END, CASE on_late WHEN 'hold' THEN 'hold' ELSE 'refund' END,
+				CASE late_rule WHEN 'at_deadline' THEN 'hold' END
 			  FROM unnest('{refund,reopen,hold}'::text[]) AS on_late, unnest('{until_closed,at_deadline}'::text[]) AS late_rule");
 	return OTPair->new($dbh, $store);
 }
@@ -102,6 +104,12 @@ sub a_payment_that_is {
 	return @found && chance(0.7) ? @found : a_told_payment();
 }
 
+sub a_payment_that_is_owed {
+	my @found = one_of("SELECT gateway, payment_ref FROM order_timeout.payments JOIN order_timeout.orders o USING (order_id)
+		WHERE o.state IN ('expired', 'cancelled') AND payments.refund_pending > 0 AND payments.amount < 1000 ORDER BY gateway, payment_ref");
+	return @found && chance(0.7) ? @found : a_payment_that_is('held');
+}
+
 sub a_gateway { return chance(0.8) ? 'bank' : 'card' }
 sub a_payment { my ($order) = @_; return "$order-" . int rand 5 }
 sub an_amount { return any(100, 100, 100, 100, 60, 40, 40, 150, 30, 1) }
@@ -139,6 +147,8 @@ my %bad = (
 	complete_refund => [ [ 'rf_none', 'done' ], [ 'rf_none', 'succeeded', undef, undef, undef, -1 ] ],
 	record_refund  => [ [ 'bank', 'p', 'n', 0 ], [ 'bank', 'p', 'n', 1, 'requested' ] ],
 	resolve_held   => [ [ 'bank', 'p', 'perhaps' ], [ 'bank', 'p', 'accept' ] ],
+	accept_payment => [ [ 'bank', 'p' ], [ '', 'p' ], [ 'bank', undef ] ],
+	accept_short   => [ ['o'], [''] ],
 	refund_orphan  => [ [ 'bank', 'p' ] ],
 	assign_orphan  => [ [ 'bank', 'p', 'o' ] ],
 	retry_refund   => [ ['rf_none'] ],
@@ -184,7 +194,7 @@ sub record {
 sub ask {
 	my $order = an_order();
 	return [ 'request_refund', $order, 'key-' . int rand 4, any(undef, 10, 30, 40, 100), any(undef, 'too small'),
-		chance(0.1) ? a_payment($order) : undef ];
+		chance(0.1) ? a_payment($order) : undef, chance(0.1) ? a_gateway() : undef ];
 }
 
 my @calls = (
@@ -204,6 +214,8 @@ my @calls = (
 	[ 3,  sub { [ 'reverse_chargeback', any(qw(bank card)), 'number-' . any(a_refund(), 'a' . int rand 300), any(undef, 'won') ] } ],
 	[ 6,  \&record ],
 	[ 5,  sub { [ 'resolve_held', a_payment_that_is('held'), any(qw(accept refund)) ] } ],
+	[ 5,  sub { [ 'accept_payment', a_payment_that_is_owed(), any(undef, 'in stock') ] } ],
+	[ 2,  sub { [ 'accept_short', chance(0.7) ? a_pending_order() : an_order(), any(undef, 'a regular') ] } ],
 	[ 3,  sub { [ 'refund_orphan', a_payment_that_is('orphan') ] } ],
 	[ 6,  sub { [ 'assign_orphan', a_payment_that_is('orphan'), chance(0.7) ? a_pending_order() : an_order() ] } ],
 	[ 2,  sub { [ 'resolve_conflict', a_conflict(), any(undef, 'looked at') ] } ],
@@ -348,6 +360,7 @@ sub held_and_paid_meanwhile {
 	call_both([ 'resolve_held', 'bank', "$order-1", 'accept' ]);
 	$on_late->('reopen');
 	call_both([ 'record_payment', $order, 'bank', "$order-2", 100, 'EUR' ]);
+	call_both([ 'accept_payment', 'bank', "$order-1" ]);
 	call_both([ 'resolve_held', 'bank', "$order-1", 'accept' ]) for 1, 2;
 	$on_late->('hold');
 	return;
@@ -441,7 +454,40 @@ sub forgotten {
 	return;
 }
 
-my @scenes = (\&forgotten, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
+sub late_money_is_taken {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, any('default', 'hold until_closed') ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 60, 'EUR' ]);
+	call_both([ 'cancel_order', $order ]);
+	call_both([ 'accept_payment', 'bank', "$order-1" ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-2", 70, 'EUR' ]);
+	call_both([ 'claim_refunds', 'ann', 1 ]) if chance(0.3);
+	call_both([ 'accept_payment', 'bank', "$order-2", 'in stock' ]) for 1, 2;
+	call_both([ 'record_payment', $order, 'bank', "$order-3", 5, 'EUR' ]);
+	call_both([ 'accept_payment', 'bank', "$order-3" ]);
+	return;
+}
+
+sub late_money_comes_too_late {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'cancel_order', $order ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 100, 'EUR' ]);
+	call_both([ 'complete_refund', ref_to($sides[0]->refunds - 1), 'succeeded' ]);
+	call_both([ 'accept_payment', 'bank', "$order-1" ]);
+	return;
+}
+
+sub less_is_enough {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'reopen until_closed' ]);
+	call_both([ 'accept_short', $order ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", any(60, 90), 'EUR' ]);
+	call_both([ 'accept_short', $order ]) for 1, 2;
+	return;
+}
+
+my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
 	\&the_gateway_never_ends, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
@@ -465,8 +511,8 @@ sub compare_rows {
 # ------------------------------------------------------------ all that can happen
 
 my %outcomes = (
-	create_order    => [qw(created exists OT002 OT008 22023 22004 22003)],
-	record_payment  => [qw(duplicate orphan wrong_currency paid partial surplus late reopened held OT003 22023 22004 22003)],
+	create_order    => [qw(created exists OT002 OT008 22023 22004)],
+	record_payment  => [qw(duplicate orphan wrong_currency paid partial surplus late reopened held OT003 22023 22004)],
 	cancel_order    => [qw(cancelled already_closed already_paid OT001)],
 	expire_order    => [qw(expired not_due already_paid already_closed not_found 23514)],
 	extend_order    => [qw(extended unchanged already_paid already_closed OT001 22023 22004)],
@@ -481,6 +527,8 @@ my %outcomes = (
 	reverse_chargeback => [qw(reversed OT006)],
 	record_refund   => [qw(recorded duplicate conflict OT009 22023)],
 	resolve_held    => [qw(refunded accepted short surplus already_resolved OT005 OT009 22023)],
+	accept_payment  => [qw(accepted short surplus too_late already_accepted OT005 OT009 22023 22004)],
+	accept_short    => [qw(accepted already_paid already_closed OT001 OT005 22023)],
 	refund_orphan   => [qw(refunded already_refunded OT005 OT009)],
 	assign_orphan   => [qw(duplicate paid partial surplus late OT001 OT005 OT009)],
 	resolve_conflict => [qw(resolved already_resolved OT006)],

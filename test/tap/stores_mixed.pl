@@ -43,6 +43,8 @@ my %calls = (
 	orphan  => sub { [ 'refund_orphan', 'bank', an_order() . '-' . int rand 4 ] },
 	assign  => sub { [ 'assign_orphan', 'bank', an_order() . '-' . int rand 4, an_order() ] },
 	resolve => sub { [ 'resolve_held', 'bank', 'h' . an_order() . '-' . int rand 4, any(qw(accept refund)) ] },
+	accept  => sub { [ 'accept_payment', 'bank', any('', 'h') . an_order() . '-' . int rand 4 ] },
+	short   => sub { [ 'accept_short', an_order() ] },
 	record  => sub { [ 'record_refund', 'bank', an_order() . '-' . int rand 4, 'number-' . int rand 500, 10 ] },
 	sweep   => sub { [ 'sweep_once', 5 ] },
 );

@@ -64,6 +64,8 @@ sub trade {
 	both('sweep_once');
 	both('record_payment', "$prefix-held", 'bank', "$prefix-late", 100, 'EUR');
 	both('resolve_held', 'bank', "$prefix-late", 'accept');
+	both('record_payment', "$prefix-4", 'bank', "$prefix-taken", 100, 'EUR');
+	both('accept_payment', 'bank', "$prefix-taken");
 	both('claim_refunds', 'worker', 100);
 	both('complete_refund', refund($first), 'failed', token($first), undef, 'no');
 	both('complete_refund', refund($first + 1), 'succeeded', token($first + 1), "$prefix-number");

@@ -16,7 +16,7 @@ WITH returned AS (
       FROM order_timeout.refunds GROUP BY gateway, payment_ref
 ), payment AS (
     SELECT p.*, coalesce(r.refunded, 0) AS raw_refunded, coalesce(r.owed, 0) AS raw_owed,
-           coalesce(r.asked, false) AS asked, p.disposition NOT IN ('wrong_currency', 'orphan') AS counts
+           coalesce(r.asked, false) AS asked, p.disposition NOT IN ('wrong_currency', 'orphan', 'uncounted') AS counts
       FROM order_timeout.payments p LEFT JOIN returned r USING (gateway, payment_ref)
 ), sums AS (
     SELECT o.*, o.paid - o.refunded - o.refund_pending - o.held AS kept,

@@ -115,7 +115,7 @@ WITH by_payment AS (
       FROM order_timeout.orders o
       LEFT JOIN (SELECT order_id, currency, sum(amount) AS got, sum(refunded) AS done,
                         sum(refund_pending) AS owed, sum(held) AS waiting
-                   FROM order_timeout.payments WHERE disposition <> 'orphan'
+                   FROM order_timeout.payments WHERE disposition NOT IN ('orphan', 'uncounted')
                   GROUP BY order_id, currency) p USING (order_id, currency)
 )
 SELECT 'payment' AS what, payment_ref AS id FROM by_payment
