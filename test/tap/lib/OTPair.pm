@@ -150,7 +150,7 @@ sub normal {
 	my ($self, $text) = @_;
 	$text =~ s/(rf_[0-9a-f]{32})/$self->{names}{$1} \/\/ 'an unknown refund'/ge;
 	$text =~ s/(["'])[0-9a-f]{32}\g1/$1a token$1/g;
-	$text =~ s/(?<![0-9a-f])[0-9a-f]{32}(?=\\t)/a token/g;
+	$text =~ s/(?<![0-9a-f])[0-9a-f]{32}(?=\\t|\t)/a token/g;
 	$text =~ s/"(retry_at)": "[^"]+"/"$1": "a time"/g;
 	$text =~ s/(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d(?:\.\d+)?)\+00(?::00)?/$self->_when($&, $1, $2, $3, $4, $5, $6)/ge;
 	return $text;
