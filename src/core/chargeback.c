@@ -10,6 +10,7 @@
 #include "conflict.h"
 #include "errors.h"
 #include "lock.h"
+#include "orphan.h"
 #include "refund_external.h"
 #include "rules.h"
 #include "store.h"
@@ -63,6 +64,7 @@ ot_chargeback_reverse(const char *gateway, const char *gateway_refund_ref, const
 	owed = ot_external_give_back(&money, external, NULL, note, now);
 	ot_conflicts_end_of(ot_conflicts_of(money.payment), external->refund_ref, "the money came back", now);
 	ot_write_money(money.order, money.payment);
+	ot_orphan_join(&money, now);
 	answer = ot_refund_answer("reversed", external);
 	answer.refund_ref = owed != NULL ? owed->refund_ref : NULL;
 	return answer;

@@ -46,6 +46,13 @@ is_free(const Payment *payment)
 	return payment->disposition == PAYMENT_ORPHAN && ot_kept(&payment->funds) > 0;
 }
 
+void
+ot_orphan_join(const Locked *money, TimestampTz now)
+{
+	if (money->order != NULL && is_free(money->payment))
+		(void) ot_payment_apply(money->order, money->payment, now);
+}
+
 static Refund *
 give_back(Payment *payment)
 {

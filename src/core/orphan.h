@@ -6,6 +6,7 @@
 #define OT_ORPHAN_H
 
 #include "answers.h"
+#include "lock.h"
 
 typedef struct OrphanAnswer
 {
@@ -24,5 +25,8 @@ extern void ot_orphans_apply(Order *order, TimestampTz now);
  * nothing to do any more or another transaction holds a row.
  */
 extern bool ot_orphan_settle(const Payment *found, bool may_give_back);
+
+/* An orphan whose money is here again, after its order was created without it: applies it. Payment and order are written. */
+extern void ot_orphan_join(const Locked *money, TimestampTz now);
 
 #endif

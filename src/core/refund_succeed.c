@@ -13,6 +13,7 @@
 #include "conflict.h"
 #include "event.h"
 #include "money.h"
+#include "orphan.h"
 #include "refund_external.h"
 #include "refund_lease.h"
 #include "refund_owe.h"
@@ -278,6 +279,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 	ot_write_refund_and_event(refund, "refund.succeeded", now);
 	left = book_excess(&success, excess);	/* after that write: this refund is none that it may take from */
 	ot_write_money(money.order, money.payment);
+	ot_orphan_join(&money, now);
 	return answer_success(&success, excess, left, two_numbers, less);
 }
 
@@ -390,6 +392,7 @@ take_number_over(Success *success, Refund *external)
 	refund->gateway_refund_ref = pstrdup(success->number);
 	ot_write_refund(refund);
 	ot_write_money(money.order, money.payment);
+	ot_orphan_join(&money, success->now);
 	return ot_refund_answer("duplicate", refund);
 }
 

@@ -194,6 +194,12 @@ SELECT is((SELECT outcome FROM order_timeout.complete_refund(:'ref', 'succeeded'
 SELECT is(t.sums('replaced'), 'paid 100 = 30 + 30 + 0 + 40', 'gives it back: that one is owed again');
 SELECT is(t.refunds('replaced'), 'replaced 30 requested succeeded, replaced 30 requested reversed, replaced 30 external reversed, replaced 30 reversed pending', 'in a new refund');
 
+-- An orphan that was charged back got its order meanwhile; the chargeback is won
+SELECT t.pay('came later', 'orphan-1', 100), t.record('orphan-1', 'ox-1', 100, 'chargeback'), t.create_order('came later', 100);
+SELECT is(t.sums('came later'), 'pending 0 = 0 + 0 + 0 + 0', 'its money is gone when the order is created');
+SELECT is((SELECT outcome FROM order_timeout.reverse_chargeback('bank', 'ox-1', 'won')), 'reversed', 'and is here again');
+SELECT is(t.sums('came later'), 'paid 100 = 0 + 0 + 0 + 100', 'so the order is paid');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;
