@@ -288,6 +288,11 @@ BEGIN
             USING ERRCODE = 'foreign_key_violation', DETAIL = 'Orphan payments, and orders that name no policy, follow it.',
                   HINT = 'Change its settings instead, or name another policy when you create orders.';
     END IF;
+    IF EXISTS (SELECT FROM order_timeout.hooks h WHERE h.policy = OLD.policy) THEN
+        RAISE EXCEPTION 'policy "%" has hooks', OLD.policy
+            USING ERRCODE = 'foreign_key_violation', DETAIL = 'Its rows in order_timeout.hooks would belong to no policy.',
+                  HINT = 'Remove them with order_timeout.set_hook(policy, hook, NULL) first.';
+    END IF;
     LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
     IF order_timeout.policy_in_use(OLD.policy) THEN
         RAISE EXCEPTION 'policy "%" is still in use', OLD.policy

@@ -1,23 +1,27 @@
 /*
  * api_call.c
- *    A call of a SQL function: when it returns, every row that it changed is written.
+ *    A call of a SQL function: when it returns, every row that it changed is written, and what follows is done.
  */
 #include "postgres.h"
 
 #include "api_call.h"
+#include "follow.h"
 #include "store.h"
 #include "unwritten.h"
 
 Datum
-ot_call(PGFunction body, FunctionCallInfo fcinfo)
+ot_call(PGFunction body, FunctionCallInfo fcinfo, bool reports_money)
 {
 	Changes		changes;
 	Datum		result;
 
 	ot_changes_begin(&changes);
+	if (reports_money)
+		ot_set_reports_money();
 	PG_TRY();
 	{
 		result = body(fcinfo);
+		ot_follow();
 		ot_changes_require_written();
 	}
 	PG_FINALLY();

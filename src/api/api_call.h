@@ -1,6 +1,6 @@
 /*
  * api_call.h
- *    A call of a SQL function: when it returns, every row that it changed is written.
+ *    A call of a SQL function: when it returns, every row that it changed is written, and what follows is done.
  */
 #ifndef OT_API_CALL_H
 #define OT_API_CALL_H
@@ -8,18 +8,23 @@
 #include "fmgr.h"
 
 /* Stands where a SQL function's C function has its name and arguments; its body follows. */
-#define OT_FUNCTION(name) \
+#define OT_FUNCTION(name) OT_ANY_FUNCTION(name, false)
+
+/* The same for one by which a gateway reports money: what follows must not refuse it. */
+#define OT_MONEY_FUNCTION(name) OT_ANY_FUNCTION(name, true)
+
+#define OT_ANY_FUNCTION(name, reports_money) \
 	static Datum name##_body(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name); \
 	Datum \
 	name(PG_FUNCTION_ARGS) \
 	{ \
-		return ot_call(name##_body, fcinfo); \
+		return ot_call(name##_body, fcinfo, reports_money); \
 	} \
 	static Datum \
 	name##_body(PG_FUNCTION_ARGS)
 
-extern Datum ot_call(PGFunction body, FunctionCallInfo fcinfo);
+extern Datum ot_call(PGFunction body, FunctionCallInfo fcinfo, bool reports_money);
 
 /* For a name in C that only SQL functions of an older version have: says what to run. */
 extern Datum ot_refuse_older_objects(void);

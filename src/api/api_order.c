@@ -78,7 +78,7 @@ OT_FUNCTION(ot_record_payment)
 	return ot_refuse_older_objects();
 }
 
-OT_FUNCTION(ot_record_payment_2)
+OT_MONEY_FUNCTION(ot_record_payment_2)
 {
 	Payment    *payment = palloc0(sizeof(Payment));
 

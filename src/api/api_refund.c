@@ -89,7 +89,7 @@ OT_FUNCTION(ot_claim_refunds)
 	return (Datum) 0;
 }
 
-OT_FUNCTION(ot_complete_refund)
+OT_MONEY_FUNCTION(ot_complete_refund)
 {
 	RefundReport report;
 	RefundAnswer from;
@@ -156,7 +156,7 @@ OT_FUNCTION(ot_withdraw_refund)
 	return return_outcome_and_state(fcinfo, ot_refund_withdraw(refund_ref, ot_get_text(fcinfo, 1, "note")));
 }
 
-OT_FUNCTION(ot_record_refund)
+OT_MONEY_FUNCTION(ot_record_refund)
 {
 	ExternalReport report;
 	RefundAnswer from;

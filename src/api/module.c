@@ -16,4 +16,5 @@ void
 _PG_init(void)
 {
 	ot_store_init();
+	ot_store_follow_init();
 }

@@ -5,21 +5,27 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "attempt.h"
 #include "store.h"
 #include "unwritten.h"
 
+/* Above READ COMMITTED the caller repeats the transaction; those of a procedure are READ COMMITTED. */
+static bool
+is_lost_race(int sqlerrcode)
+{
+	return IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
 /* Whether an error says nothing about the row at hand. */
 static bool
 is_about_session(int sqlerrcode)
 {
-	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-		return true;
-	/* The caller of sweep_once repeats the transaction; sweep's own are READ COMMITTED. */
-	if (IsolationUsesXactSnapshot() && ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
+	if (sqlerrcode == ERRCODE_DISK_FULL || sqlerrcode == ERRCODE_OUT_OF_MEMORY || is_lost_race(sqlerrcode))
 		return true;
 	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists();
 }
@@ -68,6 +74,29 @@ run_in_subtransaction(Work work, void *work_state, bool fire_deferred)
 	return error;
 }
 
+/* A person's cancel has the same code; the clock tells them apart. */
+static bool
+is_statement_timeout(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_QUERY_CANCELED && StatementTimeout > 0 &&
+		GetCurrentTimestamp() - GetCurrentStatementStartTimestamp() >= StatementTimeout * (int64) 1000;
+}
+
+static bool
+ends_transaction(int sqlerrcode)
+{
+	if (is_statement_timeout(sqlerrcode))
+		return false;
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || is_lost_race(sqlerrcode) || !ot_store_exists();
+}
+
+static void
+describe(ErrorData *error, Failure *failure)
+{
+	failure->error = error;
+	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
+}
+
 bool
 ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure)
 {
@@ -77,7 +106,19 @@ ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure)
 		return true;
 	if (is_about_session(error->sqlerrcode))
 		ReThrowError(error);
-	failure->error = error;
-	failure->text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "unknown error");
+	describe(error, failure);
+	return false;
+}
+
+bool
+ot_attempt_after_report(Work work, void *work_state, Failure *failure)
+{
+	ErrorData  *error = run_in_subtransaction(work, work_state, false);
+
+	if (error == NULL)
+		return true;
+	if (ends_transaction(error->sqlerrcode))
+		ReThrowError(error);
+	describe(error, failure);
 	return false;
 }

@@ -18,4 +18,10 @@ typedef struct Failure
 /* False if it failed. An error that says nothing about the row at hand goes on to the caller's caller. */
 extern bool ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure);
 
+/*
+ * The same for what follows a report of money, which is never refused for it: only errors that end the caller's
+ * transaction anyway go on. After a statement_timeout the rest of the call has no limit, so it should be short.
+ */
+extern bool ot_attempt_after_report(Work work, void *work_state, Failure *failure);
+
 #endif

@@ -34,9 +34,26 @@
 #include "rules.h"
 #include "unwritten.h"
 
+/* What follows each change, hooks in the order of their changes: a late payment may close its order and reopen it. */
+static void
+note_what_follows(Order *order, OrderState state)
+{
+	if (order->follows == 0)
+		order->left_state = order->state;
+	order->follows |= 1 << FOLLOW_LINK;
+	if (order->state == ORDER_PENDING && state != ORDER_PAID)
+		order->follows |= 1 << FOLLOW_CLOSE_HOOK;
+	if (ot_is_closed(order) && (state == ORDER_PENDING || state == ORDER_PAID))
+		order->follows |= 1 << FOLLOW_REOPEN_HOOK;
+	if (state == ORDER_PAID)
+		order->follows |= 1 << FOLLOW_PAID_HOOK;
+}
+
 static void
 set_state(Order *order, OrderState state)
 {
+	if (state != order->state)
+		note_what_follows(order, state);
 	order->state = state;
 	ot_row_changed(&order->unwritten, order->order_id);
 }

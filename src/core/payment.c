@@ -10,6 +10,7 @@
 
 #include "errors.h"
 #include "event.h"
+#include "follow.h"
 #include "money.h"
 #include "order_close.h"
 #include "order_state.h"
@@ -112,7 +113,8 @@ apply_to_closed(Order *order, Payment *payment, const Policy *policy, TimestampT
 	on_late = ot_on_late(policy, payment);
 	if (on_late == ON_LATE_HOLD)
 		return hold(order, payment, now);
-	if (on_late == ON_LATE_REOPEN && order->state == ORDER_EXPIRED && ot_kept(&payment->funds) >= order->amount)
+	if (on_late == ON_LATE_REOPEN && !payment->cannot_reopen && order->state == ORDER_EXPIRED &&
+		ot_kept(&payment->funds) >= order->amount)
 		return reopen(order, payment, now);
 	return give_back_late(order, payment, now);
 }
@@ -159,14 +161,55 @@ ot_payment_event(const Order *order, const Payment *payment, const char *outcome
 		ot_event(order->order_id, "order.accepted_short", ot_order_payload(order), now);
 }
 
+/* A reopen_hook may refuse what was decided about a payment; then it is decided again, from the same rows. */
+typedef struct PaymentDecision
+{
+	Order	   *order;
+	Payment    *payment;
+	TimestampTz now;
+	bool		looked_before;
+	PaymentAnswer answer;
+} PaymentDecision;
+
+static void
+apply_orphan(void *work_state)
+{
+	PaymentDecision *decision = work_state;
+
+	decision->answer = apply(decision->order, decision->payment, decision->now);
+	ot_write_money(decision->order, decision->payment);
+	ot_payment_event(decision->order, decision->payment, decision->answer.outcome, decision->now);
+}
+
+static PaymentAnswer
+decide(Work work, PaymentDecision *decision)
+{
+	Order	   *order = decision->order;
+	Order		order_before;
+	Payment		payment_before = *decision->payment;
+
+	if (order == NULL || (!ot_is_closed(order) && !ot_is_due(order, decision->now)))
+	{
+		work(decision);
+		return decision->answer;
+	}
+	order_before = *order;
+	if (!ot_follow_unless_refused(work, decision))
+	{
+		*order = order_before;
+		*decision->payment = payment_before;
+		decision->payment->cannot_reopen = true;
+		work(decision);
+	}
+	return decision->answer;
+}
+
 PaymentAnswer
 ot_payment_apply(Order *order, Payment *orphan, TimestampTz now)
 {
-	PaymentAnswer answer = apply(order, orphan, now);
+	PaymentDecision decision = {order, orphan, now};
 
-	ot_write_money(order, orphan);
-	ot_payment_event(order, orphan, answer.outcome, now);
-	return answer;
+	return decide(apply_orphan, &decision);
 }
 
 /* record_payment */
@@ -252,6 +295,24 @@ keep_as_orphan(Payment *payment)
 	return ot_payment_answer("orphan", NULL, payment, NULL);
 }
 
+static void
+record_reported(void *work_state)
+{
+	PaymentDecision *decision = work_state;
+	Order	   *order = decision->order;
+	Payment    *reported = decision->payment;
+
+	decision->answer = order != NULL ? apply(order, reported, decision->now) : keep_as_orphan(reported);
+	if (!ot_insert_payment(reported))
+	{
+		decision->answer = recorded_meanwhile(order, reported, decision->looked_before);
+		return;
+	}
+	if (order != NULL && ot_counts_for_order(reported))
+		ot_write_order(order);
+	ot_payment_event(order, reported, decision->answer.outcome, decision->now);
+}
+
 PaymentAnswer
 ot_payment_record(Payment *reported)
 {
@@ -259,16 +320,10 @@ ot_payment_record(Payment *reported)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		look = !will_be_applied_whole(order, reported, now) || !ot_store_insert_payment_finds_duplicate();
 	Payment    *known = look ? ot_store_find_payment(reported->gateway, reported->payment_ref) : NULL;
-	PaymentAnswer answer;
+	PaymentDecision decision = {order, reported, now, look};
 
 	if (known != NULL)
 		return recorded_before(reported, known);
 	reported->received_at = now;
-	answer = order != NULL ? apply(order, reported, now) : keep_as_orphan(reported);
-	if (!ot_insert_payment(reported))
-		return recorded_meanwhile(order, reported, look);
-	if (order != NULL && ot_counts_for_order(reported))
-		ot_write_order(order);
-	ot_payment_event(order, reported, answer.outcome, now);
-	return answer;
+	return decide(record_reported, &decision);
 }

@@ -15,20 +15,14 @@
 #include "set_aside.h"
 #include "store.h"
 
-#define FIRST_RETRY        (10 * USECS_PER_SEC)
-#define LONGEST_RETRY      USECS_PER_HOUR
-
 static SetAside
 describe(const char *order_id, int failures, const Failure *failure)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	SetAside	why = {order_id, now, failures};
 	const char *error = failure->error->message ? failure->error->message : "unknown error";
-	int64		wait = FIRST_RETRY;
 
-	for (int i = 1; i < failures && wait < LONGEST_RETRY; i++)
-		wait *= 2;
-	why.retry_at = now + Min(wait, LONGEST_RETRY);
+	why.retry_at = now + ot_retry_wait(failures);
 	why.sqlstate = pstrdup(unpack_sql_state(failure->error->sqlerrcode));
 	why.error = ot_cut_text(error);
 	return why;

@@ -12,8 +12,8 @@
  *  1. A step closes at most batch_size orders, fewer if they take long; what it locks it locks with SKIP LOCKED, so that
  *     it never waits for a payment, and several sweeps share the work.
  *  2. While it waits it has just committed: no snapshot, no lock, nothing half done.
- *  3. A batch runs in a subtransaction. If it fails, its orders are closed one by one, and those that fail again are
- *     set aside with the reason, to be tried later; the others go on. So it is for leases and submitted refunds.
+ *  3. A batch runs in a subtransaction. If it fails, it is halved until those that fail are found; these are set aside with
+ *     the reason, to be tried later, and the others are closed. So it is, one by one, for leases and submitted refunds.
  *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
  *     attempt.c.
  *
@@ -36,6 +36,7 @@
 #include "utils/wait_event.h"
 
 #include "attempt.h"
+#include "follow.h"
 #include "order_close.h"
 #include "orphan.h"
 #include "refund_claim.h"
@@ -43,6 +44,7 @@
 #include "set_aside.h"
 #include "store.h"
 #include "sweep.h"
+#include "unwritten.h"
 
 #define SLACK              (100 * INT64CONST(1000)) /* how far below the last look the next one starts */
 #define FULL_PASS_EVERY    USECS_PER_SEC
@@ -54,6 +56,7 @@
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
+#define SAME_FAILURES      3
 
 /* What a full batch needs is fetched from the system once, not again for each batch. */
 #define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE
@@ -75,7 +78,8 @@ typedef struct Batch
 {
 	TimestampTz from;
 	int			size;			/* at most so many */
-	const char *order_id;		/* only this one */
+	List	   *candidates;		/* or of these order_ids size ones from first on */
+	int			first;
 	List	   *orders;			/* what was found */
 	List	   *closed;			/* those of them that nobody else took first */
 	TimestampTz now;
@@ -121,17 +125,29 @@ close_due(void *work_state)
 	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->size);
 	batch->now = GetCurrentTimestamp();
 	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	ot_follow();
 }
 
+/* Locked again, because the subtransaction in which they were found is gone. */
 static void
-close_one(void *work_state)
+close_again(void *work_state)
 {
 	Batch	   *batch = work_state;
-	Order	   *order = ot_store_lock_order_if_free(batch->order_id);
+	ListCell   *cell;
 
+	batch->orders = NIL;
+	for_each_from(cell, batch->candidates, batch->first)
+	{
+		Order	   *order = ot_store_lock_order_if_free(lfirst(cell));
+
+		if (order != NULL)
+			batch->orders = lappend(batch->orders, order);
+		if (foreach_current_index(cell) + 1 == batch->first + batch->size)
+			break;
+	}
 	batch->now = GetCurrentTimestamp();
-	batch->orders = order != NULL ? list_make1(order) : NIL;
 	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	ot_follow();
 }
 
 static void
@@ -144,24 +160,81 @@ count_closed(SweepRun *run, const Batch *batch)
 		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->expires_at);
 }
 
-static void
-close_one_by_one(Sweep *sweep, List *orders)
+/* What failed for single orders of a batch. */
+typedef struct Failures
 {
+	int			sqlerrcode;		/* of the last one */
+	int			in_a_row;		/* with this code */
+	Failure		last;
+} Failures;
+
+static void
+set_aside(Sweep *sweep, const char *order_id, const Failure *failure)
+{
+	if (ot_store_lock_order_if_free(order_id) == NULL)
+		return;					/* another sweep may be about to close it */
+	ot_set_order_aside(order_id, failure);
+	sweep->run.failed++;
+}
+
+static void
+count_failure(Failures *failures, const Failure *failure)
+{
+	int			sqlerrcode = failure->error->sqlerrcode;
+
+	failures->in_a_row = failures->sqlerrcode == sqlerrcode ? failures->in_a_row + 1 : 1;
+	failures->sqlerrcode = sqlerrcode;
+	failures->last = *failure;
+}
+
+/*
+ * Finds those that fail by halving. What fails for three of them in the same way most likely fails for all (a hook, a
+ * linked table): the rest is set aside untried.
+ */
+static void
+close_halves(Sweep *sweep, List *order_ids, int first, int size, Failures *failures)
+{
+	Batch		batch = {.candidates = order_ids, .first = first, .size = size};
+	const char *order_id = list_nth(order_ids, first);
+	Failure		failure;
+
+	CHECK_FOR_INTERRUPTS();
+	if (failures->in_a_row >= SAME_FAILURES)
+	{
+		for (int i = first; i < first + size; i++)
+			set_aside(sweep, list_nth(order_ids, i), &failures->last);
+	}
+	else if (attempt(sweep, close_again, &batch, &failure))
+		count_closed(&sweep->run, &batch);
+	else if (size == 1)
+	{
+		set_aside(sweep, order_id, &failure);
+		count_failure(failures, &failure);
+	}
+	else
+	{
+		close_halves(sweep, order_ids, first, size / 2, failures);
+		close_halves(sweep, order_ids, first + size / 2, size - size / 2, failures);
+	}
+}
+
+static void
+close_what_can_be_closed(Sweep *sweep, List *orders)
+{
+	Failures	failures = {0};
+	List	   *order_ids = NIL;
 	ListCell   *cell;
 
 	foreach(cell, orders)
+		order_ids = lappend(order_ids, ((Order *) lfirst(cell))->order_id);
+	if (list_length(order_ids) == 1)
+		close_halves(sweep, order_ids, 0, 1, &failures);
+	else
 	{
-		Batch		batch = {.order_id = ((Order *) lfirst(cell))->order_id};
-		Failure		failure;
+		int			half = list_length(order_ids) / 2;
 
-		CHECK_FOR_INTERRUPTS();
-		if (attempt(sweep, close_one, &batch, &failure))
-			count_closed(&sweep->run, &batch);
-		else if (ot_store_lock_order_if_free(batch.order_id) != NULL)	/* another sweep may be about to */
-		{
-			ot_set_order_aside(batch.order_id, &failure);
-			sweep->run.failed++;
-		}
+		close_halves(sweep, order_ids, 0, half, &failures);
+		close_halves(sweep, order_ids, half, list_length(order_ids) - half, &failures);
 	}
 }
 
@@ -197,7 +270,7 @@ close_batch(Sweep *sweep, bool full_pass)
 	else if (batch.orders == NIL)
 		ReThrowError(failure.error);	/* looking for them failed, so it is none of theirs */
 	else
-		close_one_by_one(sweep, batch.orders);
+		close_what_can_be_closed(sweep, batch.orders);
 	sweep->run.batches += batch.orders != NIL;
 	sweep->looked_at = batch.now;
 	sweep->more = list_length(batch.orders) == sweep->batch_size;
@@ -318,7 +391,9 @@ settle_orphan(void *work_state)
 {
 	Orphan	   *orphan = work_state;
 
+	ot_set_reports_money();
 	orphan->settled = ot_orphan_settle(orphan->payment, orphan->may_give_back);
+	ot_follow();
 }
 
 static void
@@ -348,6 +423,32 @@ settle_orphans(Sweep *sweep)
 		settle_each(sweep, ot_store_old_orphans(GetCurrentTimestamp() - policy->orphan_after, sweep->max_batch_size), true);
 }
 
+/* What was to follow payments and failed. */
+
+static void
+follow_again(void *work_state)
+{
+	(void) ot_follow_again(work_state);
+}
+
+static void
+follow_up_each(Sweep *sweep)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_follow_find_due(GetCurrentTimestamp(), sweep->max_batch_size))
+	{
+		FollowUp   *follow_up = lfirst(cell);
+		Failure		failure;
+
+		if (sweep->procedure && ticks() >= sweep->end)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		if (!attempt(sweep, follow_again, follow_up, &failure))
+			ot_follow_failed_again(follow_up, &failure);
+	}
+}
+
 /* Orders and payments before refunds, as everywhere. */
 SweepRun
 ot_sweep_once(int batch_size)
@@ -356,6 +457,7 @@ ot_sweep_once(int batch_size)
 
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
+	follow_up_each(&sweep);
 	close_batch(&sweep, true);
 	take_leases_back(&sweep);
 	stop_waiting_for_gateways(&sweep);
@@ -434,6 +536,9 @@ full_pass(Sweep *sweep)
 	if (!next_step())
 		return started;
 	settle_orphans(sweep);
+	if (!next_step())
+		return started;
+	follow_up_each(sweep);
 	if (!next_step())
 		return started;
 	take_leases_back(sweep);

@@ -11,12 +11,23 @@
 #include "unwritten.h"
 #include "write.h"
 
+static void
+order_is_written(Order *order)
+{
+	ot_row_written(&order->unwritten);
+	if (order->follows != 0)
+		ot_order_moved(order);
+}
+
 bool
 ot_insert_order(Order *order)
 {
 	bool		inserted = ot_store_insert_order(order);
 
-	ot_row_written(&order->unwritten);
+	if (inserted)
+		order_is_written(order);
+	else
+		ot_row_written(&order->unwritten);
 	return inserted;
 }
 
@@ -24,7 +35,7 @@ void
 ot_write_order(Order *order)
 {
 	ot_store_update_order(order);
-	ot_row_written(&order->unwritten);
+	order_is_written(order);
 }
 
 List *
@@ -35,6 +46,8 @@ ot_write_due_orders(List *orders)
 
 	foreach(cell, orders)
 		ot_row_written(&((Order *) lfirst(cell))->unwritten);
+	foreach(cell, written)
+		ot_order_moved(lfirst(cell));
 	return written;
 }
 

@@ -71,6 +71,10 @@ typedef struct Order
 	TimestampTz settled_at;
 	char	   *close_reason;
 	Jsonb	   *metadata;		/* only written */
+
+	/* In memory only: what follows the changes of its state in this call, a bit for each FollowKind. */
+	int			follows;
+	OrderState	left_state;		/* before the first of these changes */
 } Order;
 
 typedef struct Payment
@@ -90,6 +94,7 @@ typedef struct Payment
 	char	   *told_order_id;
 	Jsonb	   *details;		/* only written */
 	TimestampTz accepted_at;
+	bool		cannot_reopen;	/* in memory only: the reopen_hook refused, so late money is late */
 } Payment;
 
 typedef struct Refund
@@ -157,6 +162,20 @@ typedef struct Conflict
 	const char *booked_by;
 	int64		reported;
 } Conflict;
+
+/* What was to follow a payment and failed. */
+typedef struct FollowUp
+{
+	int64		follow_up_id;
+	const char *order_id;
+	FollowKind	kind;
+	OrderState	left_state;
+	TimestampTz since;
+	int			failures;		/* 0: it only waits for an older one of its order */
+	TimestampTz retry_at;
+	const char *sqlstate;
+	const char *error;
+} FollowUp;
 
 typedef struct SetAside
 {

@@ -9,6 +9,9 @@
 
 #include "rules.h"
 
+#define FIRST_RETRY        (10 * USECS_PER_SEC)
+#define LONGEST_RETRY      USECS_PER_HOUR
+
 bool
 ot_is_due(const Order *order, TimestampTz now)
 {
@@ -119,6 +122,16 @@ int
 ot_cut_length(const char *text, int length)
 {
 	return length <= OT_MAX_TEXT_BYTES ? length : pg_mbcliplen(text, length, OT_MAX_TEXT_BYTES);
+}
+
+int64
+ot_retry_wait(int failures)
+{
+	int64		wait = FIRST_RETRY;
+
+	for (int i = 1; i < failures && wait < LONGEST_RETRY; i++)
+		wait *= 2;
+	return Min(wait, LONGEST_RETRY);
 }
 
 const char *

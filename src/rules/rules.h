@@ -48,6 +48,9 @@ extern TimestampTz ot_submitted_limit(const Policy *policy, TimestampTz now);
 /* Of an interval that api_args or a CHECK has bounded. */
 extern int64 ot_interval_usecs(const Interval *interval);
 
+/* How long what failed so often waits until it is tried again. */
+extern int64 ot_retry_wait(int failures);
+
 /*
  * What a person can read: free text is no longer. Cut at the end of a character; what is short enough is answered as it is.
  */

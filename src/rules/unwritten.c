@@ -1,6 +1,6 @@
 /*
  * unwritten.c
- *    Knows which rows were changed in memory and are still to be written.
+ *    Knows which rows were changed in memory and are still to be written, and what is to follow once they are.
  *
  * Money moves in memory first, because each row is written once, when all that happens to it has happened. The
  * function that moves the money is often not the one that writes the row, and a forgotten write would be silent: the
@@ -60,11 +60,55 @@ ot_is_changed_by_outer_call(const char *order_id)
 	return false;
 }
 
+/* An order that is written several times in a call is written so one time after the other. */
+void
+ot_order_moved(Order *order)
+{
+	if (current->moved == NIL || llast(current->moved) != order)
+		current->moved = lappend(current->moved, order);
+}
+
+List *
+ot_take_moved(void)
+{
+	List	   *moved = current->moved;
+
+	current->moved = NIL;
+	return moved;
+}
+
+void
+ot_set_reports_money(void)
+{
+	current->reports_money = true;
+}
+
+bool
+ot_reports_money(void)
+{
+	return current->reports_money;
+}
+
+void
+ot_set_reopening_refused(bool *refused)
+{
+	current->refused = refused;
+}
+
+bool *
+ot_reopening_refused(void)
+{
+	return current->refused;
+}
+
 void
 ot_changes_begin(Changes *changes)
 {
 	changes->rows = 0;
 	changes->order_ids = NIL;
+	changes->moved = NIL;
+	changes->reports_money = false;
+	changes->refused = NULL;
 	changes->outer = current;
 	current = changes;
 }
@@ -74,6 +118,8 @@ ot_changes_require_written(void)
 {
 	if (current->rows != 0)
 		elog(ERROR, "rows that were changed and not written: %d", current->rows);
+	if (current->moved != NIL)
+		elog(ERROR, "orders that changed their state and were not followed: %d", list_length(current->moved));
 }
 
 void

@@ -8,6 +8,8 @@
 
 const char *const ot_order_states[] = {"pending", "paid", "expired", "cancelled", NULL};
 
+const char *const ot_follow_kinds[] = {"link", "close_hook", "reopen_hook", "paid_hook", NULL};
+
 const char *const ot_dispositions[] = {"applied", "late", "surplus", "wrong_currency", "orphan", "held", "uncounted", NULL};
 
 const char *const ot_refund_states[] = {"pending", "processing", "submitted", "unknown", "failed",

@@ -13,6 +13,16 @@ typedef enum OrderState
 	ORDER_CANCELLED
 } OrderState;
 
+/* What follows a change of an order's state, in this order. */
+typedef enum FollowKind
+{
+	FOLLOW_LINK,				/* the row of a linked table */
+	FOLLOW_CLOSE_HOOK,
+	FOLLOW_REOPEN_HOOK,
+	FOLLOW_PAID_HOOK,
+	OT_FOLLOW_KINDS
+} FollowKind;
+
 typedef enum Disposition
 {
 	PAYMENT_APPLIED,
@@ -88,6 +98,7 @@ typedef enum Decision
 
 /* Indexed by the enum, ended by a NULL. */
 extern const char *const ot_order_states[];
+extern const char *const ot_follow_kinds[];
 extern const char *const ot_dispositions[];
 extern const char *const ot_refund_states[];
 extern const char *const ot_refund_reasons[];

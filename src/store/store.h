@@ -17,6 +17,7 @@
 
 /* Once, when the library is loaded. */
 extern void ot_store_init(void);
+extern void ot_store_follow_init(void);
 
 /* Whether the extension's tables are there (it may be dropped while sweep waits). */
 extern bool ot_store_exists(void);
@@ -134,6 +135,33 @@ extern List *ot_store_find_policies(void);
 
 /* Looks at everything committed by now, even if the transaction's snapshot is older. */
 extern bool ot_store_policy_in_use(const char *policy);
+
+/* What follows a change of an order's state. */
+
+/* Whether there is any hook or linked table. */
+extern bool ot_store_follows(void);
+
+/* The function that a policy, or with NULL any policy, names for a hook; NULL if none. */
+extern const char *ot_store_find_hook(const char *policy, const char *hook);
+
+/* Calls the user's function, as the caller. */
+extern void ot_store_call_hook(const char *function_name, List *order_ids);
+
+extern void ot_store_add_follow_up(const FollowUp *follow_up);
+
+/* False if there surely is none. */
+extern bool ot_store_has_follow_ups(void);
+
+/* Of an order, oldest first. */
+extern List *ot_store_find_follow_ups(const char *order_id);
+
+/* Of the hooks of one order only the first: they are called in the order of what they follow. */
+extern List *ot_store_find_due_follow_ups(TimestampTz now, int limit);
+extern bool ot_store_lock_follow_up_if_free(int64 follow_up_id);
+
+/* Writes failures, retry_at, sqlstate and error. */
+extern void ot_store_update_follow_up(const FollowUp *follow_up);
+extern void ot_store_delete_follow_up(int64 follow_up_id);
 
 /* Events and conflicts. */
 extern void ot_store_add_event(Event *event);

@@ -171,19 +171,22 @@ text_of(const Statement *statement)
 	return sql.data;
 }
 
-static void
+static SPIPlanPtr
 prepare(Statement *statement, Args *args)
 {
 	SPIPlanPtr	plan;
 
 	if (statement->plan != NULL)
-		return;
+		return statement->plan;
 	ot_require_same_version();
 	plan = SPI_prepare(text_of(statement), args->count, args->types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	if (statement->once)
+		return plan;
 	SPI_keepplan(plan);
 	statement->plan = plan;
+	return plan;
 }
 
 /* SPI marks a NULL with a letter. */
@@ -195,31 +198,28 @@ mark_nulls(const Args *args, char *marks)
 }
 
 static int
-run_plan(Statement *statement, Args *args)
+run_plan(const Statement *statement, SPIPlanPtr plan, Args *args)
 {
 	char		nulls[OT_MAX_ARGS];
 
 	mark_nulls(args, nulls);
 	if (statement->snapshot == SNAPSHOT_LATEST)
-		return SPI_execute_snapshot(statement->plan, args->values, nulls,
+		return SPI_execute_snapshot(plan, args->values, nulls,
 									GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
-	return SPI_execute_plan(statement->plan, args->values, nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
+	return SPI_execute_plan(plan, args->values, nulls, statement->snapshot == SNAPSHOT_OF_CALLER, 0);
 }
 
-/* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
-static void
-execute(Statement *statement, Args *args)
+static int
+execute_as_owner(Statement *statement, Args *args)
 {
-	Role		caller;
+	Role		caller = become_owner();
+	SPIPlanPtr	plan = prepare(statement, args);
 	volatile int result = 0;
 
-	SPI_connect();
-	caller = become_owner();
-	prepare(statement, args);
 	carried_out_for = &caller;
 	PG_TRY();
 	{
-		result = run_plan(statement, args);
+		result = run_plan(statement, plan, args);
 	}
 	PG_FINALLY();
 	{
@@ -227,6 +227,20 @@ execute(Statement *statement, Args *args)
 	}
 	PG_END_TRY();
 	become_caller(caller);
+	return result;
+}
+
+/* Leaves SPI connected, so that the caller can read SPI_tuptable, and calls SPI_finish. */
+static void
+execute(Statement *statement, Args *args)
+{
+	int			result;
+
+	SPI_connect();
+	if (statement->as_caller)
+		result = run_plan(statement, prepare(statement, args), args);
+	else
+		result = execute_as_owner(statement, args);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
 }

@@ -45,6 +45,8 @@ typedef struct Statement
 	const char *sql;			/* of a statement that reads rows only what follows SELECT ... FROM its table */
 	StatementSnapshot snapshot;
 	TableName	rows_of;		/* the table whose rows it reads, or TABLE_NONE */
+	bool		as_caller;		/* of the user's own objects: the owner's rights are not for them */
+	bool		once;			/* the plan is not kept */
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 

@@ -1,0 +1,280 @@
+/*
+ * store_follow.c
+ *    What follows a change of an order's state: the hooks of policies, and those steps that failed and are tried again.
+ *
+ * Hooks are kept for the session, so that a payment pays nothing when there are none. A trigger on their table
+ * (ot_following_changed) makes PostgreSQL tell every session that the table's relcache entry is not valid any more; then
+ * they are read again, in the latest snapshot, because they are kept for longer than the transaction's.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "empty_table.h"
+#include "store.h"
+#include "store_statement.h"
+
+PG_FUNCTION_INFO_V1(ot_following_changed);
+
+typedef struct Hook
+{
+	char	   *policy;
+	char	   *hook;
+	char	   *function_name;
+} Hook;
+
+static bool kept_is_valid = false;
+static Oid	hooks_table = InvalidOid;
+static MemoryContext kept_context = NULL;
+static List *kept_hooks = NIL;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == hooks_table)
+		kept_is_valid = false;
+}
+
+void
+ot_store_follow_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+Datum
+ot_following_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "ot_following_changed is called as a trigger only");
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}
+
+static void *
+read_hook(Columns *columns)
+{
+	Hook	   *row = palloc(sizeof(Hook));
+
+	row->policy = ot_column_text(columns);
+	row->hook = ot_column_text(columns);
+	row->function_name = ot_column_text(columns);
+	return row;
+}
+
+static List *
+find_hooks(void)
+{
+	static Statement find = {"SELECT h.policy, h.hook, h.function_name FROM order_timeout.hooks h", SNAPSHOT_LATEST};
+	Args		none = {0};
+
+	return ot_run_list(&find, &none, read_hook);
+}
+
+/* A hook that is called now may change the hooks: what was kept so far lives on until the transaction ends. */
+static void
+keep(MemoryContext context, List *hooks)
+{
+	if (kept_context != NULL)
+		MemoryContextSetParent(kept_context, TopTransactionContext);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	kept_context = context;
+	kept_hooks = hooks;
+}
+
+/* Marked valid before it is read: what changes in between makes it not valid again. */
+static void
+read_following(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout following", ALLOCSET_SMALL_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+
+	hooks_table = get_relname_relid("hooks", get_namespace_oid("order_timeout", false));
+	kept_is_valid = true;
+	PG_TRY();
+	{
+		keep(context, find_hooks());
+	}
+	PG_CATCH();
+	{
+		kept_is_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(previous);
+}
+
+static void
+refresh(void)
+{
+	AcceptInvalidationMessages();
+	if (!kept_is_valid)
+		read_following();
+}
+
+bool
+ot_store_follows(void)
+{
+	refresh();
+	return kept_hooks != NIL;
+}
+
+static bool
+is_hook(const Hook *row, const char *policy, const char *hook)
+{
+	return (policy == NULL || strcmp(row->policy, policy) == 0) && strcmp(row->hook, hook) == 0;
+}
+
+const char *
+ot_store_find_hook(const char *policy, const char *hook)
+{
+	ListCell   *cell;
+
+	refresh();
+	foreach(cell, kept_hooks)
+	{
+		const Hook *row = lfirst(cell);
+
+		if (is_hook(row, policy, hook))
+			return row->function_name;
+	}
+	return NULL;
+}
+
+static void
+add_context(void *function_name)
+{
+	errcontext("hook %s of order_timeout", (char *) function_name);
+}
+
+void
+ot_store_call_hook(const char *function_name, List *order_ids)
+{
+	Statement	call = {.sql = psprintf("SELECT %s($1)", function_name), .as_caller = true, .once = true};
+	ErrorContextCallback context = {error_context_stack, add_context, unconstify(char *, function_name)};
+	int			count = list_length(order_ids);
+	Datum	   *ids = palloc(count * sizeof(Datum));
+	Args		args = {0};
+
+	for (int i = 0; i < count; i++)
+		ids[i] = CStringGetTextDatum(list_nth(order_ids, i));
+	ot_arg_array(&args, TEXTOID, ids, NULL, count);
+	error_context_stack = &context;
+	ot_run(&call, &args);
+	error_context_stack = context.previous;
+}
+
+/* What failed and is tried again. */
+
+#define FOLLOW_UP_COLUMNS "f.follow_up_id, f.order_id, f.kind, f.left_state, f.since, f.failures, f.retry_at, f.sqlstate, f.error"
+
+void
+ot_store_add_follow_up(const FollowUp *follow_up)
+{
+	static Statement insert = {"INSERT INTO order_timeout.follow_ups "
+		"(order_id, kind, left_state, since, failures, retry_at, sqlstate, error) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"};
+	Args		args = {0};
+
+	ot_arg_text(&args, follow_up->order_id);
+	ot_arg_text(&args, ot_follow_kinds[follow_up->kind]);
+	ot_arg_text(&args, ot_order_states[follow_up->left_state]);
+	ot_arg_time(&args, follow_up->since);
+	ot_arg_int4(&args, follow_up->failures);
+	ot_arg_time(&args, follow_up->retry_at);
+	ot_arg_text(&args, follow_up->sqlstate);
+	ot_arg_text(&args, follow_up->error);
+	ot_run_write(&insert, &args);
+}
+
+bool
+ot_store_has_follow_ups(void)
+{
+	return !ot_is_surely_empty("follow_ups");
+}
+
+static void *
+read_follow_up(Columns *columns)
+{
+	FollowUp   *follow_up = palloc0(sizeof(FollowUp));
+
+	follow_up->follow_up_id = ot_column_int8(columns);
+	follow_up->order_id = ot_column_text(columns);
+	follow_up->kind = ot_column_word(columns, ot_follow_kinds);
+	follow_up->left_state = ot_column_word(columns, ot_order_states);
+	follow_up->since = ot_column_time(columns);
+	follow_up->failures = ot_column_int4(columns);
+	follow_up->retry_at = ot_column_time(columns);
+	follow_up->sqlstate = ot_column_text(columns);
+	follow_up->error = ot_column_text(columns);
+	return follow_up;
+}
+
+List *
+ot_store_find_follow_ups(const char *order_id)
+{
+	static Statement find = {"SELECT " FOLLOW_UP_COLUMNS " FROM order_timeout.follow_ups f WHERE f.order_id" SQL_EQ "$1 "
+	"ORDER BY f.follow_up_id"};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	return ot_run_list(&find, &args, read_follow_up);
+}
+
+/* Of the hooks of one order the oldest one only. */
+List *
+ot_store_find_due_follow_ups(TimestampTz now, int limit)
+{
+	static Statement find = {"SELECT " FOLLOW_UP_COLUMNS " FROM order_timeout.follow_ups f "
+		"WHERE f.retry_at" SQL_LE "$1 AND (f.kind" SQL_EQ "'link' OR NOT EXISTS (SELECT FROM order_timeout.follow_ups e "
+		"WHERE e.order_id" SQL_EQ "f.order_id AND e.kind" SQL_NE "'link' AND f.follow_up_id" SQL_GT "e.follow_up_id)) "
+	"ORDER BY f.retry_at, f.follow_up_id LIMIT $2"};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	return ot_run_list(&find, &args, read_follow_up);
+}
+
+bool
+ot_store_lock_follow_up_if_free(int64 follow_up_id)
+{
+	static Statement lock = {"SELECT f.follow_up_id FROM order_timeout.follow_ups f WHERE f.follow_up_id" SQL_EQ "$1 "
+	"FOR UPDATE SKIP LOCKED"};
+	Args		args = {0};
+
+	ot_arg_int8(&args, follow_up_id);
+	return ot_run(&lock, &args) > 0;
+}
+
+void
+ot_store_update_follow_up(const FollowUp *follow_up)
+{
+	static Statement update = {"UPDATE order_timeout.follow_ups f SET failures = $2, retry_at = $3, sqlstate = $4, error = $5 "
+	"WHERE f.follow_up_id" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_int8(&args, follow_up->follow_up_id);
+	ot_arg_int4(&args, follow_up->failures);
+	ot_arg_time(&args, follow_up->retry_at);
+	ot_arg_text(&args, follow_up->sqlstate);
+	ot_arg_text(&args, follow_up->error);
+	ot_run_write(&update, &args);
+}
+
+void
+ot_store_delete_follow_up(int64 follow_up_id)
+{
+	static Statement delete = {"DELETE FROM order_timeout.follow_ups f WHERE f.follow_up_id" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_int8(&args, follow_up_id);
+	ot_run_write(&delete, &args);
+}
