@@ -139,7 +139,7 @@ SELECT t.way('stopped: the same, where the report did not fit', 'stop 3c', 'conf
 
 --------------------------------------------------------------------------------------------- all other refunds
 
-SELECT t.handed_out('na ' || i, 'late'), t.do('na ' || i, $$complete_refund({open}, 'rejected', {token})$$) FROM generate_series(1, 4) AS i;
+SELECT t.handed_out('na ' || i, 'late'), t.do('na ' || i, $$complete_refund({open}, 'rejected', {token})$$) FROM generate_series(1, 6) AS i;
 SELECT t.way('needs_attention: the refund is done', 'na 1', 'needs_attention', 'recorded', 'expired 100 = 100 + 0 + 0 + 0',
              $$complete_refund({open}, 'succeeded', gateway_refund_ref => 'N')$$);
 SELECT t.way('needs_attention: the obstacle is gone', 'na 2', 'needs_attention', 'retried', 'expired 100 = 0 + 100 + 0 + 0',
@@ -148,6 +148,10 @@ SELECT t.way('needs_attention: the key is not accepted any more', 'na 3', 'needs
              $$reverse_refund({open}, 'the key is dead')$$);
 SELECT t.way('needs_attention: impossible, paid another way', 'na 4', 'needs_attention', 'settled', 'expired 100 = 100 + 0 + 0 + 0',
              $$settle_refund({open}, 'by bank transfer')$$);
+SELECT t.way('needs_attention: a part was paid another way', 'na 5', 'needs_attention', 'recorded retried', 'expired 100 = 60 + 40 + 0 + 0',
+             $$complete_refund({open}, 'succeeded', gateway_refund_ref => 'transfer 1', refunded_amount => 60)$$, $$retry_refund({open})$$);
+SELECT t.way('needs_attention: nobody can be paid any more', 'na 6', 'needs_attention', 'settled', 'expired 100 = 100 + 0 + 0 + 0',
+             $$settle_refund({open}, 'to the state, as unclaimed')$$);
 SELECT t.succeeded('bounced', 'late'), t.do('bounced', $$reverse_refund({ref}, 'sent back')$$);
 SELECT t.way('needs_attention: the bank sent it back, paid another way', 'bounced', 'needs_attention', 'settled',
              'expired 100 = 100 + 0 + 0 + 0', $$settle_refund({open}, 'by bank transfer')$$);
@@ -468,6 +472,10 @@ SELECT t.way('recorded wrong: resolved with book, by mistake', 'w booked', 'noth
 SELECT is((SELECT c.booked_by FROM order_timeout.conflicts AS c WHERE c.gateway = 'w booked'), t.ref('w booked', 'w booked'), 'booked_by names it');
 SELECT t.way('recorded wrong: resolved without book, by mistake', 'w not booked', 'nothing', 'recorded', 'paid 100 = 50 + 0 + 0 + 50',
              $$record_refund({n}, {n}, 'N excess', 20)$$);
+SELECT t.handed_out('w once', 'paid'), t.do('w once', $$complete_refund({open}, 'succeeded', {token})$$);
+SELECT t.way('recorded wrong: a number of your own is taken for a refund without one', 'w once', 'nothing', 'conflict resolved',
+             'paid 100 = 60 + 0 + 0 + 40', $$record_refund({n}, {n}, 'M corrected', 30)$$,
+             $$resolve_conflict({conflict}, 'it is money of its own', book => true)$$);
 SELECT t.given('w by hand', 'late');
 SELECT t.way('recorded wrong: a part was paid another way', 'w by hand', 'nothing', 'stopped recorded retried', 'expired 100 = 60 + 40 + 0 + 0',
              $$stop_refund({open}, 'paid a part')$$,
@@ -482,6 +490,9 @@ SELECT t.way('order: pending, too little was paid: wait', 'o short 2', 'nothing'
 SELECT t.way('order: pending, too little was paid: cancel', 'o short 3', 'nothing', 'cancelled', 'cancelled 40 = 0 + 40 + 0 + 0', $$cancel_order({n})$$);
 SELECT t.given('o paid', 'paid');
 SELECT t.way('order: paid, and must not be delivered', 'o paid', 'nothing', 'accepted', 'paid 100 = 0 + 100 + 0 + 0', $$request_refund({n}, 'all')$$);
+SELECT t.given('o short 4', 'part'), t.do('o short 4', $$accept_short({n}, 'why')$$);
+SELECT t.way('order: accept_short was a mistake', 'o short 4', 'nothing', 'accepted created', 'paid 40 = 0 + 40 + 0 + 0',
+             $$request_refund({n}, 'all')$$, $$create_order('o short 4 again', 100, 'CNY')$$);
 SELECT t.given('o late', 'late');
 SELECT t.way('order: closed, deliver after all', 'o late', 'nothing', 'accepted', 'paid 100 = 0 + 0 + 0 + 100', $$accept_payment({n}, {n})$$);
 SELECT t.given('o cancelled', 'part'), t.cancel('o cancelled');
@@ -560,6 +571,17 @@ SELECT t.way('payment: wrong_currency, and it is to count', 'euro', 'nothing', '
              $$stop_refund({open}, 'moved')$$, $$settle_refund({open}, 'changed into CNY')$$, $$record_payment({n}, 'moved', 'euro/euro', 100, 'CNY')$$);
 SELECT is(t.do('moved', $$request_refund('euro', 'k', 50, gateway => 'moved')$$, $$stop_refund({open}, 'by hand')$$, $$settle_refund({open}, 'in cash')$$)
           || ', ' || t.sums('euro'), 'accepted stopped settled, paid 100 = 50 + 0 + 0 + 50', 'what was moved goes back by hand');
+
+SELECT t.owed('big', 'uncounted'), t.create_order('big 2', 9223372036854775807);
+SELECT t.way('payment: uncounted, moved', 'big', 'nothing', 'stopped settled paid', 'paid 9223372036854775807 = 0 + 0 + 0 + 9223372036854775807',
+             $$stop_refund({open}, 'moved')$$, $$settle_refund({open}, 'moved to big 2')$$,
+             $$record_payment('big 2', 'moved', 'big/big', 9223372036854775807, 'CNY')$$);
+SELECT t.owed('moved late', 'late'), t.create_order('moved late 2', 100);
+SELECT t.way('payment: late, moved', 'moved late', 'nothing', 'stopped settled paid', 'expired 100 = 100 + 0 + 0 + 0',
+             $$stop_refund({open}, 'moved')$$, $$settle_refund({open}, 'moved to moved late 2')$$,
+             $$record_payment('moved late 2', 'moved', 'moved late/moved late', 100, 'CNY')$$);
+SELECT is(t.sums('big 2') || ', ' || t.sums('moved late 2'), 'paid 9223372036854775807 = 0 + 0 + 0 + 9223372036854775807, paid 100 = 0 + 0 + 0 + 100',
+          'their new orders have it');
 
 -- a payment that is not what was recorded
 SELECT t.create_order('twice', 100), t.pay('twice', 'intent', 100, gateway => 'twice'), t.pay('twice', 'charge', 100, gateway => 'twice');
