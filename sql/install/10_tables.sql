@@ -141,7 +141,7 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
 );
 COMMENT ON TABLE refunds IS
-'An obligation to give back money of one payment: its amount, its state, and who works on it until when. Rows are never deleted.';
+'An obligation to give back money of one payment: its amount, its state, and which worker has it until when. Rows are never deleted.';
 CREATE INDEX refunds_open ON refunds (next_attempt_at, gateway) WHERE settled_at IS NULL;
 -- Of a key what differs comes first: comparing the same gateway at each step costs.
 CREATE INDEX refunds_payment ON refunds (payment_ref);
@@ -183,7 +183,7 @@ CREATE TABLE conflicts (
     reported           bigint                   -- all that was reported; amount is the part that is counted nowhere
 );
 COMMENT ON TABLE conflicts IS
-'What a gateway said that contradicts what is recorded. Nothing was overwritten; a person looks and calls resolve_conflict.';
+'A report of a gateway that contradicts what is recorded. Nothing was overwritten; the operator looks and calls resolve_conflict.';
 CREATE INDEX conflicts_payment ON conflicts (gateway, payment_ref);
 CREATE INDEX conflicts_open ON conflicts (created_at) WHERE resolved_at IS NULL;
 
