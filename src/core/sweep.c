@@ -77,7 +77,7 @@ typedef struct Batch
 	int			size;			/* at most so many */
 	const char *order_id;		/* only this one */
 	List	   *orders;			/* what was found */
-	List	   *closed;			/* those of them that nobody else took first */
+	List	   *closed;			/* those of them that no other transaction took first */
 	TimestampTz now;
 } Batch;
 
@@ -220,7 +220,10 @@ typedef struct Leases
 	int64		returned;
 } Leases;
 
-/* How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only compares. */
+/*
+ * How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only
+ * compares.
+ */
 static List *
 submitted_limits(TimestampTz now)
 {
