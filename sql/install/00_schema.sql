@@ -1,5 +1,5 @@
 -- The schema is created here and not by `schema = ` in the control file: only so is it a member of the extension, goes
--- when the extension is dropped, and is refused when somebody else has made one of that name before us: who owns it
+-- when the extension is dropped, and is refused when another role has made one of that name before: its owner
 -- could replace what the functions call.
 CREATE SCHEMA order_timeout;
 COMMENT ON SCHEMA order_timeout IS

@@ -47,7 +47,7 @@ CREATE TABLE orders (
     close_reason   text,
     metadata       jsonb,
     -- The funds identity of one row; kept = paid - refunded - refund_pending - held. Written for few nodes: each statement
-    -- that writes a row parses the CHECKs' trees anew, and with one branch a state this one cost more than all else.
+    -- that writes a row parses the CHECKs' trees again, and with one branch a state this one cost more than all else.
     CONSTRAINT orders_funds CHECK (
         least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
         AND paid - refunded - refund_pending - held <= CASE state WHEN 'paid' THEN amount
@@ -76,9 +76,9 @@ CREATE TABLE payments (
     refund_pending bigint NOT NULL DEFAULT 0,
     held           bigint NOT NULL DEFAULT 0,
     held_at        timestamptz,                 -- when it was put on hold; stays when the hold is resolved
-    told_order_id  text COLLATE "C",            -- what the gateway said, when assign_orphan gave it another order
+    told_order_id  text COLLATE "C",            -- what the gateway reported, when assign_orphan gave it another order
     details        jsonb,
-    accepted_at    timestamptz,                 -- when a person took late money after all (accept_payment, resolve_held)
+    accepted_at    timestamptz,                 -- when the operator took late money after all (accept_payment, resolve_held)
     PRIMARY KEY (gateway, payment_ref),
     CONSTRAINT payments_disposition CHECK
         (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted')),
@@ -89,7 +89,7 @@ CREATE TABLE payments (
 COMMENT ON TABLE payments IS
 'A payment that a gateway received, once for each (gateway, payment_ref), and what became of it.';
 CREATE INDEX payments_order ON payments (order_id);
--- What waits for an order or for a person: small, so that looking for it costs nothing.
+-- What waits for an order or for the operator: small, so that looking for it costs nothing.
 CREATE INDEX payments_waiting ON payments (received_at) WHERE disposition IN ('orphan', 'held');
 
 CREATE TABLE refunds (
@@ -115,8 +115,8 @@ CREATE TABLE refunds (
     submitted_at       timestamptz,             -- first time that the gateway said it took it
     returned_at        timestamptz,             -- when the money went back; stays when the refund is reversed after that
     replaced_by        text COLLATE "C",        -- of a reversed refund: the one that owes the money now
-    by_hand            boolean NOT NULL DEFAULT false,  -- a person paid it out another way (settle_refund)
-    attention_at       timestamptz,             -- since when a person must look
+    by_hand            boolean NOT NULL DEFAULT false,  -- the operator paid it out another way (settle_refund)
+    attention_at       timestamptz,             -- since when the operator must look
     created_at         timestamptz NOT NULL,
     settled_at         timestamptz,
     maybe_sent         boolean NOT NULL DEFAULT false,  -- leases apart: the gateway may have it, so it is not sent again unasked
@@ -127,7 +127,7 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_amount CHECK (amount BETWEEN 1 AND asked),
     CONSTRAINT refunds_reason CHECK (reason IN ('late', 'surplus', 'wrong_currency', 'expired', 'cancelled', 'requested',
                                                 'orphan', 'reversed', 'external', 'chargeback')),
-    -- Each state has its time, and only one of the three: it is at its end, waits for a person, or is due.
+    -- Each state has its time, and only one of the three: it is at its end, waits for the operator, or is due.
     CONSTRAINT refunds_state CHECK (
         num_nonnulls(settled_at, attention_at, next_attempt_at) = 1
         AND CASE state WHEN 'pending' THEN next_attempt_at
@@ -141,7 +141,7 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
 );
 COMMENT ON TABLE refunds IS
-'An obligation to give back money of one payment: its amount, its state, and who works on it until when. Rows are never deleted.';
+'An obligation to give back money of one payment: its amount, its state, and which worker has it until when. Rows are never deleted.';
 CREATE INDEX refunds_open ON refunds (next_attempt_at, gateway) WHERE settled_at IS NULL;
 -- Of a key what differs comes first: comparing the same gateway at each step costs.
 CREATE INDEX refunds_payment ON refunds (payment_ref);
@@ -163,7 +163,7 @@ COMMENT ON TABLE events IS
 -- Without the id: an order has few events, and each of them pays for the width.
 CREATE INDEX events_aggregate ON events (aggregateid);
 
--- What a gateway said that contradicts what is recorded: money may have gone twice. Nothing is overwritten; a person looks.
+-- Reports of a gateway that contradict what is recorded. Nothing is overwritten; the operator looks.
 CREATE TABLE conflicts (
     conflict_id        bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
     order_id           text COLLATE "C" NOT NULL,
@@ -183,7 +183,7 @@ CREATE TABLE conflicts (
     reported           bigint                   -- all that was reported; amount is the part that is counted nowhere
 );
 COMMENT ON TABLE conflicts IS
-'What a gateway said that contradicts what is recorded. Nothing was overwritten; a person looks and calls resolve_conflict.';
+'A report of a gateway that contradicts what is recorded. Nothing was overwritten; the operator looks and calls resolve_conflict.';
 CREATE INDEX conflicts_payment ON conflicts (gateway, payment_ref);
 CREATE INDEX conflicts_open ON conflicts (created_at) WHERE resolved_at IS NULL;
 

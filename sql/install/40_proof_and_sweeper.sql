@@ -16,7 +16,7 @@ COMMENT ON FUNCTION funds_violations(timestamptz) IS
 CREATE FUNCTION history(order_id text) RETURNS SETOF events
 AS 'MODULE_PATHNAME', 'ot_history' LANGUAGE C STABLE;
 COMMENT ON FUNCTION history(text) IS
-'The events of one order, in order; also of an order_id that only orphan payments know. Errors: 22023, 22004. Locks: none.';
+'The events of one order, in order; also of an order_id that only orphan payments have. Errors: 22023, 22004. Locks: none.';
 
 CREATE FUNCTION forget_order(order_id text, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_forget_order' LANGUAGE C;

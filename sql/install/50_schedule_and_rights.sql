@@ -2,7 +2,7 @@
 
 
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
--- the same there. Jobs are told apart by name and role only, so the name says which database they are for.
+-- the same there. Jobs differ by name and role only, so the name says which database they are for.
 CREATE FUNCTION require_pg_cron(line text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -113,7 +113,7 @@ $$;
 COMMENT ON FUNCTION access_grants(text) IS
 'The privileges that grant_access and revoke_access give and take for an access.';
 
--- GRANT takes "public" for everybody, and nothing here is everybody's.
+-- GRANT takes "public" for all roles, and nothing here is for all roles.
 CREATE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -31,7 +31,7 @@ CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.currency, s.owed), '{}') AS owed_
                       FROM refunds WHERE settled_at IS NULL GROUP BY currency) s) m
 LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w ON true;
 COMMENT ON VIEW health IS
-'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs a person, the last sweep''s last sign of life and how far behind it was.';
+'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 
 CREATE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
@@ -70,4 +70,4 @@ SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since
        f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link';
 COMMENT ON VIEW attention IS
-'Everything that waits for a person: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';

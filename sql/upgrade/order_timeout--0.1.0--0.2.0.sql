@@ -15,11 +15,11 @@ COMMENT ON TABLE orders IS
 COMMENT ON TABLE payments IS
 'A payment that a gateway received, once for each (gateway, payment_ref), and what became of it.';
 COMMENT ON TABLE refunds IS
-'An obligation to give back money of one payment: its amount, its state, and who works on it until when. Rows are never deleted.';
+'An obligation to give back money of one payment: its amount, its state, and which worker has it until when. Rows are never deleted.';
 COMMENT ON TABLE events IS
 'Something that happened to an order, written in the same transaction; an outbox for other systems.';
 COMMENT ON TABLE conflicts IS
-'What a gateway said that contradicts what is recorded. Nothing was overwritten; a person looks and calls resolve_conflict.';
+'A report of a gateway that contradicts what is recorded. Nothing was overwritten; the operator looks and calls resolve_conflict.';
 COMMENT ON TABLE set_aside IS
 'An order that the sweeper could not close, and why; it is left alone until retry_at.';
 COMMENT ON TABLE sweeps IS
@@ -150,7 +150,7 @@ CREATE FUNCTION reverse_chargeback(
     OUT outcome text, OUT state text, OUT new_refund_ref text)
 AS 'MODULE_PATHNAME', 'ot_reverse_chargeback' LANGUAGE C;
 COMMENT ON FUNCTION reverse_chargeback(text, text, text, text) IS
-'Money that record_refund recorded came to us again, or never went (a chargeback was won, a dashboard refund bounced). gateway_refund_ref names it, or refund_ref if it has no number. What it had taken is given back: refunds are owed again, kept money is kept (on a paid order up to its amount, the rest owed as surplus), held money is held; on a closed order all of it needs attention as a refund. Outcomes: reversed, already_reversed. Errors: OT005 not recorded by record_refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, its refunds.';
+'Money that record_refund recorded came back, or never went (a chargeback was won, a dashboard refund bounced). gateway_refund_ref names it, or refund_ref if it has no number. Its money goes back to where it was taken from: refunds are owed again, kept money is kept (on a paid order up to its amount, the rest owed as surplus), held money is held; on a closed order all of it needs attention as a refund. Outcomes: reversed, already_reversed. Errors: OT005 not recorded by record_refund, OT006 no such refund, 22023, 22004. Locks: the order, the payment, its refunds.';
 REVOKE ALL ON FUNCTION stop_refund(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION withdraw_refund(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reverse_chargeback(text, text, text, text) FROM PUBLIC;
@@ -194,7 +194,7 @@ BEGIN
     CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
 COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
-'The operator looked at a conflict; it leaves the view attention, the row stays. book: the money that is counted nowhere (amount), or that was counted once, was money of its own; it is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
+'Records that the operator has handled a conflict; it leaves the view attention, the row stays. book: the reported money went back in addition to what is recorded; the amount that is counted nowhere, or was counted once, is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
     REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;
 
     new_function := 'resolve_conflict(bigint, text, boolean)'::regprocedure;
@@ -282,7 +282,7 @@ BEGIN
         OUT late_reason text)
     AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
     COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
-    'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often it is told; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
+    'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often the gateway reports it; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
     REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) FROM PUBLIC;
 
     CREATE FUNCTION assign_orphan(gateway text, payment_ref text, order_id text,
@@ -290,7 +290,7 @@ BEGIN
         OUT late_reason text)
     AS 'MODULE_PATHNAME', 'ot_assign_orphan_2' LANGUAGE C;
     COMMENT ON FUNCTION assign_orphan(text, text, text) IS
-    'Says which order an orphan payment was meant for, and applies it as if it came now; answers like record_payment, a repeat duplicate. Errors: OT001 no such order, OT005 not an orphan or being refunded, OT009 no such payment, 22023, 22004. Locks: the order, then the payment.';
+    'Says which order an orphan payment was meant for, and applies it as if it arrived now; answers like record_payment, a repeat duplicate. Errors: OT001 no such order, OT005 not an orphan or being refunded, OT009 no such payment, 22023, 22004. Locks: the order, then the payment.';
     REVOKE ALL ON FUNCTION assign_orphan(text, text, text) FROM PUBLIC;
 
     CREATE FUNCTION request_refund(
@@ -299,7 +299,7 @@ BEGIN
     RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
     AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
     COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
-    'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate. Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
+    'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate (the key was used before: nothing is refunded again, not even if that refund was withdrawn). Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
     REVOKE ALL ON FUNCTION request_refund(text, text, bigint, text, text, text) FROM PUBLIC;
 
     FOR new_function IN SELECT * FROM pg_proc p
@@ -324,26 +324,26 @@ $script$;
 CREATE FUNCTION accept_payment(gateway text, payment_ref text, note text DEFAULT NULL, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_accept_payment' LANGUAGE C;
 COMMENT ON FUNCTION accept_payment(text, text, text) IS
-'Takes late money after all, as long as it is surely here: held, or owed by refunds that no gateway can have (never handed out, or failed since). These become reversed; part payments that are owed because the order closed count as well. Outcomes: accepted (with what else of its order is kept, held or owed so it reaches the amount; the order is paid, a surplus refunded), short (nothing changes), surplus (the order was paid meanwhile; nothing changes), too_late (nothing of it is here any more), already_accepted. Errors: OT005 was never late, held or owed by closing, OT009 no such payment, 22023, 22004. Locks: the order, its payments, their refunds.';
+'Takes late money after all, as long as it is surely here: held, or owed by clear refunds (never handed out, or failed since they were). These become reversed. Part payments that are owed because the order closed count as well. Outcomes: accepted (together with such money of its order it reaches the amount; the order is paid, a surplus refunded), short (nothing changes), surplus (the order was paid meanwhile; nothing changes), too_late (nothing of it is here any more), already_accepted. Errors: OT005 was never late, held or owed by closing, OT009 no such payment, 22023, 22004. Locks: the order, its payments, their refunds.';
 REVOKE ALL ON FUNCTION accept_payment(text, text, text) FROM PUBLIC;
 CREATE FUNCTION accept_short(order_id text, note text DEFAULT NULL, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_accept_short' LANGUAGE C;
 COMMENT ON FUNCTION accept_short(text, text) IS
-'Takes a pending order that was paid in part for paid, with what there is. Outcomes: accepted, already_paid, already_closed. Errors: OT001 no such order, OT005 nothing is paid, 22023, 22004. Locks: the order.';
+'Makes a pending order paid although only a part of its amount was paid. Outcomes: accepted, already_paid, already_closed. Errors: OT001 no such order, OT005 nothing is paid, 22023, 22004. Locks: the order.';
 REVOKE ALL ON FUNCTION accept_short(text, text) FROM PUBLIC;
 
 -- Held part payments have no late_reason.
 
 COMMENT ON FUNCTION create_order(text, bigint, text, interval, timestamptz, text, jsonb) IS
-'Creates an order of amount (minor units, 0 or more) that must be paid by a deadline: expires_in from now, or expires_at, or the policy''s pay_within. Outcomes: created; exists (same amount, currency and policy; answers its real deadline). Amount 0 is paid at once; waiting orphan payments of this order_id are applied. Errors: OT002 other terms, OT008 no such policy, 22023, 22004. Locks: the order_id (advisory, to meet record_payment), then the orphan payments.';
+'Creates an order of amount (minor units, 0 or more) that must be paid by a deadline: expires_in from now, or expires_at, or the policy''s pay_within. Outcomes: created; exists (same amount, currency and policy; state and expires_at are its current ones, so let the buyer pay only if it is pending). Amount 0 is paid at once; waiting orphan payments of this order_id are applied. Errors: OT002 other terms, OT008 no such policy, 22023, 22004. Locks: the order_id (advisory lock, so that record_payment of it waits), then the orphan payments.';
 COMMENT ON FUNCTION cancel_order(text, text) IS
 'Closes a pending order; what was paid becomes refunds, or is held by the policy''s on_short. An expired order becomes cancelled, so that nothing reopens it. Outcomes: cancelled, already_closed, already_paid. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
 COMMENT ON FUNCTION expire_order(text) IS
-'Closes one order if its deadline has passed, for those who bring their own timer; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its payments.';
+'Closes one order if its deadline has passed, for applications with a timer of their own; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its payments.';
 COMMENT ON FUNCTION extend_order(text, timestamptz) IS
-'Moves the deadline of a pending order further away, also when it is past due but not yet closed. Outcomes: extended, unchanged (not later than the present deadline, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
+'Moves the deadline of a pending order to a later time, also after the deadline if it is not closed yet. Outcomes: extended, unchanged (not later than the current deadline, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
 COMMENT ON FUNCTION resolve_held(text, text, text) IS
-'Decides about a payment that is held: a late one, or a part payment under on_short = hold. decision refund: refunded. decision accept: accepted (with what else of its order is held it reaches the amount; the order is paid, a surplus refunded), surplus (the order was paid meanwhile: refunded), short (stays held). Again: already_resolved. Errors: OT005 was never held, OT009 no such payment, 22023, 22004. Locks: the order, then its payments.';
+'Decides about a payment that is held: a late one, or a part payment under on_short = hold. decision refund: refunded. decision accept: accepted (with what else of its order is held it reaches the amount; the order is paid, a surplus refunded), surplus (the order was paid meanwhile: refunded), short (stays held). already_resolved (it is not held any more, whatever was decided). Errors: OT005 was never held, OT009 no such payment, 22023, 22004. Locks: the order, then its payments.';
 
 -- Functions of the user's that follow a change of an order's state, and what of that failed and is tried again.
 
@@ -566,8 +566,6 @@ UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
        f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link';
-COMMENT ON VIEW attention IS
-'Everything that waits for a person: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';
 CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -605,3 +603,19 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Comments of what did not change otherwise.
+COMMENT ON FUNCTION claim_refunds(text, integer, interval, text) IS
+'Leases up to max_refunds due refunds to a worker, oldest first, none to two workers; refunds whose lease lapsed are taken back. lease: how long, null for the policy''s refund_lease. gateway: only this one. action is submit the first time a refund is handed out and query after that (ask the gateway before sending it again). Commit before calling the gateway. Errors: 22023, 22004. Locks: the refunds (SKIP LOCKED).';
+COMMENT ON FUNCTION complete_refund(text, text, text, text, text, bigint) IS
+'Reports what the gateway did. result: succeeded (from any caller, at any time), failed, unknown, submitted, deferred, rejected (these with the current lease; failed and rejected also without one, when the gateway may have the refund and no worker does). refunded_amount (minor units, before fees): what the gateway really returned. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end), conflict (contradicts what is recorded: nothing is overwritten, do not pay, see view attention). Errors: OT006 no such refund, 22023, 22003, 22004. Locks: succeeded takes the order, the payment, the refund; the others the refund.';
+COMMENT ON FUNCTION retry_refund(text) IS
+'Makes a refund that needs attention due again: now, with the same key, attempts from zero. Outcomes: retried, already_due (it is open, and is tried at its next_attempt_at). Errors: OT005 it is at its end, OT006 no such refund, 22023, 22004. Locks: the refund.';
+COMMENT ON FUNCTION settle_refund(text, text) IS
+'The operator paid the money out another way: a refund that needs attention becomes succeeded, with a note. Call stop_refund before paying. Outcomes: settled, already_settled. Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+COMMENT ON FUNCTION history(text) IS
+'The events of one order, in order; also of an order_id that only orphan payments have. Errors: 22023, 22004. Locks: none.';
+COMMENT ON VIEW health IS
+'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
+COMMENT ON VIEW attention IS
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';

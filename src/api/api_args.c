@@ -108,7 +108,7 @@ beyond_ascii(const unsigned char *byte, int encoding)
 	return *byte <= 0x9f ? 0 : 1;
 }
 
-/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 where it can be told. */
+/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 where it can be recognised. */
 static int
 find_control_character(const char *text)
 {

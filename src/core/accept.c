@@ -1,6 +1,6 @@
 /*
  * accept.c
- *    What a person accepts after all: late money (accept_payment, resolve_held), or less than the amount (accept_short).
+ *    What the operator accepts after all: late money (accept_payment, resolve_held), or less than the amount (accept_short).
  *
  * Late money can be taken as long as it is surely here: it is held, or a refund owes it that no gateway can have (a
  * clear one). Then the refund ends, and nobody owes the money. A refund that is out stays as it is; its money may be
@@ -189,7 +189,7 @@ ot_held_accept(Order *order, Payment *payment)
 
 /* accept_payment */
 
-/* A late payment that counts for its order was taken, by a policy or by a person of a version that did not note it. */
+/* A late payment that counts for its order was taken, by a policy, or by the operator in a version that did not note it. */
 static bool
 was_accepted(const Payment *payment)
 {

@@ -10,9 +10,9 @@
  *  4. Nothing is kept of a payment that is late, surplus, held, uncounted, or in another currency.
  *  5. No orphan that could be applied stands next to its order; no other payment stands without one.
  *  6. Order, payment and refund agree about currency and order.
- *  7. A paid order has a payment that is applied; if these are less than its amount, its events tell what made it paid.
- *  8. For the money of a reversed refund another refund of its payment stands, or nobody wants it back (withdrawn), or it
- *     came to us again (external, chargeback). No other refund is replaced or withdrawn. One that succeeded was returned.
+ *  7. A paid order has a payment that is applied; if these are less than its amount, its events say what made it paid.
+ *  8. For the money of a reversed refund another refund of its payment stands, or nobody owes it (withdrawn), or it
+ *     came back (external, chargeback). No other refund is replaced or withdrawn. One that succeeded was returned.
  *
  * Rows come sorted by order, payment, refund; the audit remembers the order and the payment it is in.
  */
@@ -173,7 +173,7 @@ broken_identity(const AuditRow *order)
 	}
 }
 
-/* A tolerance, or a person, may have made it paid with less than its amount: then an event says so. */
+/* A tolerance, or the operator, may have made it paid with less than its amount: then an event says so. */
 static void
 check_paid(Audit *audit, const AuditRow *order)
 {

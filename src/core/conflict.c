@@ -1,7 +1,7 @@
 /*
  * conflict.c
  *    What a gateway says in contradiction to what is recorded: money may have gone twice, or the buyer may have nothing.
- *    Nothing is overwritten; a person looks.
+ *    Nothing is overwritten; the operator looks.
  */
 #include "postgres.h"
 

@@ -37,8 +37,8 @@ typedef struct Contradiction
 } Contradiction;
 
 /*
- * Leaves a row for a person and an event. Reported again, it is the same conflict: then it answers false, and nothing is
- * left. The caller holds the payment.
+ * Leaves a row for the operator and an event. Reported again, it is the same conflict: then it answers false, and nothing
+ * is left. The caller holds the payment.
  */
 extern bool ot_conflict_note(const Payment *payment, const Contradiction *contradiction, TimestampTz now);
 

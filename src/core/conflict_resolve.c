@@ -1,6 +1,6 @@
 /*
  * conflict_resolve.c
- *    resolve_conflict: what a person found out about a contradiction.
+ *    resolve_conflict: what the operator found out about a contradiction.
  */
 #include "postgres.h"
 

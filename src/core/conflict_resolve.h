@@ -1,6 +1,6 @@
 /*
  * conflict_resolve.h
- *    resolve_conflict: what a person found out about a contradiction.
+ *    resolve_conflict: what the operator found out about a contradiction.
  */
 #ifndef OT_CONFLICT_RESOLVE_H
 #define OT_CONFLICT_RESOLVE_H

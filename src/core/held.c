@@ -1,6 +1,6 @@
 /*
  * held.c
- *    resolve_held: what a person decides about money that was held, of a late payment or of a part payment whose order
+ *    resolve_held: what the operator decides about money that was held, of a late payment or of a part payment whose order
  *    was closed.
  */
 #include "postgres.h"

@@ -1,12 +1,12 @@
 /*
  * lock.c
- *    Orders, payments and refunds, locked in the one order that keeps single calls from deadlocking.
+ *    Orders, payments and refunds, locked in the one sequence that keeps single calls from deadlocking.
  *
- * Which order a payment belongs to is known only when the payment is locked, and by then it is too late to lock the
- * order first. So the order is taken from an unlocked look. While an order is there, its payments stay with it. An
- * orphan may get its order meanwhile (create_order, assign_orphan): both take the advisory lock of its order_id first,
- * so a call that holds that lock as well can look again and be sure. Moving an orphan's money without the order would
- * leave the order's sums behind.
+ * Which order a payment belongs to is known only when the payment is locked, and then it is too late to lock the order
+ * first. So the payment is first read without a lock, and that row names the order. While an order is there, its payments
+ * stay with it. An orphan may get its order meanwhile (create_order, assign_orphan): both take the advisory lock of its
+ * order_id first, so a call that holds that lock as well can look again and be sure. Moving an orphan's money without the
+ * order would leave the order's sums behind.
  *
  * Locks: an order_id (advisory), then orders, payments, the gateway's number for a refund (advisory), refunds.
  */

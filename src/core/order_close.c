@@ -1,7 +1,7 @@
 /*
  * order_close.c
  *    Closing an order: expire_order, cancel_order, and the closing that the sweeper and a late payment do. What the
- *    order kept is owed back, or held for a person's decision.
+ *    order kept is owed back, or held for the operator's decision.
  */
 #include "postgres.h"
 
@@ -32,7 +32,10 @@ hold_kept(Order *order, Payment *payment, TimestampTz now)
 	ot_event(order->order_id, "payment.held", ot_payment_payload(payment), now);
 }
 
-/* Each payment's part goes back to itself, or waits for a person. Writes payments and refunds; the caller writes the order. */
+/*
+ * Each payment's part goes back to itself, or waits for the operator. Writes payments and refunds; the caller writes the
+ * order.
+ */
 static void
 give_up_all_kept(Order *order, RefundReason reason, TimestampTz now)
 {

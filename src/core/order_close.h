@@ -11,7 +11,10 @@
 extern OrderAnswer ot_order_expire(const char *order_id);
 extern OrderAnswer ot_order_cancel(const char *order_id, const char *reason);
 
-/* For the sweeper: orders that were found due by then, all together. Answers with those that nobody else took first. */
+/*
+ * For the sweeper: orders that were found due by then, all together. Answers with those that no other transaction took
+ * first.
+ */
 extern List *ot_orders_expire(List *due, TimestampTz now);
 
 /* For a payment that finds its order due: the caller writes the order, once, with the payment in it. */

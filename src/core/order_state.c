@@ -26,7 +26,7 @@
  *  5. Locks: order, then payments, then refunds. A call that finds no order to lock takes the advisory lock of its
  *     order_id first, and only then locks any row.
  *
- * An order is settled from the moment when it was paid or closed. A deadline is looked for in orders that are not.
+ * An order is settled from the moment when it was paid or closed. Only orders that are not settled can fall due.
  */
 #include "postgres.h"
 
@@ -72,7 +72,7 @@ ot_order_move_deadline(Order *order, TimestampTz expires_at)
 	ot_row_changed(&order->unwritten, order->order_id);
 }
 
-/* From every other state; that the order was closed is over. */
+/* From every other state. If the order was closed, it is not any more. */
 void
 ot_order_become_paid(Order *order, TimestampTz now)
 {

@@ -10,7 +10,7 @@
 /* Fills in what became of it. */
 extern PaymentAnswer ot_payment_record(Payment *reported);
 
-/* Applies an orphan, locked like its order, as if it came now. */
+/* Applies an orphan, locked like its order, as if it arrived now. */
 extern PaymentAnswer ot_payment_apply(Order *order, Payment *orphan, TimestampTz now);
 
 /* Writes the event of what a payment did; both rows are written by then. Order NULL: an orphan. */

@@ -1,6 +1,6 @@
 /*
  * refund_decide.c
- *    What a person decides about a refund: to retry, settle, reverse, stop or withdraw it.
+ *    What the operator decides about a refund: to retry, settle, reverse, stop or withdraw it.
  */
 #include "postgres.h"
 
@@ -87,7 +87,7 @@ reversed(const char *outcome, const Refund *refund)
 	return answer;
 }
 
-/* That the gateway reported a failure after its success is what the person acts on. */
+/* That the gateway reported a failure after its success is what the operator acts on. */
 static void
 end_failures(const LockedRefund *locked, TimestampTz now)
 {
@@ -104,7 +104,7 @@ end_failures(const LockedRefund *locked, TimestampTz now)
 }
 
 /*
- * Money that came back is owed again, and where to send it a person has to say. The gateway declared the key dead: the
+ * Money that came back is owed again, and the operator has to say where to send it. The gateway declared the key dead: the
  * money is still owed, under a new one.
  */
 RefundAnswer
@@ -137,7 +137,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 	return reversed("reversed", refund);
 }
 
-/* Nothing is sent until a person decides; a worker that has it may still report. */
+/* Nothing is sent until the operator decides; a worker that has it may still report. */
 RefundAnswer
 ot_refund_stop_by_hand(const char *refund_ref, const char *note)
 {

@@ -1,6 +1,6 @@
 /*
  * refund_decide.h
- *    retry_refund, settle_refund, reverse_refund: what a person decides.
+ *    retry_refund, settle_refund, reverse_refund: what the operator decides.
  */
 #ifndef OT_REFUND_DECIDE_H
 #define OT_REFUND_DECIDE_H

@@ -74,7 +74,7 @@ take_from_kept(const Locked *money, Refund *external, int64 amount)
 	return amount - external->from_kept;
 }
 
-/* Nothing is left that a person could decide about: then it is a late or a part payment like any other. */
+/* Nothing is left that the operator could decide about: then it is a late or a part payment like any other. */
 static int64
 take_from_held(const Locked *money, Refund *external, int64 amount)
 {

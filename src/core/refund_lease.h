@@ -10,7 +10,7 @@
 /* Whether the report comes from the worker that has the refund. A lapsed lease is current until it is taken back. */
 extern bool ot_lease_is_current(const Refund *refund, const char *token);
 
-/* Whether some worker has it, who alone may say what became of it. */
+/* Whether a worker has it; then only that worker may report a result other than success. */
 extern bool ot_lease_is_running(const Refund *refund, TimestampTz now);
 
 /* Whether that lease ended with this very report. */

@@ -3,7 +3,7 @@
  *    record_refund: money that already went back without us, by the gateway's dashboard or a chargeback.
  *
  * The gateway's number makes it safe to repeat. A report under a new number may still be about money that is recorded: a
- * refund of ours that succeeded without a number. Then it is counted once, and a person is shown that.
+ * refund of ours that succeeded without a number. Then it is counted once, and the operator sees that.
  */
 #include "postgres.h"
 

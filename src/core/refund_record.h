@@ -15,7 +15,7 @@ typedef struct ExternalReport
 	const char *gateway_refund_ref;
 	int64		amount;
 	RefundReason reason;		/* REASON_EXTERNAL or REASON_CHARGEBACK */
-	const char *currency;		/* NULL: not told */
+	const char *currency;		/* NULL: not reported */
 } ExternalReport;
 
 extern RefundAnswer ot_refund_record(const ExternalReport *report);

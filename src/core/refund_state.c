@@ -20,14 +20,14 @@
  *                                    (also from a clear one, when record_refund takes its place; withdrawn: nothing does)
  *
  * An open refund is clear when the gateway surely does not have it: it was never handed out, or failed since. Else it is
- * out: leased (lease_token), or maybe_sent. Only a clear one may be replaced without a person.
+ * out: leased (lease_token), or maybe_sent. Only a clear one may be replaced without the operator.
  *
  * Invariants:
  *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
  *     whatever the state. Only succeeded moves it to refunded; leaving succeeded moves it back.
  *  2. A refund_ref is never sent for a second obligation, and the amount of an obligation never grows.
  *  3. No refund row vanishes. What takes its place is named in replaced_by; withdrawn says that nothing does.
- *  4. What the gateway says in contradiction to a settled row changes no row; it leaves a conflict.
+ *  4. A report that contradicts a settled row changes no row; it leaves a conflict.
  *  5. Locks: order, payment, the gateway's number for the refund (advisory), refund, in this order, wherever money moves;
  *     the number and the refund where only its state does.
  *  6. Times and the decision come after the last lock.
@@ -153,7 +153,7 @@ ot_refund_become_unknown(Refund *refund, const Policy *policy, TimestampTz now)
 	refund->maybe_sent = true;
 }
 
-/* The lease lapsed: an attempt that ended unknown. Somebody asks the gateway at once. */
+/* The lease lapsed: an attempt that ended unknown. The next worker asks the gateway at once. */
 void
 ot_refund_lapse(Refund *refund, const Policy *policy, TimestampTz now)
 {
@@ -182,7 +182,7 @@ ot_refund_reject(Refund *refund, TimestampTz now)
 	become_clear(refund);
 }
 
-/* Nothing is sent until a person decides. A worker that has it keeps its lease, for what it will report. */
+/* Nothing is sent until the operator decides. A worker that has it keeps its lease, for what it will report. */
 void
 ot_refund_stop(Refund *refund, const char *why, TimestampTz now)
 {
@@ -194,7 +194,7 @@ ot_refund_stop(Refund *refund, const char *why, TimestampTz now)
 	refund->last_error = pstrdup(why);
 }
 
-/* What is reported of a refund that a person must decide about anyway: it stays there, and may be clear or out now. */
+/* What is reported of a refund that the operator must decide about anyway: it stays there, and may be clear or out now. */
 void
 ot_refund_note_result(Refund *refund, RefundResult result)
 {
@@ -211,7 +211,7 @@ ot_refund_note_result(Refund *refund, RefundResult result)
 		refund->maybe_sent = maybe_sent || result != RESULT_DEFERRED;
 }
 
-/* A person decided that it is tried again, as if it never had been; its key stays. */
+/* The operator decided that it is tried again, with its key, as if it had never been tried. */
 void
 ot_refund_retry_from_start(Refund *refund, TimestampTz now)
 {

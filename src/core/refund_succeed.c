@@ -328,7 +328,7 @@ contradiction(const Success *success)
 	return success->returned < refund->amount ? PROBLEM_LESS_THAN_RECORDED : NO_PROBLEM;
 }
 
-/* That record_refund was told of the same number, and nobody resolved what did not fit. */
+/* An earlier report of record_refund about the same number, of which something did not fit and is not resolved yet. */
 static Conflict *
 open_report(const Success *success)
 {
@@ -381,7 +381,7 @@ is_number_of(const Refund *external, const Success *success)
 		external->reason == REASON_EXTERNAL && external->asked == refund->amount && success->returned == refund->amount;
 }
 
-/* It succeeded without a number, and record_refund was told the same money under one, which comes now. */
+/* It succeeded without a number. record_refund recorded the same money under one, which is reported now. */
 static RefundAnswer
 take_number_over(Success *success, Refund *external)
 {

@@ -3,7 +3,8 @@
  *    What fails for one row keeps that row waiting, and no other.
  *
  * Rows are worked on in batches, each in a subtransaction. If it fails, they are taken one by one, and those that fail
- * again are set aside with the reason, to be tried later after waits that grow. A person sees them in the view attention.
+ * again are set aside with the reason, to be tried later after waits that grow. The operator sees them in the view
+ * attention.
  */
 #include "postgres.h"
 

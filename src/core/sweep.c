@@ -81,7 +81,7 @@ typedef struct Batch
 	List	   *candidates;		/* or of these order_ids size ones from first on */
 	int			first;
 	List	   *orders;			/* what was found */
-	List	   *closed;			/* those of them that nobody else took first */
+	List	   *closed;			/* those of them that no other transaction took first */
 	TimestampTz now;
 } Batch;
 
@@ -293,7 +293,10 @@ typedef struct Leases
 	int64		returned;
 } Leases;
 
-/* How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only compares. */
+/*
+ * How long is too long is decided here, by policy: SQL counts calendar months where we count 30 days, so it only
+ * compares.
+ */
 static List *
 submitted_limits(TimestampTz now)
 {

@@ -13,7 +13,10 @@
 extern bool ot_insert_order(Order *order);
 extern void ot_write_order(Order *order);
 
-/* Orders that were found due and closed in memory. Answers with those that nobody else took first; only these are written. */
+/*
+ * Orders that were found due and closed in memory. Answers with those that no other transaction took first; only these
+ * are written.
+ */
 extern List *ot_write_due_orders(List *orders);
 
 /* What was changed in memory is not to be written: it turned out that nothing happened. */

@@ -42,7 +42,7 @@ extern bool ot_funds_can_join(const Order *order, const Payment *payment);
  */
 extern void ot_funds_move(Order *order, Payment *payment, Bucket from, Bucket to, int64 amount);
 
-/* All that is kept of the payment waits for a person from now on. The caller writes both. */
+/* All that is kept of the payment waits for the operator from now on. The caller writes both. */
 extern void ot_funds_hold(Order *order, Payment *payment, TimestampTz now);
 
 #endif

@@ -42,7 +42,7 @@ extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, Timestamp
 /* When a refund that the gateway took is asked about again. */
 extern TimestampTz ot_next_query(const Policy *policy, TimestampTz submitted_at, TimestampTz now);
 
-/* What a gateway took at or before this time, and has not ended since, needs a person. */
+/* What a gateway took at or before this time, and has not ended since, needs the operator. */
 extern TimestampTz ot_submitted_limit(const Policy *policy, TimestampTz now);
 
 /* Of an interval that api_args or a CHECK has bounded. */
@@ -52,7 +52,8 @@ extern int64 ot_interval_usecs(const Interval *interval);
 extern int64 ot_retry_wait(int failures);
 
 /*
- * What a person can read: free text is no longer. Cut at the end of a character; what is short enough is answered as it is.
+ * What a person can read: free text is no longer. Cut at the end of a character; what is short enough is answered as it
+ * is.
  */
 #define OT_MAX_TEXT_BYTES 4000
 extern int	ot_cut_length(const char *text, int length);

@@ -22,7 +22,7 @@ extern void ot_store_follow_init(void);
 /* Whether the extension's tables are there (it may be dropped while sweep waits). */
 extern bool ot_store_exists(void);
 
-/* The same, and if they are, nobody drops them before the transaction ends. */
+/* The same, and if they are, they cannot be dropped before the transaction ends. */
 extern bool ot_store_hold(void);
 
 /* Raises 55000 if the extension's SQL objects are of another version than this library. */
@@ -43,7 +43,7 @@ extern void ot_store_lock_order_id(const char *order_id);
 extern Order *ot_store_find_order(const char *order_id);
 extern Order *ot_store_lock_order(const char *order_id);
 
-/* NULL also when somebody else holds it. */
+/* NULL also when another transaction has it locked. */
 extern Order *ot_store_lock_order_if_free(const char *order_id);
 
 /* False when the order is there already, or its policy is gone. */
@@ -53,9 +53,9 @@ extern bool ot_store_insert_order(Order *order);
 extern void ot_store_update_order(Order *order);
 
 /*
- * Orders due at now with a deadline of from or later, oldest first, without those that somebody else has locked and the
- * set aside ones. They need not be locked: ot_store_update_due writes those that are locked, and of the others those that
- * are still as they were found; it answers with what it wrote.
+ * Orders due at now with a deadline of from or later, oldest first, without those that another transaction has locked and
+ * the set aside ones. They need not be locked: ot_store_update_due writes those that are locked, and of the others those
+ * that are still as they were found; it answers with what it wrote.
  */
 extern List *ot_store_find_due(TimestampTz from, TimestampTz now, int limit);
 extern List *ot_store_update_due(List *orders);
@@ -69,7 +69,7 @@ extern Payment *ot_store_find_payment(const char *gateway, const char *payment_r
 /* One that was found before, as it is now. */
 extern Payment *ot_store_lock_payment(const Payment *found);
 
-/* NULL also when somebody else holds it. */
+/* NULL also when another transaction has it locked. */
 extern Payment *ot_store_lock_payment_if_free(const Payment *found);
 
 /* All payments of an order, oldest first. */
@@ -82,7 +82,7 @@ extern bool ot_store_insert_payment(Payment *payment);
 extern bool ot_store_insert_payment_finds_duplicate(void);
 extern void ot_store_update_payment(Payment *payment);
 
-/* Orphans with money that could be applied or given back: beside their order, or received before a time. */
+/* Orphans with money that could be applied or given back: next to their order, or received before a time. */
 extern List *ot_store_stray_orphans(int limit);
 extern List *ot_store_old_orphans(TimestampTz before, int limit);
 
@@ -92,7 +92,7 @@ extern Refund *ot_store_find_refund(const char *refund_ref);
 /* One that was found before, as it is now. */
 extern Refund *ot_store_lock_refund(const Refund *found);
 
-/* Reports of one number, for whatever refunds, wait for each other here: who comes second finds what the first wrote. */
+/* Reports of one number, for whatever refunds, wait for each other here: the second one finds what the first wrote. */
 extern Refund *ot_store_lock_gateway_refund_ref(const char *gateway, const char *gateway_refund_ref);
 
 /* The same look without the lock. */
@@ -108,7 +108,7 @@ extern List *ot_store_lock_refunds(const Payment *payment);
 /* In the order in which they were made: newest payment first. */
 extern List *ot_store_find_requested(const char *order_id, const char *request_key);
 
-/* Refunds due at now, leased ones when their lease has lapsed, oldest first, without the locked and the set aside ones. */
+/* Refunds due at now, oldest first, also those whose lease has lapsed; without the locked and the set aside ones. */
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
 
@@ -195,7 +195,10 @@ extern void ot_store_set_aside(const SetAside *order);
 extern int	ot_store_refund_failures(const char *refund_ref, TimestampTz due_at);
 extern void ot_store_set_refund_aside(const SetAsideRefund *refund);
 
-/* Forgets set aside orders that are no longer pending, or got a later deadline, and refunds that went on. */
+/*
+ * Removes the rows of set aside orders that are settled or got a later deadline, and of set aside refunds that are due at
+ * another time.
+ */
 extern void ot_store_clear_set_aside(void);
 extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);
@@ -205,7 +208,10 @@ extern bool ot_store_forget_order(const char *order_id);
 
 /* The proof. */
 
-/* One row of order, payment, refund; gateway is NULL where an order has no payment, refund_ref where a payment has no refund. */
+/*
+ * One row of order, payment, refund; gateway is NULL where an order has no payment, refund_ref where a payment has no
+ * refund.
+ */
 typedef struct AuditRow
 {
 	char	   *order_id;
@@ -243,7 +249,7 @@ extern void ot_store_audit(const char *order_id, TimestampTz since, AuditVisitor
 /* Refunds whose payment is not there. */
 extern List *ot_store_refunds_without_payment(TimestampTz since);
 
-/* Whether the order's events are there and tell of no payment that made it paid, in the same snapshot. */
+/* Whether the order's events are there and none of them says what made it paid, in the same snapshot. */
 extern bool ot_store_was_never_paid(const char *order_id);
 
 #endif

@@ -23,7 +23,7 @@ run(Statement *statement, const char *order_id)
 	return ot_run(statement, &args);
 }
 
-/* An orphan that was given to this order has left its first events under the order_id that the gateway told. */
+/* An orphan that was given to this order has left its first events under the order_id that the gateway reported. */
 static uint64
 empty_events(const char *order_id)
 {

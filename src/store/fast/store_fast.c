@@ -44,7 +44,7 @@ ot_fast_begin(TableName name)
 	table->scan = NULL;
 	table->indexes_open = table->wrote = table->locked = table->own_snapshot = false;
 	if (!ActiveSnapshotSet())
-		take_snapshot(table);	/* who only writes needs one, if any at all */
+		take_snapshot(table);	/* a write needs one too, no matter which */
 	table->caller_context = MemoryContextSwitchTo(table->row_context);
 	return table;
 }
@@ -117,9 +117,9 @@ header(FastTable *table)
 }
 
 /*
- * A place may hold another row by now, if nothing kept the version that was read there: its inserting transaction tells
- * them apart, since it had ended when the version was read, or was ours. What is locked needs no new snapshot: no other
- * transaction can have changed it, so only our own changes matter, and those SnapshotSelf sees.
+ * A place may hold another row by now, if nothing kept the version that was read there: the transaction that inserted it
+ * shows which one it is, since it had ended when the version was read, or was ours. What is locked needs no new snapshot:
+ * no other transaction can have changed it, so only our own changes matter, and those SnapshotSelf sees.
  */
 bool
 ot_fast_fetch(FastTable *table, const RowVersion *version)
@@ -228,8 +228,8 @@ fill_new(FastTable *table, TupleTableSlot *slot, const Args *args)
 }
 
 /*
- * The current row anew. What no update changes stays as it is stored: a key that was stored compressed and is written anew
- * would look like another one.
+ * The current row, with new values. What no update changes stays as it is stored: a key that was stored compressed would
+ * look like another one if it was written again.
  */
 static void
 fill_changed(FastTable *table, const Args *args)
@@ -264,8 +264,8 @@ ot_fast_insert(FastTable *table, const Args *args)
 }
 
 /*
- * As INSERT ... ON CONFLICT does it, but who meets somebody is not told who it was, nor in which unique index: the key may
- * have two while one of them is rebuilt.
+ * As INSERT ... ON CONFLICT does it, but it does not say which row it met, nor in which unique index: the key may have two
+ * while one of them is rebuilt.
  */
 bool
 ot_fast_insert_new(FastTable *table, const Args *args)

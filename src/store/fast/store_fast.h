@@ -37,10 +37,13 @@ extern bool ot_fast_next(FastTable *table);
 /* Makes that version the current row, if it is the latest one that can be seen. */
 extern bool ot_fast_fetch(FastTable *table, const RowVersion *version);
 
-/* Whether nobody has ever locked or changed the current row; if not, only locking tells whether it is free. */
+/* Whether the current row was never locked or changed; if it was, only locking it shows whether it is free. */
 extern bool ot_fast_is_untouched(FastTable *table);
 
-/* Locks the current row in its latest version. False if it is gone, or somebody else has it and wait_policy does not wait. */
+/*
+ * Locks the current row in its latest version. False if it is gone, or another transaction has it and wait_policy does
+ * not wait.
+ */
 extern bool ot_fast_lock(FastTable *table, LockWaitPolicy wait_policy);
 
 /* The current row, which is the caller's, with its version. */
@@ -58,9 +61,9 @@ extern void ot_fast_insert_many(FastTable *table, const Args *rows, int count);
 extern void ot_fast_update(FastTable *table, const Args *args);
 
 /*
- * False, and nothing is written, when the current row is not the latest, or somebody else has it. PostgreSQL does not use
- * this way of its heap itself, and asserts that a row is free: who calls this has just seen it untouched
- * (ot_fast_is_untouched). Look at heap_update again with each major; test/specs/race_sweep_between.spec is about it.
+ * False, and nothing is written, when the current row is not the latest, or another transaction has it. PostgreSQL itself
+ * never updates so, and asserts that the row is free: the caller has just seen it untouched (ot_fast_is_untouched). Look
+ * at heap_update again with each major; test/specs/race_sweep_between.spec is about it.
  */
 extern bool ot_fast_update_if_free(FastTable *table, const Args *args);
 

@@ -206,9 +206,9 @@ look_for_deadlines(FastTable *orders, TimestampTz from, TimestampTz to)
 }
 
 /*
- * A sweeper that is alone does not lock what nobody has ever touched: fast_update_due_orders finds out whether somebody came
- * in between. Everything else is locked here, because a row that another transaction holds is no use, however old its
- * deadline is; and several sweeps that all took the same rows would not share the work.
+ * A sweeper that is alone does not lock what was never touched: fast_update_due_orders finds out whether another
+ * transaction came in between. Everything else is locked here, because a row that another transaction holds is no use,
+ * however old its deadline is; and several sweeps that all took the same rows would not share the work.
  */
 static Order *
 take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_aside, bool alone)

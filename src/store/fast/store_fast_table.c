@@ -2,8 +2,8 @@
  * store_fast_table.c
  *    What the fast store knows of a table.
  *
- * What an SQL statement looks up and builds anew each time (the indexes, the trees of the CHECKs and of the indexes'
- * predicates, slots) is kept here for the session, until the table's shape changes: PostgreSQL tells by a relcache
+ * What an SQL statement looks up and builds again each time (the indexes, the trees of the CHECKs and of the indexes'
+ * predicates, slots) is kept here for the session, until the table's shape changes: PostgreSQL reports that by a relcache
  * invalidation, which arrives at the latest when the table is locked, and a lock is held from there to the end of the
  * transaction.
  */
@@ -28,7 +28,7 @@
 #include "store_fast_table.h"
 
 /*
- * Memory that a reset does not give back to the system: getting it anew each time would cost more than its use. It is all
+ * Memory that a reset does not give back to the system: getting it again each time would cost more than its use. It is all
  * freed at once, and what an index scan allocates is too large for a chunk of the usual kind of context.
  */
 #define KEPT_MEMORY 0, 256 * 1024, ALLOCSET_DEFAULT_MAXSIZE
@@ -147,8 +147,8 @@ is_primary_key(Relation index)
 }
 
 /*
- * An entry that an update writes anew with the values that it had is a hint to clear the old ones away. The executor tells
- * by the columns that a statement sets; here there is no statement.
+ * An entry that an update writes again with the values that it had is a hint to clear the old ones away. The executor
+ * knows that from the columns that a statement sets; here there is no statement.
  */
 static void
 hint_unchanged(const FastTable *table, IndexInfo *info)
@@ -279,7 +279,7 @@ ot_fast_find_table(FastTable *table)
 			if (find_relid(table->spec->name) != table->relid)
 				continue;		/* it was dropped or renamed meanwhile */
 			build(table);
-			return true;		/* invalid again or not: now there is a lock, what it tells cannot change */
+			return true;		/* invalid again or not: now there is a lock, what it says cannot change */
 		}
 		LockRelationOid(table->relid, mode);
 		if (table->valid)

@@ -17,8 +17,8 @@ typedef struct RowStore
 	void	   *(*find) (TableName table, const char *const *key);
 
 	/*
-	 * The same, in its latest version; NULL also if somebody else has it and wait_policy does not wait. Where it was
-	 * seen before (NULL: nowhere) is looked at first.
+	 * The same, in its latest version; NULL also if another transaction has it and wait_policy does not wait. Where it
+	 * was seen before (NULL: nowhere) is looked at first.
 	 */
 	void	   *(*lock) (TableName table, const char *const *key, const RowVersion *seen, LockWaitPolicy wait_policy);
 

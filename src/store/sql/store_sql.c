@@ -521,7 +521,7 @@ sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 	ot_arg_text(&args, gateway_refund_ref);
 	refund = ot_run_row(&find, &args);
 
-	/* The unique index would say so too, but with an error after which nobody tries again. */
+	/* The unique index would say so too, but with an error after which no caller tries again. */
 	if (refund == NULL && IsolationUsesXactSnapshot() && ot_run(&find_latest, &args) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

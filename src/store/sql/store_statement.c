@@ -4,8 +4,8 @@
  *    extension's owner.
  *
  * A statement is planned and its rights are checked as the owner. It is carried out as the caller: then nothing is
- * checked any more, and what runs besides the statement (triggers that somebody put on our tables) runs with the rights
- * of who called. The executor's own steps are where the one ends and the other begins, so its hooks switch the role.
+ * checked any more, and what runs besides the statement (triggers that users put on our tables) runs with the rights
+ * of the caller. The executor's own steps are where the one ends and the other begins, so its hooks switch the role.
  *
  * The role is back before control leaves this file. An error inside the statement needs no handler for that: aborting
  * the (sub)transaction restores the role that it began with, and it never begins as the owner, since nothing in here
@@ -83,7 +83,7 @@ become_caller(Role caller)
 	SetUserIdAndSecContext(caller.user, caller.security_context);
 }
 
-/* The role to carry the present statement out with; NULL while none of ours is about to be. */
+/* The role to carry the current statement out with; NULL while none of ours is about to be. */
 static Role *carried_out_for = NULL;
 
 static ExecutorRun_hook_type previous_run = NULL;
