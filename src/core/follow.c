@@ -1,10 +1,10 @@
 /*
  * follow.c
- *    What follows a change of an order's state: the hooks of the order's policy.
+ *    What follows a change of an order's state: the row of a linked table, then the hooks of the order's policy.
  *
  *                         calls of a person or a program, the sweeper's closing:
- *                     +-- close_hook, reopen_hook, paid_hook; an error is the caller's, the sweeper sets the order aside
- *    state changed ---+
+ *                     +-- linked row, close_hook, reopen_hook, paid_hook; an error is the caller's, the sweeper sets the
+ *    state changed ---+   order aside
  *                     +-- reports of money: each step in a subtransaction
  *                             |
  *                             +-- failed --> follow_ups --> the sweeper tries again --> done, gone
@@ -19,7 +19,8 @@
  *     row in follow_ups that stands for the hook is committed instead.
  *  3. Money is never refused because of what follows it.
  *  4. The hooks of one order are called in the order of what they follow: while one waits, later ones wait behind it.
- *  5. A follow-up is tried under the lock of its order, and is gone with the same commit that makes its effects visible.
+ *  5. A linked row that the shop has moved on by itself, or that is missing, is not an error: it is left as it is and shown.
+ *  6. A follow-up is tried under the lock of its order, and is gone with the same commit that makes its effects visible.
  */
 #include "postgres.h"
 
@@ -27,6 +28,7 @@
 
 #include "event.h"
 #include "follow.h"
+#include "link.h"
 #include "lock.h"
 #include "rules.h"
 #include "store.h"
@@ -57,12 +59,51 @@ write_event(const FollowUp *follow_up, const char *type, const char *note, Times
 	ot_event(follow_up->order_id, type, payload, now);
 }
 
+static List *
+ids_of(List *orders)
+{
+	List	   *order_ids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, orders)
+		order_ids = lappend(order_ids, ((Order *) lfirst(cell))->order_id);
+	return order_ids;
+}
+
+/* A row that was not written before still has a word of the state that the order left then. */
 static void
-leave_for_sweeper(const Order *order, FollowKind kind, int failures, const char *sqlstate, const char *error)
+recall_kept_links(List *orders)
+{
+	ListCell   *kept;
+	ListCell   *cell;
+
+	if (ot_store_links() == NIL || !ot_store_has_follow_ups())
+		return;
+	foreach(kept, ot_store_take_kept_links(ids_of(orders)))
+	{
+		const FollowUp *follow_up = lfirst(kept);
+
+		foreach(cell, orders)
+		{
+			Order	   *order = lfirst(cell);
+
+			if (strcmp(order->order_id, follow_up->order_id) == 0)
+				order->left_state = follow_up->left_state;
+		}
+	}
+}
+
+static void
+leave_for_sweeper(Order *order, FollowKind kind, int failures, const char *sqlstate, const char *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	FollowUp	follow_up = {0, order->order_id, kind, order->left_state, now, failures, now, sqlstate, error};
 
+	if (kind == FOLLOW_LINK)
+	{
+		recall_kept_links(list_make1(order));
+		follow_up.left_state = order->left_state;
+	}
 	if (failures > 0)
 		follow_up.retry_at += ot_retry_wait(failures);
 	ot_store_add_follow_up(&follow_up);
@@ -70,33 +111,42 @@ leave_for_sweeper(const Order *order, FollowKind kind, int failures, const char 
 }
 
 static void
-leave_failed(const Order *order, FollowKind kind, const Failure *failure)
+leave_failed(Order *order, FollowKind kind, const Failure *failure)
 {
 	const char *message = failure->error->message ? failure->error->message : "unknown error";
 
 	leave_for_sweeper(order, kind, 1, pstrdup(unpack_sql_state(failure->error->sqlerrcode)), ot_cut_text(message));
 }
 
-static bool
-has_hook_waiting(const Order *order)
+/* The order_ids of those whose hooks wait. */
+static List *
+find_hooks_waiting(List *orders)
+{
+	return ot_store_has_follow_ups() ? ot_store_find_hooks_waiting(ids_of(orders)) : NIL;
+}
+
+/* Linked rows. */
+
+static void
+follow_link(List *orders)
 {
 	ListCell   *cell;
 
-	if (!ot_store_has_follow_ups())
-		return false;
-	foreach(cell, ot_store_find_follow_ups(order->order_id))
+	recall_kept_links(orders);
+	foreach(cell, ot_link_write(orders))
 	{
-		if (((FollowUp *) lfirst(cell))->kind != FOLLOW_LINK)
-			return true;
+		const LinkProblem *problem = lfirst(cell);
+
+		leave_for_sweeper(problem->order, FOLLOW_LINK, 1, pstrdup(unpack_sql_state(problem->sqlerrcode)),
+						  ot_cut_text(problem->why));
 	}
-	return false;
 }
 
 /* After a report of money. */
 
 typedef struct Step
 {
-	const Order *order;
+	Order	   *order;
 	FollowKind	kind;
 } Step;
 
@@ -114,7 +164,10 @@ take_step(void *work_state)
 {
 	Step	   *step = work_state;
 
-	call_hook(step->order, step->kind);
+	if (step->kind == FOLLOW_LINK)
+		follow_link(list_make1(step->order));
+	else
+		call_hook(step->order, step->kind);
 }
 
 /* Its error means that reopening is refused, so it is not caught here. */
@@ -128,7 +181,7 @@ call_hook_that_may_refuse(const Order *order, bool *refused)
 
 /* Whether the next hook may be called. */
 static bool
-step_or_leave(const Order *order, FollowKind kind)
+step_or_leave(Order *order, FollowKind kind)
 {
 	Step		step = {order, kind};
 	bool	   *refused = ot_reopening_refused();
@@ -146,10 +199,8 @@ step_or_leave(const Order *order, FollowKind kind)
 }
 
 static void
-follow_report(const Order *order)
+leave_or_call_hooks(Order *order, bool go_on)
 {
-	bool		go_on = !has_hook_waiting(order);
-
 	for (FollowKind kind = FOLLOW_CLOSE_HOOK; kind < OT_FOLLOW_KINDS; kind++)
 	{
 		if (hook_of(order, kind) == NULL)
@@ -159,6 +210,14 @@ follow_report(const Order *order)
 		else
 			leave_for_sweeper(order, kind, 0, "00000", WAITS_BEHIND);
 	}
+}
+
+static void
+follow_report(Order *order)
+{
+	if (ot_store_links() != NIL)
+		(void) step_or_leave(order, FOLLOW_LINK);
+	leave_or_call_hooks(order, find_hooks_waiting(list_make1(order)) == NIL);
 }
 
 /* After all other calls: each function is called once, with all the orders whose policies name it. */
@@ -214,21 +273,35 @@ call_hooks(List *orders, FollowKind kind)
 	}
 }
 
-/* Orders with a hook that waits; theirs wait behind it. */
+static bool
+is_among(List *order_ids, const char *order_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, order_ids)
+	{
+		if (strcmp(lfirst(cell), order_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of those with a hook that waits, later ones wait behind it. Answers with the others. */
 static List *
 leave_those_that_wait(List *orders)
 {
+	List	   *waiting = find_hooks_waiting(orders);
 	List	   *others = NIL;
 	ListCell   *cell;
 
-	if (!ot_store_has_follow_ups())
+	if (waiting == NIL)
 		return orders;
 	foreach(cell, orders)
 	{
 		Order	   *order = lfirst(cell);
 
-		if (has_hook_waiting(order))
-			follow_report(order);
+		if (is_among(waiting, order->order_id))
+			leave_or_call_hooks(order, false);
 		else
 			others = lappend(others, order);
 	}
@@ -238,9 +311,12 @@ leave_those_that_wait(List *orders)
 static void
 follow_orders(List *orders)
 {
-	List	   *free_orders = leave_those_that_wait(orders);
 	bool	   *refused = ot_reopening_refused();
+	List	   *free_orders;
 
+	if (ot_store_links() != NIL)
+		follow_link(orders);
+	free_orders = leave_those_that_wait(orders);
 	call_hooks(free_orders, FOLLOW_CLOSE_HOOK);
 	if (refused != NULL)
 		*refused = true;
@@ -322,31 +398,61 @@ end_follow_up(const FollowUp *follow_up, const char *type, const char *note)
 	write_event(follow_up, type, note, GetCurrentTimestamp());
 }
 
-bool
+static void
+note_failure(const FollowUp *follow_up, int sqlerrcode, const char *message)
+{
+	FollowUp	again = *follow_up;
+
+	again.failures++;
+	again.retry_at = GetCurrentTimestamp() + ot_retry_wait(again.failures);
+	again.sqlstate = pstrdup(unpack_sql_state(sqlerrcode));
+	again.error = ot_cut_text(message);
+	ot_store_update_follow_up(&again);
+}
+
+static void
+write_link_again(const FollowUp *follow_up, Order *order)
+{
+	List	   *problems;
+
+	order->left_state = follow_up->left_state;
+	problems = ot_link_write(list_make1(order));
+	if (problems == NIL)
+		end_follow_up(follow_up, "order.followed_up", NULL);
+	else
+	{
+		const LinkProblem *problem = linitial(problems);
+
+		note_failure(follow_up, problem->sqlerrcode, problem->why);
+	}
+}
+
+void
 ot_follow_again(const FollowUp *follow_up)
 {
-	Order	   *order = ot_store_lock_order_if_free(follow_up->order_id);
+	Order	   *order = ot_store_find_order(follow_up->order_id);
 
+	if (order == NULL || ot_link_lock_if_free(list_make1(order)) == NIL)
+		return;
+	order = ot_store_lock_order_if_free(follow_up->order_id);
 	if (order == NULL || !ot_store_lock_follow_up_if_free(follow_up->follow_up_id))
-		return false;
+		return;
+	if (follow_up->kind == FOLLOW_LINK)
+	{
+		write_link_again(follow_up, order);
+		return;
+	}
 	end_follow_up(follow_up, "order.followed_up", NULL);
 	call_hook(order, follow_up->kind);
-	return true;
 }
 
 void
 ot_follow_failed_again(const FollowUp *follow_up, const Failure *failure)
 {
 	const char *message = failure->error->message ? failure->error->message : "unknown error";
-	FollowUp	again = *follow_up;
 
-	if (!ot_store_lock_follow_up_if_free(follow_up->follow_up_id))
-		return;
-	again.failures++;
-	again.retry_at = GetCurrentTimestamp() + ot_retry_wait(again.failures);
-	again.sqlstate = unpack_sql_state(failure->error->sqlerrcode);
-	again.error = ot_cut_text(message);
-	ot_store_update_follow_up(&again);
+	if (ot_store_lock_follow_up_if_free(follow_up->follow_up_id))
+		note_failure(follow_up, failure->error->sqlerrcode, message);
 }
 
 bool

@@ -20,7 +20,7 @@ extern bool ot_follow_unless_refused(Work work, void *work_state);
 
 /* What failed before, tried again: find, then an attempt at each; what fails again is noted. */
 extern List *ot_follow_find_due(TimestampTz now, int limit);
-extern bool ot_follow_again(const FollowUp *follow_up);
+extern void ot_follow_again(const FollowUp *follow_up);
 extern void ot_follow_failed_again(const FollowUp *follow_up, const Failure *failure);
 
 /* A person gives up what waits for an order: the link or the hooks. Answers whether there was something. */

@@ -8,11 +8,12 @@
  * order_id first, so a call that holds that lock as well can look again and be sure. Moving an orphan's money without the
  * order would leave the order's sums behind.
  *
- * Locks: an order_id (advisory), then orders, payments, the gateway's number for a refund (advisory), refunds.
+ * Locks: an order_id (advisory), then the rows of linked tables, orders, payments, the gateway's number for a refund (advisory), refunds.
  */
 #include "postgres.h"
 
 #include "errors.h"
+#include "link.h"
 #include "lock.h"
 #include "store.h"
 #include "unwritten.h"
@@ -33,6 +34,7 @@ ot_lock_order_if_there(const char *order_id)
 {
 	if (ot_is_changed_by_outer_call(order_id))
 		refuse_call_in_trigger(order_id);
+	ot_link_lock(order_id);
 	return ot_store_lock_order(order_id);
 }
 

@@ -37,6 +37,7 @@
 
 #include "attempt.h"
 #include "follow.h"
+#include "link.h"
 #include "order_close.h"
 #include "orphan.h"
 #include "refund_claim.h"
@@ -121,10 +122,12 @@ static void
 close_due(void *work_state)
 {
 	Batch	   *batch = work_state;
+	List	   *free_orders;
 
 	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->size);
+	free_orders = ot_link_lock_if_free(batch->orders);
 	batch->now = GetCurrentTimestamp();
-	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	batch->closed = ot_orders_expire(free_orders, batch->now);
 	ot_follow();
 }
 
@@ -145,6 +148,7 @@ close_again(void *work_state)
 		if (foreach_current_index(cell) + 1 == batch->first + batch->size)
 			break;
 	}
+	batch->orders = ot_link_lock_if_free(batch->orders);
 	batch->now = GetCurrentTimestamp();
 	batch->closed = ot_orders_expire(batch->orders, batch->now);
 	ot_follow();
@@ -431,7 +435,7 @@ settle_orphans(Sweep *sweep)
 static void
 follow_again(void *work_state)
 {
-	(void) ot_follow_again(work_state);
+	ot_follow_again(work_state);
 }
 
 static void

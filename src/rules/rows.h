@@ -163,6 +163,22 @@ typedef struct Conflict
 	int64		reported;
 } Conflict;
 
+/* Words of a linked table; NULL ends them. NULL instead of them: the state is not mapped. */
+typedef const char *const *StatusWords;
+
+typedef struct Link
+{
+	char	   *table_name;		/* these are qualified and quoted, as SQL text needs them */
+	char	   *key_column;
+	char	   *key_type;
+	char	   *status_column;
+	char	   *status_type;
+	char	   *time_column;	/* or NULL */
+	char	   *reason_column;	/* or NULL */
+	char	   *order_prefix;
+	StatusWords words[OT_ORDER_STATES]; /* by state; the first is written, all are read */
+} Link;
+
 /* What was to follow a payment and failed. */
 typedef struct FollowUp
 {

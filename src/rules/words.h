@@ -10,7 +10,8 @@ typedef enum OrderState
 	ORDER_PENDING,
 	ORDER_PAID,
 	ORDER_EXPIRED,
-	ORDER_CANCELLED
+	ORDER_CANCELLED,
+	OT_ORDER_STATES
 } OrderState;
 
 /* What follows a change of an order's state, in this order. */

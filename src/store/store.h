@@ -147,6 +147,24 @@ extern const char *ot_store_find_hook(const char *policy, const char *hook);
 /* Calls the user's function, as the caller. */
 extern void ot_store_call_hook(const char *function_name, List *order_ids);
 
+/* Linked tables, a list of Link. */
+extern List *ot_store_links(void);
+
+/* Their rows by key, as the caller. The keys of those that are locked now; without wait only what nobody else has locked. */
+extern List *ot_store_lock_linked(const Link *link, List *keys, bool wait);
+extern List *ot_store_lock_linked_within(const Link *link, List *keys, int milliseconds);
+
+typedef struct LinkedRow
+{
+	char	   *key;
+	char	   *status;			/* or NULL */
+} LinkedRow;
+
+extern List *ot_store_find_linked(const Link *link, List *keys);
+
+/* Gives word to those whose status is one of from; answers with their keys. */
+extern List *ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason);
+
 extern void ot_store_add_follow_up(const FollowUp *follow_up);
 
 /* False if there surely is none. */
@@ -154,6 +172,10 @@ extern bool ot_store_has_follow_ups(void);
 
 /* Of an order, oldest first. */
 extern List *ot_store_find_follow_ups(const char *order_id);
+
+/* Of these orders: those with a hook that waits; the linked rows that are kept, whose follow-ups are deleted. */
+extern List *ot_store_find_hooks_waiting(List *order_ids);
+extern List *ot_store_take_kept_links(List *order_ids);
 
 /* Of the hooks of one order only the first: they are called in the order of what they follow. */
 extern List *ot_store_find_due_follow_ups(TimestampTz now, int limit);

@@ -1,10 +1,11 @@
 /*
  * store_follow.c
- *    What follows a change of an order's state: the hooks of policies, and those steps that failed and are tried again.
+ *    What follows a change of an order's state: the hooks of policies, the links, and those steps that failed and are
+ *    tried again.
  *
- * Hooks are kept for the session, so that a payment pays nothing when there are none. A trigger on their table
- * (ot_following_changed) makes PostgreSQL tell every session that the table's relcache entry is not valid any more; then
- * they are read again, in the latest snapshot, because they are kept for longer than the transaction's.
+ * Hooks and links are kept for the session, so that a payment pays nothing when there are none. A trigger on their tables
+ * (ot_following_changed) makes PostgreSQL report to every session that the table's relcache entry is not valid any more;
+ * then they are read again, in the latest snapshot, because they are kept for longer than the transaction's.
  */
 #include "postgres.h"
 
@@ -33,13 +34,15 @@ typedef struct Hook
 
 static bool kept_is_valid = false;
 static Oid	hooks_table = InvalidOid;
+static Oid	links_table = InvalidOid;
 static MemoryContext kept_context = NULL;
 static List *kept_hooks = NIL;
+static List *kept_links = NIL;
 
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || relid == hooks_table)
+	if (!OidIsValid(relid) || relid == hooks_table || relid == links_table)
 		kept_is_valid = false;
 }
 
@@ -78,15 +81,51 @@ find_hooks(void)
 	return ot_run_list(&find, &none, read_hook);
 }
 
+#define WORDS_OF(state) "ARRAY(SELECT pg_catalog.jsonb_array_elements_text(l.statuses OPERATOR(pg_catalog.->) '" state "'))"
+
+static void *
+read_link(Columns *columns)
+{
+	Link	   *link = palloc(sizeof(Link));
+
+	link->table_name = ot_column_text(columns);
+	link->order_prefix = ot_column_text(columns);
+	link->key_column = ot_column_text(columns);
+	link->key_type = ot_column_text(columns);
+	link->status_column = ot_column_text(columns);
+	link->status_type = ot_column_text(columns);
+	link->time_column = ot_column_text(columns);
+	link->reason_column = ot_column_text(columns);
+	link->words[ORDER_PENDING] = ot_column_texts(columns);
+	link->words[ORDER_PAID] = ot_column_texts(columns);
+	link->words[ORDER_EXPIRED] = ot_column_texts(columns);
+	link->words[ORDER_CANCELLED] = ot_column_texts(columns);
+	return link;
+}
+
+static List *
+find_links(void)
+{
+	static Statement find = {"SELECT l.table_name, l.order_prefix, pg_catalog.quote_ident(l.key_column), l.key_type, "
+		"pg_catalog.quote_ident(l.status_column), l.status_type, "
+		"pg_catalog.quote_ident(l.time_column), pg_catalog.quote_ident(l.reason_column), "
+		WORDS_OF("pending") ", " WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
+	" FROM order_timeout.links l", SNAPSHOT_LATEST};
+	Args		none = {0};
+
+	return ot_run_list(&find, &none, read_link);
+}
+
 /* A hook that is called now may change the hooks: what was kept so far lives on until the transaction ends. */
 static void
-keep(MemoryContext context, List *hooks)
+keep(MemoryContext context, List *hooks, List *links)
 {
 	if (kept_context != NULL)
 		MemoryContextSetParent(kept_context, TopTransactionContext);
 	MemoryContextSetParent(context, CacheMemoryContext);
 	kept_context = context;
 	kept_hooks = hooks;
+	kept_links = links;
 }
 
 /* Marked valid before it is read: what changes in between makes it not valid again. */
@@ -97,10 +136,13 @@ read_following(void)
 	MemoryContext previous = MemoryContextSwitchTo(context);
 
 	hooks_table = get_relname_relid("hooks", get_namespace_oid("order_timeout", false));
+	links_table = get_relname_relid("links", get_namespace_oid("order_timeout", false));
 	kept_is_valid = true;
 	PG_TRY();
 	{
-		keep(context, find_hooks());
+		List	   *hooks = find_hooks();
+
+		keep(context, hooks, find_links());
 	}
 	PG_CATCH();
 	{
@@ -123,7 +165,14 @@ bool
 ot_store_follows(void)
 {
 	refresh();
-	return kept_hooks != NIL;
+	return kept_hooks != NIL || kept_links != NIL;
+}
+
+List *
+ot_store_links(void)
+{
+	refresh();
+	return kept_links;
 }
 
 static bool
@@ -159,13 +208,9 @@ ot_store_call_hook(const char *function_name, List *order_ids)
 {
 	Statement	call = {.sql = psprintf("SELECT %s($1)", function_name), .as_caller = true, .once = true};
 	ErrorContextCallback context = {error_context_stack, add_context, unconstify(char *, function_name)};
-	int			count = list_length(order_ids);
-	Datum	   *ids = palloc(count * sizeof(Datum));
 	Args		args = {0};
 
-	for (int i = 0; i < count; i++)
-		ids[i] = CStringGetTextDatum(list_nth(order_ids, i));
-	ot_arg_array(&args, TEXTOID, ids, NULL, count);
+	ot_arg_texts(&args, order_ids);
 	error_context_stack = &context;
 	ot_run(&call, &args);
 	error_context_stack = context.previous;
@@ -241,6 +286,34 @@ ot_store_find_due_follow_ups(TimestampTz now, int limit)
 	ot_arg_time(&args, now);
 	ot_arg_int4(&args, limit);
 	return ot_run_list(&find, &args, read_follow_up);
+}
+
+static void *
+read_order_id(Columns *columns)
+{
+	return ot_column_text(columns);
+}
+
+List *
+ot_store_find_hooks_waiting(List *order_ids)
+{
+	static Statement find = {"SELECT DISTINCT f.order_id FROM order_timeout.follow_ups f "
+	"WHERE f.order_id" SQL_EQ "ANY ($1) AND f.kind" SQL_NE "'link'"};
+	Args		args = {0};
+
+	ot_arg_texts(&args, order_ids);
+	return ot_run_list(&find, &args, read_order_id);
+}
+
+List *
+ot_store_take_kept_links(List *order_ids)
+{
+	static Statement delete = {"DELETE FROM order_timeout.follow_ups f WHERE f.order_id" SQL_EQ "ANY ($1) AND f.kind" SQL_EQ "'link' "
+	"RETURNING " FOLLOW_UP_COLUMNS};
+	Args		args = {0};
+
+	ot_arg_texts(&args, order_ids);
+	return ot_run_list(&delete, &args, read_follow_up);
 }
 
 bool

@@ -104,6 +104,17 @@ ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count)
 	add_arg(args, get_array_type(element), PointerGetDatum(array), false);
 }
 
+void
+ot_arg_texts(Args *args, List *texts)
+{
+	int			count = list_length(texts);
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = CStringGetTextDatum(list_nth(texts, i));
+	ot_arg_array(args, TEXTOID, values, NULL, count);
+}
+
 /* Columns. */
 
 static void
@@ -146,6 +157,25 @@ ot_column_text(Columns *columns)
 	Datum		value = next_column(columns, TEXTOID, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+const char **
+ot_column_texts(Columns *columns)
+{
+	ArrayType  *array = DatumGetArrayTypeP(next_column_not_null(columns, TEXTARRAYOID));
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	const char **texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	if (count == 0)
+		return NULL;
+	texts = palloc((count + 1) * sizeof(char *));
+	for (int i = 0; i < count; i++)
+		texts[i] = TextDatumGetCString(values[i]);
+	texts[count] = NULL;
+	return texts;
 }
 
 int64

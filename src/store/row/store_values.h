@@ -9,6 +9,7 @@
 
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
@@ -36,6 +37,7 @@ extern void ot_arg_xid(Args *args, TransactionId value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
 
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */
+extern void ot_arg_texts(Args *args, List *texts);
 extern void ot_arg_array(Args *args, Oid element, Datum *values, bool *nulls, int count);
 
 /* The columns of one row, read from left to right. */
@@ -49,6 +51,9 @@ typedef struct Columns
 
 /* Each is an error when the column has another type. */
 extern char *ot_column_text(Columns *columns);
+
+/* A text[] of no nulls, ended by a NULL; NULL for an empty one. */
+extern const char **ot_column_texts(Columns *columns);
 extern int64 ot_column_int8(Columns *columns);
 extern int64 ot_column_int8_or_zero(Columns *columns);
 extern int32 ot_column_int4(Columns *columns);
