@@ -17,6 +17,55 @@ SELECT p.oid AS function, p.proname AS name, p.proacl AS rights
                           'order_timeout.resolve_conflict(bigint, text)',
                           'order_timeout.funds_violations()']::regprocedure[]);
 
+-- What users made on top of them, and on top of that: DROP would name the first part of it only.
+DO $script$
+DECLARE
+    objects text;
+    uses text;
+BEGIN
+    WITH RECURSIVE member AS (
+        SELECT d.classid, d.objid
+          FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+         WHERE e.extname = 'order_timeout' AND d.deptype = 'e'
+    ), part AS (
+        -- A view depends through its rule, a generated column through its expression.
+        SELECT 'pg_rewrite'::regclass AS classid, r.oid AS objid, r.ev_class AS relation, 0 AS number
+          FROM pg_rewrite r WHERE r.rulename = '_RETURN'
+        UNION ALL
+        SELECT 'pg_attrdef'::regclass, e.oid, e.adrelid, e.adnum
+          FROM pg_attrdef e JOIN pg_attribute a ON (a.attrelid, a.attnum) = (e.adrelid, e.adnum) WHERE a.attgenerated <> ''
+    ), whole AS (
+        SELECT CASE WHEN p.objid IS NULL THEN d.classid ELSE 'pg_class'::regclass END AS classid,
+               coalesce(p.relation, d.objid) AS objid, coalesce(p.number, d.objsubid) AS objsubid,
+               d.refclassid, d.refobjid, d.refobjsubid
+          FROM pg_depend d LEFT JOIN part p ON (p.classid, p.objid) = (d.classid, d.objid) WHERE d.deptype IN ('n', 'a')
+    ), dependency AS (
+        SELECT w.* FROM whole w
+         WHERE (w.classid, w.objid) NOT IN (TABLE member) AND (w.classid, w.objid) <> (w.refclassid, w.refobjid)
+    ), found AS (
+        SELECT d.classid, d.objid, d.objsubid, d.refclassid, d.refobjid, d.refobjsubid
+          FROM pg_temp.order_timeout_dropped f
+          JOIN dependency d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.function
+        UNION
+        SELECT d.classid, d.objid, d.objsubid, f.classid, f.objid, f.objsubid
+          FROM found f
+          JOIN dependency d ON (d.refclassid, d.refobjid) = (f.classid, f.objid) AND f.objsubid IN (0, d.refobjsubid)
+    ), named AS (
+        SELECT DISTINCT pg_describe_object(f.classid, f.objid, f.objsubid) AS object,
+               pg_describe_object(f.refclassid, f.refobjid, f.refobjsubid) AS used
+          FROM found f
+    )
+    SELECT string_agg(DISTINCT n.object, ', '), string_agg(n.object || ' uses ' || n.used, E'\n' ORDER BY n.object, n.used)
+      INTO objects, uses
+      FROM named n;
+    IF objects IS NOT NULL THEN
+        RAISE EXCEPTION 'cannot update order_timeout because other objects use functions that change: %', objects
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = uses,
+                  HINT = 'Save the definition and the rights of each (pg_dump --schema-only, or for a view pg_get_viewdef), drop it, run ALTER EXTENSION order_timeout UPDATE, and create it again.';
+    END IF;
+END
+$script$;
+
 -- A role has an access if it was granted all that grant_access gives for it, itself and not through another role.
 CREATE TEMPORARY TABLE order_timeout_accesses ON COMMIT DROP AS
 WITH granted AS (

@@ -1,10 +1,12 @@
 # An upgrade from every released version keeps what roles were granted, gives
 # each role that had an access what is new in it, and a dump carries it all.
+# What users made on top of a function that changes stops it before anything.
 
 use strict;
 use warnings;
 
 use FindBin;
+use OTCatalog;
 use OTServer;
 use OTTest;
 use Test::More;
@@ -125,6 +127,122 @@ for my $old (@released) {
 	$_->do('DROP OWNED BY leaver') for $dbh, $copy;
 	is(error_of($dbh, sub { $dbh->do('DROP ROLE leaver') }), '', "$old: a role without rights can be dropped");
 	$dbh->do('CREATE ROLE leaver LOGIN');
+}
+
+# ------------------------------------------------------------ what users made on top
+
+# The error of an update that is refused: SQLSTATE and lines.
+sub refused_update {
+	my ($dbh) = @_;
+	my $state = error_of($dbh, sub { $dbh->do('ALTER EXTENSION order_timeout UPDATE') });
+	my ($message, @more) = split /\n/, $state eq '' ? '' : $dbh->errstr;
+	my ($hint) = grep { /^HINT:/ } @more;
+	return { state => $state, message => $message // '', detail => join("\n", grep { / uses / } @more), hint => $hint // '' };
+}
+
+sub nothing_changed {
+	my ($dbh, $old, $catalog, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(version_of($dbh), $old, "$name: the version is the same");
+	my @differences = catalog_differences($catalog, catalog_of($dbh));
+	return is(scalar @differences, 0, "$name: nothing has changed") || diag(@differences);
+}
+
+# One view, and what the HINT says.
+for my $old (@released) {
+	my $dbh = database('a_view_on_' . $old =~ tr/./_/r, $old);
+	$dbh->do(<<'END');
+CREATE VIEW takings AS
+SELECT o.order_id, r.outcome
+  FROM order_timeout.orders o, order_timeout.record_payment(o.order_id, 'bank', 'p1', 100, 'EUR') r
+END
+	my $catalog = catalog_of($dbh);
+	my $refused = refused_update($dbh);
+	is($refused->{state}, '2BP01', "$old: a view on record_payment stops the update");
+	like($refused->{message}, qr/: view public\.takings$/, "$old: its name is in the message");
+	like($refused->{detail}, qr/\bview public\.takings uses function order_timeout\.record_payment\(/, "$old: and what it uses");
+	like($refused->{hint}, qr/\bpg_get_viewdef\b.*\bdrop it, run ALTER EXTENSION order_timeout UPDATE, and create it again\.$/,
+		"$old: and what to do");
+	nothing_changed($dbh, $old, $catalog, $old);
+
+	my ($definition) = $dbh->selectrow_array("SELECT pg_get_viewdef('takings'::regclass)");
+	$dbh->do($_) for 'BEGIN', 'DROP VIEW takings', 'ALTER EXTENSION order_timeout UPDATE',
+		"CREATE VIEW takings AS $definition", 'COMMIT';
+	is(version_of($dbh), $version, "$old: the view dropped, it is upgraded");
+	call($dbh, 'create_order', 'o1', 100, 'EUR');
+	is($dbh->selectrow_array('SELECT outcome FROM takings'), 'paid', "$old: the view works again");
+}
+
+# All that can depend on a function, also by way of another object.
+my $shop = <<'END';
+CREATE SCHEMA shop;
+CREATE TABLE shop.bank_line (order_id text, ref text, amount bigint);
+CREATE VIEW shop.takings AS
+SELECT r.* FROM shop.bank_line b, order_timeout.record_payment(b.order_id, 'bank', b.ref, b.amount, 'EUR') r;
+CREATE VIEW shop.paid AS SELECT * FROM shop.takings WHERE outcome = 'paid';
+CREATE MATERIALIZED VIEW shop.proof AS SELECT * FROM order_timeout.funds_violations() WITH NO DATA;
+CREATE INDEX proof_by_order ON shop.proof (order_id);
+CREATE FUNCTION shop.give_back(order_id text) RETURNS text
+BEGIN ATOMIC SELECT outcome FROM order_timeout.request_refund(order_id, 'shop'); END;
+CREATE FUNCTION shop.is_sound(id bigint) RETURNS boolean IMMUTABLE
+BEGIN ATOMIC SELECT id > 0 AND NOT EXISTS (SELECT FROM order_timeout.funds_violations()); END;
+CREATE TABLE shop.task (
+    id bigint CONSTRAINT is_a_conflict CHECK (order_timeout.resolve_conflict(id) IS NOT NULL),
+    outcome text DEFAULT order_timeout.resolve_conflict(1),
+    sound boolean GENERATED ALWAYS AS (shop.is_sound(id)) STORED);
+CREATE INDEX sound_tasks ON shop.task (id) WHERE shop.is_sound(id);
+CREATE VIEW shop.sound AS SELECT sound FROM shop.task;
+CREATE POLICY own_tasks ON shop.task USING (order_timeout.resolve_conflict(id) IS NOT NULL);
+CREATE RULE look_first AS ON INSERT TO shop.bank_line DO ALSO SELECT * FROM order_timeout.funds_violations();
+CREATE TRIGGER resolved BEFORE UPDATE ON shop.task FOR EACH ROW
+WHEN (order_timeout.resolve_conflict(NEW.id) = 'resolved') EXECUTE FUNCTION suppress_redundant_updates_trigger();
+-- These need nothing that changes.
+CREATE VIEW shop.orders AS SELECT * FROM order_timeout.orders;
+CREATE VIEW shop.tasks AS SELECT id, outcome FROM shop.task;
+CREATE FUNCTION shop.pay(order_id text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN RETURN (SELECT outcome FROM order_timeout.record_payment(order_id, 'bank', 'p1', 100, 'EUR')); END $$;
+END
+my %uses = (
+	'view shop.takings'                                => 'function order_timeout.record_payment',
+	'view shop.paid'                                   => 'view shop.takings',
+	'materialized view shop.proof'                     => 'function order_timeout.funds_violations',
+	'index shop.proof_by_order'                        => 'materialized view shop.proof',
+	'function shop.give_back(text)'                    => 'function order_timeout.request_refund',
+	'function shop.is_sound(bigint)'                         => 'function order_timeout.funds_violations',
+	'constraint is_a_conflict on table shop.task'      => 'function order_timeout.resolve_conflict',
+	'default value for column outcome of table shop.task' => 'function order_timeout.resolve_conflict',
+	'column sound of table shop.task'                  => 'function shop.is_sound(bigint)',
+	'index shop.sound_tasks'                           => 'function shop.is_sound(bigint)',
+	'view shop.sound'                                  => 'column sound of table shop.task',
+	'policy own_tasks on table shop.task'              => 'function order_timeout.resolve_conflict',
+	'rule look_first on table shop.bank_line'          => 'function order_timeout.funds_violations',
+	'trigger resolved on table shop.task'              => 'function order_timeout.resolve_conflict',
+);
+
+for my $old (@released) {
+	my $name = 'a_shop_on_' . $old =~ tr/./_/r;
+	my $dbh = database($name, $old);
+	$dbh->do($shop);
+	my $catalog = catalog_of($dbh);
+	my $refused = refused_update($dbh);
+	is($refused->{state}, '2BP01', "$old: a shop stops the update");
+	my @found = map { s/^DETAIL:\s+//r =~ s/ uses function order_timeout\.\w+\K\(.*//r } split /\n/, $refused->{detail};
+	is_deeply([ sort @found ], [ sort map { "$_ uses $uses{$_}" } keys %uses ], "$old: all that depends is listed, and nothing else");
+	is_deeply([ grep { index($refused->{message}, $_) < 0 } sort keys %uses ], [], "$old: all names are in the message");
+	nothing_changed($dbh, $old, $catalog, "$old, a shop");
+
+	# The other way that the HINT names.
+	my $file = $server->backup_dir . "/$name.sql";
+	my ($out, $err);
+	ok($server->run_log([ 'pg_dump', '--schema-only', '-n', 'shop', '-f', $file, '-d', $name ], '>', \$out, '2>', \$err),
+		"$old: the shop is saved") or diag($err);
+	{
+		local $dbh->{PrintWarn} = 0;
+		$dbh->do($_) for 'SET client_min_messages = warning', 'DROP SCHEMA shop CASCADE', 'ALTER EXTENSION order_timeout UPDATE';
+	}
+	ok($server->run_log([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $name, '-f', $file ], '>', \$out, '2>', \$err),
+		"$old: and created again after the update") or diag($err);
+	is(version_of($dbh), $version, "$old: upgraded to $version");
 }
 
 done_testing();
