@@ -37,7 +37,9 @@ CREATE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
        r.amount, r.currency, r.attention_at AS since,
        coalesce(r.last_error, r.note, r.reason) AS why,
-       'retry_refund, settle_refund, reverse_refund or complete_refund' AS resolved_by
+       -- What was stopped may have gone back: to send it again is the last thing to think of.
+       CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
+            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,

@@ -1,8 +1,104 @@
 \echo Use "ALTER EXTENSION order_timeout UPDATE TO '0.2.0'" to load this file. \quit
 -- From 0.1.0 to 0.2.0. Every change of an object in sql/install/ has its counterpart here; test/tap/upgrade.pl compares an
 -- upgraded database with a fresh one. README.md in this folder says how each kind of change is written. In short: IF NOT
--- EXISTS for tables and indexes, new columns last, CREATE OR REPLACE for bodies, DROP and CREATE for signatures with the
--- rights kept, GRANT and REVOKE on nothing but what this script creates.
+-- EXISTS for tables and indexes, new columns last, CREATE OR REPLACE for bodies, REVOKE on nothing but what this script
+-- creates. The first part drops the functions whose signature changes and notes what roles were granted, the last part
+-- grants it again.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+-- Each of these is created below with its new signature.
+CREATE TEMPORARY TABLE order_timeout_dropped ON COMMIT DROP AS
+SELECT p.oid AS function, p.proname AS name, p.proacl AS rights
+  FROM pg_proc p
+ WHERE p.oid = ANY (ARRAY['order_timeout.record_payment(text, text, text, bigint, text, timestamptz, jsonb)',
+                          'order_timeout.request_refund(text, text, bigint, text, text)',
+                          'order_timeout.record_refund(text, text, text, bigint, text)',
+                          'order_timeout.assign_orphan(text, text, text)',
+                          'order_timeout.resolve_conflict(bigint, text)',
+                          'order_timeout.funds_violations()']::regprocedure[]);
+
+-- What users made on top of them, and on top of that: DROP would name the first part of it only.
+DO $script$
+DECLARE
+    objects text;
+    uses text;
+BEGIN
+    WITH RECURSIVE member AS (
+        SELECT d.classid, d.objid
+          FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+         WHERE e.extname = 'order_timeout' AND d.deptype = 'e'
+    ), part AS (
+        -- A view depends through its rule, a generated column through its expression.
+        SELECT 'pg_rewrite'::regclass AS classid, r.oid AS objid, r.ev_class AS relation, 0 AS number
+          FROM pg_rewrite r WHERE r.rulename = '_RETURN'
+        UNION ALL
+        SELECT 'pg_attrdef'::regclass, e.oid, e.adrelid, e.adnum
+          FROM pg_attrdef e JOIN pg_attribute a ON (a.attrelid, a.attnum) = (e.adrelid, e.adnum) WHERE a.attgenerated <> ''
+    ), whole AS (
+        SELECT CASE WHEN p.objid IS NULL THEN d.classid ELSE 'pg_class'::regclass END AS classid,
+               coalesce(p.relation, d.objid) AS objid, coalesce(p.number, d.objsubid) AS objsubid,
+               d.refclassid, d.refobjid, d.refobjsubid
+          FROM pg_depend d LEFT JOIN part p ON (p.classid, p.objid) = (d.classid, d.objid) WHERE d.deptype IN ('n', 'a')
+    ), dependency AS (
+        SELECT w.* FROM whole w
+         WHERE (w.classid, w.objid) NOT IN (TABLE member) AND (w.classid, w.objid) <> (w.refclassid, w.refobjid)
+    ), found AS (
+        SELECT d.classid, d.objid, d.objsubid, d.refclassid, d.refobjid, d.refobjsubid
+          FROM pg_temp.order_timeout_dropped f
+          JOIN dependency d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.function
+        UNION
+        SELECT d.classid, d.objid, d.objsubid, f.classid, f.objid, f.objsubid
+          FROM found f
+          JOIN dependency d ON (d.refclassid, d.refobjid) = (f.classid, f.objid) AND f.objsubid IN (0, d.refobjsubid)
+    ), named AS (
+        SELECT DISTINCT pg_describe_object(f.classid, f.objid, f.objsubid) AS object,
+               pg_describe_object(f.refclassid, f.refobjid, f.refobjsubid) AS used
+          FROM found f
+    )
+    SELECT string_agg(DISTINCT n.object, ', '), string_agg(n.object || ' uses ' || n.used, E'\n' ORDER BY n.object, n.used)
+      INTO objects, uses
+      FROM named n;
+    IF objects IS NOT NULL THEN
+        RAISE EXCEPTION 'cannot update order_timeout because other objects use functions that change: %', objects
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = uses,
+                  HINT = 'Save the definition and the rights of each (pg_dump --schema-only, or for a view pg_get_viewdef), drop it, run ALTER EXTENSION order_timeout UPDATE, and create it again.';
+    END IF;
+END
+$script$;
+
+-- A role has an access if it was granted all that grant_access gives for it, itself and not through another role.
+CREATE TEMPORARY TABLE order_timeout_accesses ON COMMIT DROP AS
+WITH granted AS (
+    SELECT x.grantee, format('%s ON ROUTINE %s', x.privilege_type, p.oid::regprocedure) AS privilege
+      FROM pg_proc p, aclexplode(p.proacl) x WHERE p.pronamespace = 'order_timeout'::regnamespace
+    UNION ALL
+    SELECT x.grantee, format('%s ON order_timeout.%I', x.privilege_type, c.relname)
+      FROM pg_class c, aclexplode(c.relacl) x WHERE c.relnamespace = 'order_timeout'::regnamespace
+    UNION ALL
+    SELECT x.grantee, format('%s ON SCHEMA %I', x.privilege_type, n.nspname)
+      FROM pg_namespace n, aclexplode(n.nspacl) x WHERE n.nspname = 'order_timeout'
+), needed AS (
+    -- A line of access_grants may have several, as in INSERT, UPDATE ON order_timeout.policies.
+    SELECT a.access, line, verb || substring(line FROM ' ON .*') AS privilege
+      FROM unnest(ARRAY['application', 'worker', 'operator', 'reader']) AS a (access),
+           order_timeout.access_grants(a.access) AS line,
+           regexp_split_to_table(substring(line FROM '^(.*?) ON '), ', ') AS verb
+)
+SELECT g.grantee AS role, n.access, n.lines
+  FROM (SELECT grantee, array_agg(privilege) AS privileges FROM granted WHERE grantee <> 0 GROUP BY grantee) g
+  JOIN (SELECT access, array_agg(privilege) AS privileges, array_agg(line) AS lines FROM needed GROUP BY access) n
+    ON n.privileges <@ g.privileges;
+
+DO $script$
+DECLARE
+    dropped regprocedure;
+BEGIN
+    FOR dropped IN SELECT f.function FROM pg_temp.order_timeout_dropped f LOOP
+        EXECUTE format('DROP FUNCTION %s', dropped);
+    END LOOP;
+END
+$script$;
+
 SET LOCAL search_path TO order_timeout, pg_temp;
 
 -- What the schema is for, and what a row of each table is.
@@ -155,59 +251,19 @@ REVOKE ALL ON FUNCTION stop_refund(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION withdraw_refund(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reverse_chargeback(text, text, text, text) FROM PUBLIC;
 
-DO $script$
-DECLARE
-    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'record_refund(text, text, text, bigint, text)'::regprocedure);
-    new_function oid;
-    own_rights aclitem[];
-    role regrole;
-BEGIN
-    DROP FUNCTION record_refund(text, text, text, bigint, text);
-    CREATE FUNCTION record_refund(
+CREATE FUNCTION record_refund(
     gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
     currency text DEFAULT NULL, OUT outcome text, OUT refund_ref text)
 AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
 COMMENT ON FUNCTION record_refund(text, text, text, bigint, text, text) IS
 'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It takes the place of clear refunds of that payment (the gateway surely does not have them), then comes out of what is kept, then of what is held. Refunds that may be this money stop: they need attention. currency: if given, it must be the payment''s. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that, or it may be counted twice: see view attention; refund_ref is what was recorded). Errors: OT003 another currency than the payment''s, OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
-    REVOKE ALL ON FUNCTION record_refund(text, text, text, bigint, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION record_refund(text, text, text, bigint, text, text) FROM PUBLIC;
 
-    new_function := 'record_refund(text, text, text, bigint, text, text)'::regprocedure;
-    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
-    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
-    END LOOP;
-    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
-    DELETE FROM pg_shdepend d USING pg_database b
-     WHERE b.datname = current_database() AND d.dbid = b.oid
-       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
-END
-$script$;
-
-DO $script$
-DECLARE
-    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'resolve_conflict(bigint, text)'::regprocedure);
-    new_function oid;
-    own_rights aclitem[];
-    role regrole;
-BEGIN
-    DROP FUNCTION resolve_conflict(bigint, text);
-    CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
+CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
 COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
 'Records that the operator has handled a conflict; it leaves the view attention, the row stays. book: the reported money went back in addition to what is recorded; the amount that is counted nowhere, or was counted once, is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
-    REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;
-
-    new_function := 'resolve_conflict(bigint, text, boolean)'::regprocedure;
-    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
-    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
-    END LOOP;
-    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
-    DELETE FROM pg_shdepend d USING pg_database b
-     WHERE b.datname = current_database() AND d.dbid = b.oid
-       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
-END
-$script$;
+REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;
 
 -- The same for refunds that could not be handed out or taken back.
 CREATE TABLE IF NOT EXISTS set_aside_refunds (
@@ -225,33 +281,12 @@ REVOKE ALL ON set_aside_refunds FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('set_aside_refunds', '');
 
 -- funds_violations(since): only orders with an event since then.
-DO $script$
-DECLARE
-    old_rights aclitem[] := (SELECT p.proacl FROM pg_proc p WHERE p.oid = 'funds_violations()'::regprocedure);
-    new_function oid;
-    own_rights aclitem[];
-    role regrole;
-BEGIN
-    DROP FUNCTION funds_violations();
-    CREATE FUNCTION funds_violations(since timestamptz DEFAULT NULL)
-    RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
-    AS 'MODULE_PATHNAME', 'ot_funds_violations_2' LANGUAGE C STABLE;
-    COMMENT ON FUNCTION funds_violations(timestamptz) IS
+CREATE FUNCTION funds_violations(since timestamptz DEFAULT NULL)
+RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
+AS 'MODULE_PATHNAME', 'ot_funds_violations_2' LANGUAGE C STABLE;
+COMMENT ON FUNCTION funds_violations(timestamptz) IS
 'Every row and sum that disagrees, in the whole database; empty is the proof that all money is accounted for. Reads all orders, payments and refunds in one snapshot. since: only orders with an event since then. Errors: 22023. Locks: none.';
-    REVOKE ALL ON FUNCTION funds_violations(timestamptz) FROM PUBLIC;
-
-    new_function := 'funds_violations(timestamptz)'::regprocedure;
-    own_rights := (SELECT p.proacl FROM pg_proc p WHERE p.oid = new_function);
-    FOR role IN SELECT DISTINCT x.grantee FROM aclexplode(old_rights) x WHERE x.grantee <> 0 LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function::regprocedure, role);
-    END LOOP;
-    -- Not the extension's own: pg_dump is to dump them.
-    UPDATE pg_init_privs SET initprivs = own_rights WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function);
-    DELETE FROM pg_shdepend d USING pg_database b
-     WHERE b.datname = current_database() AND d.dbid = b.oid
-       AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function, 'i');
-END
-$script$;
+REVOKE ALL ON FUNCTION funds_violations(timestamptz) FROM PUBLIC;
 
 -- What people wrote about an order is emptied.
 CREATE FUNCTION forget_order(order_id text, OUT outcome text)
@@ -260,65 +295,33 @@ COMMENT ON FUNCTION forget_order(text) IS
 'Empties what people wrote about a settled order: metadata, details, notes, reasons, errors and worker names of the order, its payments, refunds, conflicts and events. The money''s rows and the proof stay. Safe to repeat. Outcome: forgotten. Errors: OT001 no such order, OT005 it is open, or money of it is owed or held, 22023, 22004. Locks: the order, then its payments, refunds, events.';
 REVOKE ALL ON FUNCTION forget_order(text) FROM PUBLIC;
 
--- late_reason in the answers of record_payment and assign_orphan, and request_refund of one gateway's payment: other
--- signatures, so dropped and created. Roles keep their rights.
-DO $script$
-DECLARE
-    old_rights jsonb := (SELECT jsonb_object_agg(p.proname, p.proacl::text) FROM pg_proc p
-                          WHERE p.oid IN ('record_payment(text, text, text, bigint, text, timestamptz, jsonb)'::regprocedure,
-                                          'assign_orphan(text, text, text)'::regprocedure,
-                                          'request_refund(text, text, bigint, text, text)'::regprocedure));
-    new_function pg_proc;
-    role regrole;
-BEGIN
-    DROP FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb);
-    DROP FUNCTION assign_orphan(text, text, text);
-    DROP FUNCTION request_refund(text, text, bigint, text, text);
+-- late_reason in the answers of record_payment and assign_orphan, and request_refund of one gateway's payment.
+CREATE FUNCTION record_payment(
+    order_id text, gateway text, payment_ref text, amount bigint, currency text,
+    paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
+    OUT late_reason text)
+AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
+COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
+'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often the gateway reports it; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
+REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) FROM PUBLIC;
 
-    CREATE FUNCTION record_payment(
-        order_id text, gateway text, payment_ref text, amount bigint, currency text,
-        paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL,
-        OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
-        OUT late_reason text)
-    AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
-    COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
-    'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often the gateway reports it; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
-    REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) FROM PUBLIC;
+CREATE FUNCTION assign_orphan(gateway text, payment_ref text, order_id text,
+    OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
+    OUT late_reason text)
+AS 'MODULE_PATHNAME', 'ot_assign_orphan_2' LANGUAGE C;
+COMMENT ON FUNCTION assign_orphan(text, text, text) IS
+'Says which order an orphan payment was meant for, and applies it as if it arrived now; answers like record_payment, a repeat duplicate. Errors: OT001 no such order, OT005 not an orphan or being refunded, OT009 no such payment, 22023, 22004. Locks: the order, then the payment.';
+REVOKE ALL ON FUNCTION assign_orphan(text, text, text) FROM PUBLIC;
 
-    CREATE FUNCTION assign_orphan(gateway text, payment_ref text, order_id text,
-        OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
-        OUT late_reason text)
-    AS 'MODULE_PATHNAME', 'ot_assign_orphan_2' LANGUAGE C;
-    COMMENT ON FUNCTION assign_orphan(text, text, text) IS
-    'Says which order an orphan payment was meant for, and applies it as if it arrived now; answers like record_payment, a repeat duplicate. Errors: OT001 no such order, OT005 not an orphan or being refunded, OT009 no such payment, 22023, 22004. Locks: the order, then the payment.';
-    REVOKE ALL ON FUNCTION assign_orphan(text, text, text) FROM PUBLIC;
-
-    CREATE FUNCTION request_refund(
-        order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL,
-        gateway text DEFAULT NULL)
-    RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
-    AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
-    COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
-    'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate (the key was used before: nothing is refunded again, not even if that refund was withdrawn). Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
-    REVOKE ALL ON FUNCTION request_refund(text, text, bigint, text, text, text) FROM PUBLIC;
-
-    FOR new_function IN SELECT * FROM pg_proc p
-                         WHERE p.oid IN ('record_payment(text, text, text, bigint, text, timestamptz, jsonb)'::regprocedure,
-                                         'assign_orphan(text, text, text)'::regprocedure,
-                                         'request_refund(text, text, bigint, text, text, text)'::regprocedure) LOOP
-        FOR role IN SELECT DISTINCT x.grantee FROM aclexplode((old_rights ->> new_function.proname)::aclitem[]) x
-                     WHERE x.grantee <> 0 LOOP
-            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', new_function.oid::regprocedure, role);
-        END LOOP;
-        -- Not the extension's own: pg_dump is to dump them.
-        UPDATE pg_init_privs SET initprivs = new_function.proacl
-         WHERE (classoid, objoid) = ('pg_proc'::regclass, new_function.oid);
-        DELETE FROM pg_shdepend d USING pg_database b
-         WHERE b.datname = current_database() AND d.dbid = b.oid
-           AND (d.classid, d.objid, d.deptype) = ('pg_proc'::regclass, new_function.oid, 'i');
-    END LOOP;
-END
-$script$;
+CREATE FUNCTION request_refund(
+    order_id text, request_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL, payment_ref text DEFAULT NULL,
+    gateway text DEFAULT NULL)
+RETURNS TABLE (outcome text, refund_ref text, gateway text, payment_ref text, amount bigint)
+AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
+COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
+'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate (the key was used before: nothing is refunded again, not even if that refund was withdrawn). Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
+REVOKE ALL ON FUNCTION request_refund(text, text, bigint, text, text, text) FROM PUBLIC;
 
 -- Late money and part payments that a person takes after all.
 CREATE FUNCTION accept_payment(gateway text, payment_ref text, note text DEFAULT NULL, OUT outcome text, OUT state text)
@@ -887,7 +890,9 @@ CREATE OR REPLACE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
        r.amount, r.currency, r.attention_at AS since,
        coalesce(r.last_error, r.note, r.reason) AS why,
-       'retry_refund, settle_refund, reverse_refund or complete_refund' AS resolved_by
+       -- What was stopped may have gone back: to send it again is the last thing to think of.
+       CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
+            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
@@ -972,3 +977,44 @@ COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS
 'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';
+
+-- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
+-- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.
+CREATE TEMPORARY TABLE order_timeout_own_rights ON COMMIT DROP AS
+SELECT i.* FROM pg_init_privs i
+  JOIN pg_depend d ON (d.classid, d.objid, d.deptype) = (i.classoid, i.objoid, 'e')
+  JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+ WHERE e.extname = 'order_timeout';
+
+SET LOCAL search_path TO pg_catalog, pg_temp;
+DO $script$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s%s', p.oid::regprocedure,
+                      CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END,
+                      CASE WHEN bool_or(x.is_grantable) THEN ' WITH GRANT OPTION' END)
+          FROM pg_temp.order_timeout_dropped f CROSS JOIN aclexplode(f.rights) x
+          JOIN pg_proc p ON p.pronamespace = 'order_timeout'::regnamespace AND p.proname = f.name
+         GROUP BY p.oid, x.grantee
+        UNION ALL
+        SELECT DISTINCT format('GRANT %s TO %s', line, a.role::regrole)
+          FROM pg_temp.order_timeout_accesses a CROSS JOIN order_timeout.access_grants(a.access) AS line
+         WHERE line <> ALL (a.lines)
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$script$;
+
+UPDATE pg_init_privs i SET initprivs = o.initprivs
+  FROM pg_temp.order_timeout_own_rights o
+ WHERE (i.classoid, i.objoid, i.objsubid) = (o.classoid, o.objoid, o.objsubid) AND i.initprivs::text <> o.initprivs::text;
+-- From 17 on a role is noted in two places.
+DELETE FROM pg_shdepend d
+ USING pg_temp.order_timeout_own_rights o, pg_database b
+ WHERE b.datname = current_database() AND d.dbid = b.oid
+   AND (d.classid, d.objid, d.objsubid, d.deptype) = (o.classoid, o.objoid, o.objsubid, 'i')
+   AND d.refobjid NOT IN (SELECT x.grantee FROM aclexplode(o.initprivs) x UNION SELECT x.grantor FROM aclexplode(o.initprivs) x);
+DROP TABLE pg_temp.order_timeout_dropped, pg_temp.order_timeout_accesses, pg_temp.order_timeout_own_rights;

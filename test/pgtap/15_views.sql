@@ -47,6 +47,16 @@ SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 100}'::j
 SELECT order_timeout.retry_refund(:'ref');
 SELECT is(t.attention('na'), NULL, 'retried: it is gone');
 
+-- stopped
+SELECT t.refund_in('processing', 'stop') AS ref \gset
+SELECT order_timeout.stop_refund(:'ref', 'the buyer called');
+SELECT is((SELECT (why, resolved_by)::text FROM order_timeout.attention WHERE refund_ref = :'ref'),
+          '("stopped: the buyer called","complete_refund, settle_refund, reverse_refund or retry_refund")',
+          'a stopped refund: to send it again comes last');
+SELECT order_timeout.retry_refund(:'ref'), order_timeout.stop_refund(:'ref', 'again');
+SELECT order_timeout.complete_refund(:'ref', 'succeeded');
+SELECT is(t.attention('stop'), NULL, 'completed: it is gone');
+
 -- held
 SELECT t.create_order('held', 100, 'hold'), t.expire('held'), t.pay('held', 'held-1', 100);
 SELECT is(t.attention('held'), 'held held-1 100 CNY', 'a held payment');
