@@ -147,6 +147,22 @@ ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz no
 	}
 }
 
+void
+ot_external_stop_open(const Locked *money, TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_refunds(money->payment))
+	{
+		Refund	   *refund = lfirst(cell);
+
+		if (!ot_is_open(refund) || refund->state == REFUND_NEEDS_ATTENTION)
+			continue;
+		ot_refund_stop(refund, "stopped: the gateway reported money that went back and is counted nowhere", now);
+		ot_write_refund_and_event(refund, "refund.stopped", now);
+	}
+}
+
 /* Giving back. */
 
 /* Of money that an order keeps again, its payment is one that was applied. */
