@@ -178,7 +178,7 @@ keep(const Locked *money, int64 amount, TimestampTz now)
 	return surplus;
 }
 
-/* As if it came now: it may be what the order lacks. */
+/* As if it came now: it may be what the order lacks, or nearly. */
 static Refund *
 keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 {
@@ -186,7 +186,7 @@ keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 	Refund	   *surplus;
 
 	ot_funds_move(order, money->payment, BUCKET_REFUNDED, BUCKET_KEPT, amount);
-	if (ot_kept(&order->funds) < order->amount)
+	if (!ot_payment_is_enough(order))
 		return NULL;
 	ot_order_become_paid(order, now);
 	surplus = ot_refund_owe_surplus(money->order, money->payment, now);
@@ -194,12 +194,20 @@ keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 	return surplus;
 }
 
-/* Under at_deadline a pending order past its deadline is closed before anything comes to it. */
+/*
+ * Under at_deadline a pending order past its deadline is closed before anything comes to it; an orphan's order, when the
+ * orphan joins. Closing wrote the payment.
+ */
 static void
-close_if_due(Order *order, TimestampTz now)
+close_if_due(const Locked *money, TimestampTz now)
 {
-	if (order != NULL && ot_is_due(order, now) && ot_store_find_policy(order->policy)->late_rule == LATE_AT_DEADLINE)
-		ot_order_expire_for_payment(order, now);
+	Order	   *order = money->order;
+
+	if (order == NULL || !ot_counts_for_order(money->payment) || !ot_is_due(order, now) ||
+		ot_store_find_policy(order->policy)->late_rule != LATE_AT_DEADLINE)
+		return;
+	ot_order_expire_for_payment(order, now);
+	*money->payment = *ot_store_lock_payment(money->payment);
 }
 
 static Refund *
@@ -240,6 +248,11 @@ keep_again(const Locked *money, int64 amount, TimestampTz now)
 	}
 	if (money->order->state == ORDER_PENDING)
 		return keep_for_pending(money, amount, now);
+	if (money->payment->funds.held > 0)
+	{
+		hold_again(money, amount);	/* a person is to decide about the rest of the payment, and so about this */
+		return NULL;
+	}
 	return keep(money, amount, now);
 }
 
@@ -261,7 +274,7 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 	Refund	   *owed;
 	Refund	   *surplus = NULL;
 
-	close_if_due(money->order, now);
+	close_if_due(money, now);
 	needs_person = ours == NULL && !(money->order != NULL && ot_counts_for_order(money->payment) && !ot_is_closed(money->order));
 	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), note, needs_person, now);
 	if (!is_paid)

@@ -416,6 +416,32 @@ SELECT is(t.try('record_refund(''shared'', ''two b'', ''N'', 30)') || ' sends ' 
 SELECT t.given('excess', 'paid'), t.hand_out('excess'), t.tell('excess', 'succeeded', true, NULL, 40);
 SELECT is(t.record('excess', 'N', 40) || ' ' || t.books('excess'), 'conflict 40+0+0+60; succeeded; 2 of 0', 'an excess is counted once, too');
 
+-- reverse_chargeback on an order that is due under at_deadline
+INSERT INTO order_timeout.policies (policy, late_rule) VALUES ('strict', 'at_deadline');
+SELECT t.create_order('won late', 100, 'strict'), t.pay('won late', 'won late', 60, gateway => 'won late'), t.record('won late', 'C', 20, 'chargeback'),
+       t.pass_deadline('won late');
+SELECT is(t.undo('won late', 'C') || ' ' || t.sums('won late') || ' sends ' || t.sendable('won late'),
+          'reversed expired 60 = 0 + 60 + 0 + 0 sends 40', 'it closes first: what was kept is owed, what came back waits for a person');
+SELECT t.create_order('won late eur', 100, 'strict'), t.pay('won late eur', 'won late', 60), t.pay('won late eur', 'won late eur', 70, 'EUR', 'won late eur'),
+       t.record('won late eur', 'C', 70, 'chargeback'), t.pass_deadline('won late eur');
+SELECT is(t.undo('won late eur', 'C') || ' ' || t.sums('won late eur'), 'reversed pending 60 = 0 + 0 + 0 + 60',
+          'money in another currency is none of its business');
+
+-- reverse_chargeback of part of what is held, on an order that another payment paid
+INSERT INTO order_timeout.policies (policy, on_late, on_notified_late) VALUES ('hold or reopen', 'hold', 'reopen');
+SELECT t.create_order('won beside', 100, 'hold or reopen'), t.expire('won beside'), t.pay('won beside', 'won beside', 100, gateway => 'won beside'),
+       t.record('won beside', 'C', 40, 'chargeback'), t.pay('won beside', 'wb2', 100, paid_at => clock_timestamp() - interval '1 hour'),
+       t.try('request_refund(''won beside'', ''k'')');
+SELECT is(t.undo('won beside', 'C') || ' ' || t.books('won beside'), 'reversed 0+0+100+0; -; 0', 'it waits with the rest');
+SELECT is(t.try('resolve_held(''won beside'', ''won beside'', ''refund'')') || ' ' || t.books('won beside'), 'refunded 0+100+0+0; -; 0',
+          'and ends with it');
+
+-- reverse_chargeback of what an order lacks, but for its tolerance
+INSERT INTO order_timeout.policies (policy, short_tolerance) VALUES ('tolerant', 2);
+SELECT t.create_order('won short', 100, 'tolerant'), t.pay('won short', 'won short', 50, gateway => 'won short'), t.record('won short', 'C', 50, 'chargeback'),
+       t.pay('won short', 'ws3', 48);
+SELECT is(t.undo('won short', 'C') || ' ' || t.sums('won short'), 'reversed paid 98 = 0 + 0 + 0 + 98', 'as if it came now');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;
