@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "conflict.h"
 #include "event.h"
 #include "money.h"
 #include "order_close.h"
@@ -158,7 +159,7 @@ ot_external_stop_open(const Locked *money, TimestampTz now)
 
 		if (!ot_is_open(refund) || refund->state == REFUND_NEEDS_ATTENTION)
 			continue;
-		ot_refund_stop(refund, "stopped: the gateway reported money that went back and is counted nowhere", now);
+		ot_refund_stop(refund, "stopped: the gateway returned money of this payment that may be what this refund owes", now);
 		ot_write_refund_and_event(refund, "refund.stopped", now);
 	}
 }
@@ -226,6 +227,23 @@ owe_again(const Locked *money, int64 amount, const char *note, bool needs_person
 	return refund;
 }
 
+/* Reported by record_refund, and counted nowhere: by rows other than this one. */
+static bool
+is_something_uncounted(const Payment *payment, const Refund *external)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_conflicts_of(payment))
+	{
+		const Conflict *conflict = lfirst(cell);
+
+		if (conflict->resolved_at == OT_NO_TIME && conflict->amount > 0 &&
+			(conflict->refund_ref == NULL || strcmp(conflict->refund_ref, external->refund_ref) != 0))
+			return true;
+	}
+	return false;
+}
+
 static void
 hold_again(const Locked *money, int64 amount)
 {
@@ -276,6 +294,8 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 
 	close_if_due(money, now);
 	needs_person = ours == NULL && !(money->order != NULL && ot_counts_for_order(money->payment) && !ot_is_closed(money->order));
+	if (is_something_uncounted(money->payment, external))
+		needs_person = true;	/* there is room for it now, so it may be this */
 	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), note, needs_person, now);
 	if (!is_paid)
 		hold_again(money, external->from_held);

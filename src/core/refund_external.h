@@ -38,7 +38,10 @@ extern int64 ot_external_room(const Payment *payment);
  */
 extern void ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz now);
 
-/* Stops all open refunds of the payment: money that is counted nowhere may be what they would send once more. */
+/*
+ * Stops all open refunds of the payment: money that went back and is counted nowhere may be one of them, or what one of
+ * them would send once more.
+ */
 extern void ot_external_stop_open(const Locked *money, TimestampTz now);
 
 /*

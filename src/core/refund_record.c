@@ -188,16 +188,15 @@ contradict(const LockedRefund *locked, const ExternalReport *report, TimestampTz
 	const Refund *known = locked->refund;
 	int64		before = reported_before(known);
 
-	if (is_same_payment(known, report) && (known->by_hand || known->returned_at == OT_NO_TIME))
-	{
-		ot_stop_successor(&locked->money, known, now);
-		return note(payment, report, known->by_hand ? PROBLEM_SETTLED_BY_HAND : PROBLEM_OWED_AGAIN, known, report->amount, now);
-	}
-	if (is_same_payment(known, report) && report->amount < before)
+	if (is_same_payment(known, report) && known->returned_at != OT_NO_TIME && !known->by_hand && report->amount < before)
 		return note(payment, report, PROBLEM_LESS_THAN_RECORDED, known, 0, now);
 	ot_external_stop_open(&locked->money, now);
 	if (!is_same_payment(known, report))
 		return note(payment, report, PROBLEM_OTHER_PAYMENT, known, report->amount, now);
+	if (known->by_hand)
+		return note(payment, report, PROBLEM_SETTLED_BY_HAND, known, report->amount, now);
+	if (known->returned_at == OT_NO_TIME)
+		return note(payment, report, PROBLEM_OWED_AGAIN, known, report->amount, now);
 	return note(payment, report, PROBLEM_MORE_THAN_LEFT, known, ot_money_subtract(report->amount, before), now);
 }
 
