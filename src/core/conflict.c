@@ -138,6 +138,22 @@ ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reporte
 	return false;
 }
 
+bool
+ot_conflicts_have_success(List *conflicts, const char *refund_ref, int64 reported)
+{
+	ListCell   *cell;
+
+	foreach(cell, conflicts)
+	{
+		const Conflict *conflict = lfirst(cell);
+
+		if (!conflict->is_failure && conflict->reported == reported && conflict->gateway_refund_ref == NULL &&
+			same(conflict->refund_ref, refund_ref))
+			return true;
+	}
+	return false;
+}
+
 Conflict *
 ot_conflict_with_other_amount(List *conflicts, const char *gateway_refund_ref, int64 reported)
 {

@@ -48,6 +48,9 @@ extern List *ot_conflicts_of(const Payment *payment);
 /* Whether there was a conflict about that number and amount before, of a report by record_refund or of any. */
 extern bool ot_conflicts_have(List *conflicts, const char *gateway_refund_ref, int64 reported, bool by_record_refund);
 
+/* Whether there was one about that refund, for that amount without a number. */
+extern bool ot_conflicts_have_success(List *conflicts, const char *refund_ref, int64 reported);
+
 /* That of a report by record_refund under that number with another amount, or NULL. */
 extern Conflict *ot_conflict_with_other_amount(List *conflicts, const char *gateway_refund_ref, int64 reported);
 

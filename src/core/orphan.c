@@ -117,6 +117,7 @@ ot_orphan_assign(const char *gateway, const char *payment_ref, const char *order
 		payment->told_order_id = payment->order_id;
 		payment->order_id = pstrdup(order_id);
 		ot_store_move_refunds(payment);
+		ot_store_move_conflicts(payment);
 	}
 	return ot_payment_apply(order, payment, GetCurrentTimestamp());
 }

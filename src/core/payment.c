@@ -49,8 +49,8 @@ owe_surplus(Order *order, Payment *payment, TimestampTz now)
 }
 
 /* Some policies take an order for paid that lacks a little; they are read only where that decides. */
-static bool
-is_enough(const Order *order)
+bool
+ot_payment_is_enough(const Order *order)
 {
 	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
 
@@ -62,7 +62,7 @@ apply_to_pending(Order *order, Payment *payment, TimestampTz now)
 {
 	ot_payment_become(payment, PAYMENT_APPLIED);
 	ot_funds_join(order, payment);
-	if (!is_enough(order))
+	if (!ot_payment_is_enough(order))
 		return ot_payment_answer("partial", order, payment, NULL);
 	ot_order_become_paid(order, now);
 	return ot_payment_answer("paid", order, payment, owe_surplus(order, payment, now));

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "conflict.h"
 #include "event.h"
 #include "money.h"
 #include "order_close.h"
@@ -147,6 +148,22 @@ ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz no
 	}
 }
 
+void
+ot_external_stop_open(const Locked *money, TimestampTz now)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_lock_refunds(money->payment))
+	{
+		Refund	   *refund = lfirst(cell);
+
+		if (!ot_is_open(refund) || refund->state == REFUND_NEEDS_ATTENTION)
+			continue;
+		ot_refund_stop(refund, "stopped: the gateway returned money of this payment that may be what this refund owes", now);
+		ot_write_refund_and_event(refund, "refund.stopped", now);
+	}
+}
+
 /* Giving back. */
 
 /* Of money that an order keeps again, its payment is one that was applied. */
@@ -162,7 +179,7 @@ keep(const Locked *money, int64 amount, TimestampTz now)
 	return surplus;
 }
 
-/* As if it came now: it may be what the order lacks. */
+/* As if it came now: it may be what the order lacks, or nearly. */
 static Refund *
 keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 {
@@ -170,7 +187,7 @@ keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 	Refund	   *surplus;
 
 	ot_funds_move(order, money->payment, BUCKET_REFUNDED, BUCKET_KEPT, amount);
-	if (ot_kept(&order->funds) < order->amount)
+	if (!ot_payment_is_enough(order))
 		return NULL;
 	ot_order_become_paid(order, now);
 	surplus = ot_refund_owe_surplus(money->order, money->payment, now);
@@ -178,12 +195,20 @@ keep_for_pending(const Locked *money, int64 amount, TimestampTz now)
 	return surplus;
 }
 
-/* Under at_deadline a pending order past its deadline is closed before anything comes to it. */
+/*
+ * Under at_deadline a pending order past its deadline is closed before anything comes to it; an orphan's order, when the
+ * orphan joins. Closing wrote the payment.
+ */
 static void
-close_if_due(Order *order, TimestampTz now)
+close_if_due(const Locked *money, TimestampTz now)
 {
-	if (order != NULL && ot_is_due(order, now) && ot_store_find_policy(order->policy)->late_rule == LATE_AT_DEADLINE)
-		ot_order_expire_for_payment(order, now);
+	Order	   *order = money->order;
+
+	if (order == NULL || !ot_counts_for_order(money->payment) || !ot_is_due(order, now) ||
+		ot_store_find_policy(order->policy)->late_rule != LATE_AT_DEADLINE)
+		return;
+	ot_order_expire_for_payment(order, now);
+	*money->payment = *ot_store_lock_payment(money->payment);
 }
 
 static Refund *
@@ -200,6 +225,23 @@ owe_again(const Locked *money, int64 amount, const char *note, bool needs_person
 	ot_funds_move(money->order, money->payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, amount);
 	ot_refund_insert(refund);
 	return refund;
+}
+
+/* Reported by record_refund, and counted nowhere: by rows other than this one. */
+static bool
+is_something_uncounted(const Payment *payment, const Refund *external)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_conflicts_of(payment))
+	{
+		const Conflict *conflict = lfirst(cell);
+
+		if (conflict->resolved_at == OT_NO_TIME && conflict->amount > 0 &&
+			(conflict->refund_ref == NULL || strcmp(conflict->refund_ref, external->refund_ref) != 0))
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -224,6 +266,11 @@ keep_again(const Locked *money, int64 amount, TimestampTz now)
 	}
 	if (money->order->state == ORDER_PENDING)
 		return keep_for_pending(money, amount, now);
+	if (money->payment->funds.held > 0)
+	{
+		hold_again(money, amount);	/* a person is to decide about the rest of the payment, and so about this */
+		return NULL;
+	}
 	return keep(money, amount, now);
 }
 
@@ -245,8 +292,10 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 	Refund	   *owed;
 	Refund	   *surplus = NULL;
 
-	close_if_due(money->order, now);
+	close_if_due(money, now);
 	needs_person = ours == NULL && !(money->order != NULL && ot_counts_for_order(money->payment) && !ot_is_closed(money->order));
+	if (is_something_uncounted(money->payment, external))
+		needs_person = true;	/* there is room for it now, so it may be this */
 	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), note, needs_person, now);
 	if (!is_paid)
 		hold_again(money, external->from_held);

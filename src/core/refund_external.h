@@ -39,6 +39,12 @@ extern int64 ot_external_room(const Payment *payment);
 extern void ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz now);
 
 /*
+ * Stops all open refunds of the payment: money that went back and is counted nowhere may be one of them, or what one of
+ * them would send once more.
+ */
+extern void ot_external_stop_open(const Locked *money, TimestampTz now);
+
+/*
  * It was no money of its own, or it came back: what it took is owed again, kept, or held. It becomes reversed. ours: the
  * refund that it turned out to be, or NULL. Answers the refund that owes money now, or NULL. The caller writes payment and
  * order.

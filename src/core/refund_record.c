@@ -55,21 +55,29 @@ note(const Payment *payment, const ExternalReport *report, Problem problem, cons
 
 /* The number is new. */
 
+/* Also of one that returned more than it was asked for: the excess has a row of its own. */
+static bool
+is_of_amount(const Refund *refund, List *conflicts, int64 amount)
+{
+	return refund->amount == amount ||
+		(!refund->by_hand && refund->amount < amount && ot_conflicts_have_success(conflicts, refund->refund_ref, amount));
+}
+
 /* Refunds of ours that succeeded with that amount, and nobody said under which number. */
 static List *
-without_number(const Payment *payment, int64 amount)
+without_number(const Payment *payment, List *conflicts, int64 amount)
 {
 	List	   *found = NIL;
 	ListCell   *cell;
 
-	if (payment->funds.refunded < amount)
+	if (payment->funds.refunded == 0)
 		return NIL;
 	foreach(cell, ot_store_lock_refunds(payment))
 	{
 		Refund	   *refund = lfirst(cell);
 
 		if (refund->state == REFUND_SUCCEEDED && !ot_is_external(refund) && refund->gateway_refund_ref == NULL &&
-			refund->amount == amount)
+			is_of_amount(refund, conflicts, amount))
 			found = lappend(found, refund);
 	}
 	return found;
@@ -105,22 +113,24 @@ record_own(const Locked *money, const ExternalReport *report, bool maybe_ours, L
 
 /* Nothing could be recorded of what was reported under that number before, with another amount. */
 static RefundAnswer
-contradict_conflict(const Payment *payment, const ExternalReport *report, const Conflict *before, TimestampTz now)
+contradict_conflict(const Locked *money, const ExternalReport *report, const Conflict *before, TimestampTz now)
 {
 	int64		more = ot_money_subtract(report->amount, before->reported);
 
-	return note(payment, report, more > 0 ? PROBLEM_MORE_THAN_LEFT : PROBLEM_LESS_THAN_RECORDED, NULL, Max(more, 0), now);
+	if (more > 0)
+		ot_external_stop_open(money, now);
+	return note(money->payment, report, more > 0 ? PROBLEM_MORE_THAN_LEFT : PROBLEM_LESS_THAN_RECORDED, NULL, Max(more, 0), now);
 }
 
 static RefundAnswer
 record_new(const Locked *money, const ExternalReport *report, List *conflicts, TimestampTz now)
 {
-	List	   *ours = report->reason == REASON_EXTERNAL ? without_number(money->payment, report->amount) : NIL;
+	List	   *ours = report->reason == REASON_EXTERNAL ? without_number(money->payment, conflicts, report->amount) : NIL;
 	Conflict   *other = ot_conflict_with_other_amount(conflicts, report->gateway_refund_ref, report->amount);
 
 	require_currency(report, money->payment);
 	if (other != NULL)
-		return contradict_conflict(money->payment, report, other, now);
+		return contradict_conflict(money, report, other, now);
 	if (list_length(ours) == 1)
 		return count_once(money->payment, report, linitial(ours), now);
 	return record_own(money, report, ours != NIL, conflicts, now);
@@ -157,13 +167,16 @@ gave_way_to(const Refund *known, const Payment *payment, int64 amount)
 	return false;
 }
 
-/* Also of one that was reversed since: what the statement says was right then. */
+/*
+ * Also of one that was reversed since: what the statement says was right then. But what was paid out by hand, the gateway
+ * did not return.
+ */
 static bool
 is_repeat(const LockedRefund *locked, const ExternalReport *report)
 {
 	const Refund *known = locked->refund;
 
-	if (known == NULL || !is_same_payment(known, report) || known->returned_at == OT_NO_TIME)
+	if (known == NULL || !is_same_payment(known, report) || known->returned_at == OT_NO_TIME || known->by_hand)
 		return false;
 	return reported_before(known) == report->amount || gave_way_to(known, locked->money.payment, report->amount);
 }
@@ -175,15 +188,15 @@ contradict(const LockedRefund *locked, const ExternalReport *report, TimestampTz
 	const Refund *known = locked->refund;
 	int64		before = reported_before(known);
 
+	if (is_same_payment(known, report) && known->returned_at != OT_NO_TIME && !known->by_hand && report->amount < before)
+		return note(payment, report, PROBLEM_LESS_THAN_RECORDED, known, 0, now);
+	ot_external_stop_open(&locked->money, now);
 	if (!is_same_payment(known, report))
 		return note(payment, report, PROBLEM_OTHER_PAYMENT, known, report->amount, now);
+	if (known->by_hand)
+		return note(payment, report, PROBLEM_SETTLED_BY_HAND, known, report->amount, now);
 	if (known->returned_at == OT_NO_TIME)
-	{
-		ot_stop_successor(&locked->money, known, now);
 		return note(payment, report, PROBLEM_OWED_AGAIN, known, report->amount, now);
-	}
-	if (report->amount < before)
-		return note(payment, report, PROBLEM_LESS_THAN_RECORDED, known, 0, now);
 	return note(payment, report, PROBLEM_MORE_THAN_LEFT, known, ot_money_subtract(report->amount, before), now);
 }
 

@@ -285,27 +285,6 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 
 /* A report about a refund that is at its end. */
 
-void
-ot_stop_successor(const Locked *money, const Refund *reversed, TimestampTz now)
-{
-	const char *wanted = reversed->replaced_by;
-	ListCell   *cell;
-
-	/* A successor is younger than what it succeeds, so one walk is enough. */
-	foreach(cell, ot_store_lock_refunds(money->payment))
-	{
-		Refund	   *refund = lfirst(cell);
-
-		if (wanted == NULL || strcmp(refund->refund_ref, wanted) != 0)
-			continue;
-		wanted = refund->replaced_by;
-		if (!ot_is_open(refund) || refund->state == REFUND_NEEDS_ATTENTION)
-			continue;
-		ot_refund_stop(refund, "stopped: the gateway returned this money under the key that was given up", now);
-		ot_write_refund_and_event(refund, "refund.stopped", now);
-	}
-}
-
 /* Why a report contradicts what is recorded. */
 static Problem
 contradiction(const Success *success)
@@ -358,16 +337,19 @@ contradict(const Success *success, Problem problem)
 {
 	const LockedRefund *locked = success->locked;
 	Refund	   *refund = locked->refund;
+	int64		amount = uncounted(success, problem);
 
-	bool		is_new = note(success, problem, success->report->gateway_refund_ref, uncounted(success, problem));
-
-	if (is_new && problem == PROBLEM_OWED_AGAIN)
-		ot_stop_successor(&locked->money, refund, success->now);
-	if (is_new && ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
+	if (!note(success, problem, success->report->gateway_refund_ref, amount))
+		return ot_refund_answer("conflict", refund);
+	if (ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
 	{
 		ot_refund_stop(refund, "stopped: the gateway reported success under the number of another refund", success->now);
 		ot_write_refund_and_event(refund, "refund.stopped", success->now);
 	}
+
+	/* Of a reversed one, what took its place, a rest of it, or what is owed again since. */
+	if (amount > 0 || (refund->state == REFUND_REVERSED && problem != PROBLEM_LESS_THAN_RECORDED))
+		ot_external_stop_open(&locked->money, success->now);
 	return ot_refund_answer("conflict", refund);
 }
 

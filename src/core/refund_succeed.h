@@ -13,7 +13,4 @@ extern RefundAnswer ot_refund_complete_succeeded(const RefundReport *report);
 /* The gateway returned the money of an open refund: writes refund, payment and order. */
 extern RefundAnswer ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, TimestampTz now);
 
-/* The money of a reversed refund went back after all: the refund that owes it now must not be sent by itself. */
-extern void ot_stop_successor(const Locked *money, const Refund *reversed, TimestampTz now);
-
 #endif

@@ -202,6 +202,9 @@ extern List *ot_store_find_conflicts(const Payment *payment);
 extern Conflict *ot_store_find_conflict(int64 conflict_id);
 extern Conflict *ot_store_lock_conflict(int64 conflict_id);
 
+/* After a payment was given another order, as for refunds. */
+extern void ot_store_move_conflicts(const Payment *payment);
+
 /* Writes resolved_at and booked_by. */
 extern void ot_store_resolve_conflict(const Conflict *conflict, const char *note);
 

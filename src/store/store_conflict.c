@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "errors.h"
 #include "store.h"
 #include "store_statement.h"
 
@@ -67,6 +68,20 @@ ot_store_find_conflicts(const Payment *payment)
 	ot_arg_text(&args, payment->gateway);
 	ot_arg_text(&args, payment->payment_ref);
 	return ot_run_list(&find, &args, read_conflict);
+}
+
+void
+ot_store_move_conflicts(const Payment *payment)
+{
+	static Statement update = {"UPDATE order_timeout.conflicts c SET order_id = $3 "
+	"WHERE c.gateway" SQL_EQ "$1 AND c.payment_ref" SQL_EQ "$2"};
+	Args		args = {0};
+
+	ot_arg_text(&args, payment->gateway);
+	ot_arg_text(&args, payment->payment_ref);
+	ot_arg_text(&args, payment->order_id);
+	if (ot_run(&update, &args) != (uint64) list_length(ot_store_find_conflicts(payment)))
+		ot_row_not_written();
 }
 
 static Conflict *

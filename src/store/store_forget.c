@@ -33,8 +33,14 @@ empty_events(const char *order_id)
 		" FROM (SELECT p.told_order_id, r.refund_ref FROM order_timeout.refunds r, " REFUNDS_OF_ORDER
 		" AND p.told_order_id IS NOT NULL) AS t WHERE e.aggregateid" SQL_EQ "t.told_order_id "
 	"AND e.payload OPERATOR(pg_catalog.->>) 'refund_ref'" SQL_EQ "t.refund_ref AND e.payload" SQL_NE WITHOUT_TEXT};
+	static Statement decided = {"UPDATE order_timeout.events e SET payload = " WITHOUT_TEXT
+		" FROM (SELECT p.told_order_id, c.conflict_id FROM order_timeout.conflicts c, order_timeout.payments p "
+		"WHERE p.order_id" SQL_EQ "$1 AND p.told_order_id IS NOT NULL AND c.gateway" SQL_EQ "p.gateway "
+		"AND c.payment_ref" SQL_EQ "p.payment_ref) AS t WHERE e.aggregateid" SQL_EQ "t.told_order_id "
+		"AND e.payload OPERATOR(pg_catalog.->>) 'conflict_id'" SQL_EQ "t.conflict_id::pg_catalog.text "
+	"AND e.payload" SQL_NE WITHOUT_TEXT};
 
-	return run(&own, order_id) + run(&told, order_id);
+	return run(&own, order_id) + run(&told, order_id) + run(&decided, order_id);
 }
 
 bool

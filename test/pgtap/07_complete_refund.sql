@@ -174,7 +174,7 @@ SELECT t.complete(:'ref', 'succeeded', gateway_refund_ref => 'first');
 SELECT is(t.contradicts(:'ref', 'second', NULL), 'conflict, (conflict), 1 in attention, 1 event', 'another gateway_refund_ref');
 SELECT t.refund_in('processing', 'other amount') AS ref \gset
 SELECT t.complete(:'ref', 'succeeded', gateway_refund_ref => 'oa', refunded_amount => 60);
-SELECT is(t.contradicts(:'ref', 'oa', 70), 'conflict, (conflict), 1 in attention, 1 event', 'another refunded_amount');
+SELECT is(t.contradicts(:'ref', 'oa', 70), 'conflict, (conflict), 1 in attention, 2 event', 'another refunded_amount; the rest is stopped');
 SELECT t.refund_in('processing', 'smaller amount') AS ref \gset
 SELECT t.complete(:'ref', 'succeeded', gateway_refund_ref => 'sa');
 SELECT is(t.contradicts(:'ref', 'sa', 60), 'conflict, (conflict), 1 in attention, 1 event', 'a smaller one, all being recorded');

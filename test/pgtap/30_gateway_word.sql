@@ -363,6 +363,94 @@ SELECT t.given('not dead', 'closed'), t.hand_out('not dead'), t.tell('not dead',
 SELECT is(t.tell('not dead', 'succeeded', false, 'N') || ' ' || t.books('not dead'), 'conflict 0+100+0+0; reversed; 1 of 100', 'reversed, and returned after all');
 SELECT is(t.sendable('not dead'), 0::bigint, 'its successor waits for a person');
 
+-- Longer histories
+CREATE FUNCTION t.hand_out_newest(name text) RETURNS void LANGUAGE sql AS $$
+    UPDATE t.known AS k SET ref = (SELECT r.refund_ref FROM order_timeout.refunds AS r
+                                    WHERE r.gateway = k.name AND r.settled_at IS NULL ORDER BY r.created_at DESC LIMIT 1)
+     WHERE k.name = $1;
+    SELECT t.hand_out($1)
+$$;
+
+-- Settled by hand, and the gateway says that it returned the money as well
+SELECT t.given('both ways', 'paid'), t.hand_out('both ways'), t.tell('both ways', 'submitted', true, 'N'),
+       t.person('both ways', 'stop_refund'), t.person('both ways', 'settle_refund');
+SELECT is(t.record('both ways', 'N', 30) || ' ' || t.books('both ways'), 'conflict 30+0+0+70; succeeded; 1 of 30',
+          'settled by hand, and reported under its number');
+SELECT is(t.record('both ways', 'N', 30) || ' ' || t.tell('both ways', 'succeeded', false, 'N') || ' ' || t.books('both ways'),
+          'conflict conflict 30+0+0+70; succeeded; 1 of 30', 'shown once');
+SELECT t.given('paid thrice', 'paid'), t.hand_out('paid thrice'), t.tell('paid thrice', 'unknown'), t.person('paid thrice', 'stop_refund'),
+       t.person('paid thrice', 'settle_refund'), t.person('paid thrice', 'reverse_refund');
+SELECT order_timeout.retry_refund(t.ref('paid thrice', 'paid thrice'));
+SELECT is(t.tell('paid thrice', 'succeeded', false) || ' sends ' || t.sendable('paid thrice'), 'conflict sends 0',
+          'settled by hand, reversed, and the gateway returned it: what took its place is not sent');
+
+-- What stands for the money of a refund that gave way is not sent after the gateway says that it went
+SELECT t.given('rest', 'paid', 100), t.hand_out('rest'), t.tell('rest', 'failed'), t.record('rest', 'A', 40);
+SELECT is(t.tell('rest', 'succeeded', false) || ' ' || t.books('rest') || ' sends ' || t.sendable('rest'),
+          'conflict 40+60+0+0; reversed; 1 of 100 sends 0', 'a rest of it');
+SELECT t.create_order('accepted', 80), t.expire('accepted'), t.pay('accepted', 'accepted', 100, gateway => 'accepted');
+INSERT INTO t.known VALUES ('accepted', t.ref('accepted', 'accepted'));
+SELECT t.hand_out('accepted'), t.tell('accepted', 'failed'), order_timeout.accept_payment('accepted', 'accepted');
+SELECT is(t.tell('accepted', 'succeeded', false) || ' ' || t.books('accepted') || ' sends ' || t.sendable('accepted'),
+          'conflict 0+20+0+80; reversed; 1 of 100 sends 0', 'the surplus of what was accepted');
+SELECT t.given('owed again', 'paid'), t.hand_out('owed again'), t.tell('owed again', 'failed');
+SELECT t.try('request_refund(''owed again'', ''k2'', 30)'), t.hand_out_newest('owed again'), t.record('owed again', 'A', 30),
+       t.tell('owed again', 'succeeded', true, 'A');
+UPDATE t.known AS k SET ref = r.refund_ref FROM order_timeout.refunds AS r
+ WHERE k.name = 'owed again' AND r.gateway = k.name AND r.request_key = 'k';
+SELECT is(t.sendable('owed again'), 30::bigint, 'what gave way to a refund of ours is owed again');
+SELECT is(t.tell('owed again', 'succeeded', false) || ' ' || t.books('owed again') || ' sends ' || t.sendable('owed again'),
+          'conflict 30+30+0+40; reversed; 1 of 30 sends 0', 'and is not sent');
+
+-- Reported, and counted nowhere
+SELECT t.given('one number', 'paid', 0), t.record('one number', 'N', 40), t.try('request_refund(''one number'', ''k'', 30)');
+SELECT is(t.record('one number', 'N', 70) || ' ' || t.books('one number') || ' sends ' || t.sendable('one number'),
+          'conflict 40+30+0+30; -; 1 of 30 sends 0', 'more under a number than before: the next refund may be that money');
+SELECT t.given('less, then more', 'paid'), t.hand_out('less, then more'), t.tell('less, then more', 'succeeded', true, 'N', 20);
+SELECT is(t.tell('less, then more', 'succeeded', false, 'N', 30) || ' ' || t.books('less, then more') || ' sends ' || t.sendable('less, then more'),
+          'conflict 20+10+0+70; succeeded; 1 of 10 sends 0', 'less went back, then more: the rest is not sent');
+SELECT t.create_order('two a', 100), t.create_order('two b', 100), t.pay('two a', 'two a', 100, gateway => 'shared'), t.pay('two b', 'two b', 100, gateway => 'shared'),
+       t.try('request_refund(''two b'', ''k'', 30)'), t.try('record_refund(''shared'', ''two a'', ''N'', 30)');
+SELECT is(t.try('record_refund(''shared'', ''two b'', ''N'', 30)') || ' sends ' || t.sendable('shared'), 'conflict sends 0',
+          'a number of another payment: nothing of this one is sent');
+SELECT t.given('asked since', 'paid', 60), t.record('asked since', 'A', 40, 'chargeback'), t.try('request_refund(''asked since'', ''k2'', 40)');
+SELECT is(t.tell('asked since', 'succeeded', false, 'N', 30) || ' ' || t.books('asked since') || ' sends ' || t.sendable('asked since'),
+          'conflict 40+60+0+0; reversed; 1 of 30 sends 0', 'returned after another took its place: nothing of the payment is sent');
+SELECT t.given('room', 'paid', 60), t.record('room', 'B', 40);
+SELECT t.hand_out_newest('room'), t.record('room', 'C', 60);
+SELECT is(t.tell('room', 'succeeded', true, 'B', 40) || ' ' || t.books('room') || ' sends ' || t.sendable('room'),
+          'conflict 80+20+0+0; succeeded; 2 of 20 sends 0', 'what is owed again waits while money is counted nowhere');
+
+-- More went back than was asked for, without a number, and the statement has it
+SELECT t.given('excess', 'paid'), t.hand_out('excess'), t.tell('excess', 'succeeded', true, NULL, 40);
+SELECT is(t.record('excess', 'N', 40) || ' ' || t.books('excess'), 'conflict 40+0+0+60; succeeded; 2 of 0', 'an excess is counted once, too');
+
+-- reverse_chargeback on an order that is due under at_deadline
+INSERT INTO order_timeout.policies (policy, late_rule) VALUES ('strict', 'at_deadline');
+SELECT t.create_order('won late', 100, 'strict'), t.pay('won late', 'won late', 60, gateway => 'won late'), t.record('won late', 'C', 20, 'chargeback'),
+       t.pass_deadline('won late');
+SELECT is(t.undo('won late', 'C') || ' ' || t.sums('won late') || ' sends ' || t.sendable('won late'),
+          'reversed expired 60 = 0 + 60 + 0 + 0 sends 40', 'it closes first: what was kept is owed, what came back waits for a person');
+SELECT t.create_order('won late eur', 100, 'strict'), t.pay('won late eur', 'won late', 60), t.pay('won late eur', 'won late eur', 70, 'EUR', 'won late eur'),
+       t.record('won late eur', 'C', 70, 'chargeback'), t.pass_deadline('won late eur');
+SELECT is(t.undo('won late eur', 'C') || ' ' || t.sums('won late eur'), 'reversed pending 60 = 0 + 0 + 0 + 60',
+          'money in another currency is none of its business');
+
+-- reverse_chargeback of part of what is held, on an order that another payment paid
+INSERT INTO order_timeout.policies (policy, on_late, on_notified_late) VALUES ('hold or reopen', 'hold', 'reopen');
+SELECT t.create_order('won beside', 100, 'hold or reopen'), t.expire('won beside'), t.pay('won beside', 'won beside', 100, gateway => 'won beside'),
+       t.record('won beside', 'C', 40, 'chargeback'), t.pay('won beside', 'wb2', 100, paid_at => clock_timestamp() - interval '1 hour'),
+       t.try('request_refund(''won beside'', ''k'')');
+SELECT is(t.undo('won beside', 'C') || ' ' || t.books('won beside'), 'reversed 0+0+100+0; -; 0', 'it waits with the rest');
+SELECT is(t.try('resolve_held(''won beside'', ''won beside'', ''refund'')') || ' ' || t.books('won beside'), 'refunded 0+100+0+0; -; 0',
+          'and ends with it');
+
+-- reverse_chargeback of what an order lacks, but for its tolerance
+INSERT INTO order_timeout.policies (policy, short_tolerance) VALUES ('tolerant', 2);
+SELECT t.create_order('won short', 100, 'tolerant'), t.pay('won short', 'won short', 50, gateway => 'won short'), t.record('won short', 'C', 50, 'chargeback'),
+       t.pay('won short', 'ws3', 48);
+SELECT is(t.undo('won short', 'C') || ' ' || t.sums('won short'), 'reversed paid 98 = 0 + 0 + 0 + 98', 'as if it came now');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;
