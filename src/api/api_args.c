@@ -9,18 +9,17 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
+#include "check.h"
 #include "compat.h"
 #include "rules.h"
 #include "store.h"
 
-#define MAX_ID_BYTES 255
 #define MAX_JSONB_BYTES (1024 * 1024)
 #define MAX_YEARS 1000
 
@@ -62,90 +61,17 @@ require(FunctionCallInfo fcinfo, int n, const char *name)
 
 /* Text. */
 
-/* ISO 8859, of whatever part, has C1 where others have letters or the beginnings of characters. */
-static bool
-is_iso_8859(int encoding)
-{
-	switch (encoding)
-	{
-		case PG_LATIN1:
-		case PG_LATIN2:
-		case PG_LATIN3:
-		case PG_LATIN4:
-		case PG_LATIN5:
-		case PG_LATIN6:
-		case PG_LATIN7:
-		case PG_LATIN8:
-		case PG_LATIN9:
-		case PG_LATIN10:
-		case PG_ISO_8859_5:
-		case PG_ISO_8859_6:
-		case PG_ISO_8859_7:
-		case PG_ISO_8859_8:
-			return true;
-		default:
-			return false;
-	}
-}
-
-/*
- * How many bytes the character beyond ASCII has, or 0 if it is one of C1. SQL_ASCII may be anything, and is mostly UTF-8:
- * it is read so, and what is none of it as ISO 8859.
- */
-static int
-beyond_ascii(const unsigned char *byte, int encoding)
-{
-	int			length;
-
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
-	{
-		length = pg_utf_mblen(byte);
-		if (length > 1 && strnlen((const char *) byte, length) == length && pg_utf8_islegal(byte, length))
-			return byte[0] == 0xc2 && byte[1] <= 0x9f ? 0 : length;
-	}
-	else if (!is_iso_8859(encoding))
-		return 1;
-	return *byte <= 0x9f ? 0 : 1;
-}
-
-/* Which byte begins one, from 1 on, or 0. C0 and DEL in every encoding; C1 where it can be recognised. */
-static int
-find_control_character(const char *text)
-{
-	const unsigned char *byte = (const unsigned char *) text;
-	int			encoding = GetDatabaseEncoding();
-	int			length;
-
-	for (; *byte; byte += length)
-	{
-		length = *byte < 0x80 ? 1 : beyond_ascii(byte, encoding);
-		if (*byte < 0x20 || *byte == 0x7f || length == 0)
-			return (const char *) byte - text + 1;
-	}
-	return 0;
-}
-
-static void
-bad_id(const char *name, const char *why)
-{
-	bad_value(name, why, psprintf("Give 1 to %d bytes without control characters.", MAX_ID_BYTES));
-}
-
 char *
 ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	char	   *id;
-	int			control_character;
+	const char *problem;
 
 	require(fcinfo, n, name);
 	id = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (id[0] == '\0')
-		bad_id(name, "it is empty");
-	if (strlen(id) > MAX_ID_BYTES)
-		bad_id(name, psprintf("it is %zu bytes long", strlen(id)));
-	control_character = find_control_character(id);
-	if (control_character > 0)
-		bad_id(name, psprintf("byte %d is a control character", control_character));
+	problem = ot_id_problem(id);
+	if (problem != NULL)
+		bad_value(name, problem, psprintf("Give 1 to %d bytes without control characters.", OT_MAX_ID_BYTES));
 	return id;
 }
 
@@ -266,13 +192,13 @@ int64
 ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least)
 {
 	int64		amount;
+	const char *problem;
 
 	require(fcinfo, n, name);
 	amount = PG_GETARG_INT64(n);
-	if (amount < least)
-		bad_value(name, psprintf("%lld %s", (long long) amount,
-								 least == 0 ? "is negative" : "is not greater than zero"),
-				  psprintf("Give a number of at least %lld.", (long long) least));
+	problem = ot_amount_problem(amount, least);
+	if (problem != NULL)
+		bad_value(name, problem, psprintf("Give a number of at least %lld.", (long long) least));
 	return amount;
 }
 
