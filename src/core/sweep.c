@@ -24,16 +24,11 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
-#include "storage/latch.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "attempt.h"
 #include "follow.h"
@@ -42,6 +37,7 @@
 #include "orphan.h"
 #include "refund_claim.h"
 #include "rules.h"
+#include "run.h"
 #include "set_aside.h"
 #include "store.h"
 #include "sweep.h"
@@ -52,7 +48,6 @@
 #define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
 #define FULL_PASS_WITHIN   (20 * USECS_PER_SEC) /* but never later than that, even after a slow one */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
-#define SHORTEST_WAIT      2000 /* orders that fall due within it share a commit */
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
@@ -68,7 +63,7 @@ typedef struct Sweep
 	bool		procedure;		/* its transactions are its own */
 	int			max_batch_size; /* what the caller allows */
 	int			batch_size;		/* of the next batch: what fits into the time */
-	int64		end;			/* by ticks() */
+	int64		end;			/* by ot_ticks() */
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
@@ -85,19 +80,6 @@ typedef struct Batch
 	List	   *closed;			/* those of them that no other transaction took first */
 	TimestampTz now;
 } Batch;
-
-/*
- * Microseconds of a clock that nobody sets, since whenever. What takes its time goes by it: if the clock of the day goes
- * back by an hour, neither the run's end nor its next full pass is to come an hour later.
- */
-static int64
-ticks(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return INSTR_TIME_GET_MICROSEC(now);
-}
 
 /* The run outlives the memory of its steps, so the text is copied into it. */
 static void
@@ -249,7 +231,7 @@ close_what_can_be_closed(Sweep *sweep, List *orders)
 static void
 choose_batch_size(Sweep *sweep, int closed, int64 started)
 {
-	int64		now = ticks();
+	int64		now = ot_ticks();
 	int64		each;
 	int64		time;
 
@@ -266,7 +248,7 @@ close_batch(Sweep *sweep, bool full_pass)
 {
 	Batch		batch = {.from = full_pass ? DT_NOBEGIN : sweep->from, .size = sweep->batch_size};
 	Failure		failure;
-	int64		started = ticks();
+	int64		started = ot_ticks();
 
 	batch.now = GetCurrentTimestamp();
 	if (attempt(sweep, close_due, &batch, &failure))
@@ -413,7 +395,7 @@ settle_each(Sweep *sweep, List *payments, bool may_give_back)
 		Orphan		orphan = {lfirst(cell), may_give_back, false};
 		Failure		failure;
 
-		if (sweep->procedure && ticks() >= sweep->end)
+		if (sweep->procedure && ot_ticks() >= sweep->end)
 			break;
 		if (attempt(sweep, settle_orphan, &orphan, &failure) && orphan.settled)
 			sweep->run.orphans_settled++;
@@ -448,7 +430,7 @@ follow_up_each(Sweep *sweep)
 		FollowUp   *follow_up = lfirst(cell);
 		Failure		failure;
 
-		if (sweep->procedure && ticks() >= sweep->end)
+		if (sweep->procedure && ot_ticks() >= sweep->end)
 			break;
 		CHECK_FOR_INTERRUPTS();
 		if (!attempt(sweep, follow_again, follow_up, &failure))
@@ -472,31 +454,6 @@ ot_sweep_once(int batch_size)
 }
 
 /* The procedure. */
-
-/* The run ends in time to commit before statement_timeout, which covers the whole CALL, would cancel it. */
-static int64
-end_of_run(int64 run_for)
-{
-	if (StatementTimeout > 0)
-	{
-		int64		timeout = StatementTimeout * (int64) 1000;
-		int64		margin = Min(Max(timeout / 5, 50 * 1000), 2 * USECS_PER_SEC);
-		int64		used = GetCurrentTimestamp() - GetCurrentStatementStartTimestamp();
-
-		run_for = Min(run_for, timeout - margin - Max(used, 0));
-	}
-	return ticks() + run_for;
-}
-
-static void
-wait_until(TimestampTz look, int64 end)
-{
-	int64		wait = Max(Min(look - GetCurrentTimestamp(), end - ticks()), SHORTEST_WAIT);
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (wait + 999) / 1000, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
 
 /* When to look again: at the next deadline, but never later than poll_interval, because a nearer one may be created. */
 static TimestampTz
@@ -532,11 +489,11 @@ is_heartbeat_due(const SweepRun *run)
 	return silent < 0 || silent >= (run->batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY);
 }
 
-/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due, by ticks(). */
+/* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due, by ot_ticks(). */
 static int64
 full_pass(Sweep *sweep)
 {
-	int64		started = ticks();
+	int64		started = ot_ticks();
 	int64		took;
 
 	close_batch(sweep, true);
@@ -552,7 +509,7 @@ full_pass(Sweep *sweep)
 	ot_store_clear_set_aside();
 	if (is_heartbeat_due(&sweep->run))
 		write_run(&sweep->run);
-	took = ticks() - started;
+	took = ot_ticks() - started;
 	return started + Min(Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE), FULL_PASS_WITHIN);
 }
 
@@ -587,21 +544,21 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
-	sweep.end = end_of_run(run_for);
+	sweep.end = Min(ot_ticks() + run_for, ot_run_last_moment());
 	ot_store_begin_procedure();
 	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", KEPT_MEMORY);
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
 	ot_store_commit();
-	while (ticks() < sweep.end)
+	while (ot_ticks() < sweep.end)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(step_context);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!ot_store_hold())
 			break;
-		if (ticks() >= pass_due || clock_went_back(&sweep))
+		if (ot_ticks() >= pass_due || clock_went_back(&sweep))
 			pass_due = full_pass(&sweep);
 		else
 			close_batch(&sweep, false);
@@ -611,7 +568,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
 		if (!sweep.more)
-			wait_until(look, sweep.end);
+			ot_run_wait(look, sweep.end);
 	}
 	end_run(&sweep);
 	ot_store_end_procedure();
