@@ -545,6 +545,9 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION track() RETURNS trigger
+AS 'MODULE_PATHNAME', 'ot_track_row' LANGUAGE C;
+
 -- The type of a column that a link uses, qualified; null for no column.
 CREATE FUNCTION link_column(linked_table regclass, argument text, column_name text, types text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -759,6 +762,10 @@ BEGIN
     INSERT INTO order_timeout.links SELECT link.*;
     EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout.linked()',
                    link.table_name);
+    IF link.track THEN
+        EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout.track(%L)',
+                       link.table_name, link.table_name);
+    END IF;
     RETURN 'linked';
 END
 $$;
@@ -803,7 +810,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
-'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: the table (SHARE ROW EXCLUSIVE) while its trigger is made.';
+'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: the table (SHARE ROW EXCLUSIVE) while its trigger is made.';
 
 CREATE FUNCTION drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -846,7 +853,13 @@ $$;
 COMMENT ON FUNCTION unlink_table(text) IS
 'Ends a link: the table is as it was before, and its rows and orders stay. Of a table that is gone, give the name as links shows it. Outcomes: unlinked, not_linked. Errors: 42501 not the extension''s owner, 22004. Locks: the table (ACCESS EXCLUSIVE) while its triggers are dropped.';
 
+CREATE PROCEDURE adopt_orders(table_name text, batch_size integer DEFAULT 1000)
+AS 'MODULE_PATHNAME', 'ot_adopt_orders_procedure' LANGUAGE C;
+COMMENT ON PROCEDURE adopt_orders(text, integer) IS
+'Creates orders for the rows of a linked table that have a word of pending and no order, overdue ones too, in batches of batch_size rows that are each committed; after an interruption it goes on where it was. A row that cannot be taken over is reported as a WARNING and left out. Errors: 55000 not linked, or linked without amount or currency; 2D000 inside a transaction block; 22023, 22004. Locks: the rows of a batch.';
+
 REVOKE ALL ON FUNCTION linked() FROM PUBLIC;
+REVOKE ALL ON FUNCTION track() FROM PUBLIC;
 REVOKE ALL ON FUNCTION link_column(regclass, text, text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION link_statuses(regclass, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION require_linkable(links) FROM PUBLIC;
@@ -854,6 +867,7 @@ REVOKE ALL ON FUNCTION write_link(links, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION drop_link(text, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unlink_table(text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE adopt_orders(text, integer) FROM PUBLIC;
 
 -- Views and accesses, as they are at the end of all that.
 CREATE OR REPLACE VIEW health AS
@@ -936,7 +950,7 @@ DECLARE
                                    'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'sweep', 'sweep_once',
+                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN

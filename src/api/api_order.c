@@ -52,7 +52,7 @@ return_payment(FunctionCallInfo fcinfo, PaymentAnswer from)
 
 OT_FUNCTION(ot_create_order)
 {
-	OrderTerms	terms;
+	OrderTerms	terms = {0};
 
 	terms.order_id = ot_get_id(fcinfo, 0, "order_id");
 	terms.amount = ot_get_amount(fcinfo, 1, "amount", 0);

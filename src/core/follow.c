@@ -125,6 +125,13 @@ find_hooks_waiting(List *orders)
 	return ot_store_has_follow_ups() ? ot_store_find_hooks_waiting(ids_of(orders)) : NIL;
 }
 
+void
+ot_follow_note(Order *order, const char *why)
+{
+	order->left_state = order->state;
+	leave_for_sweeper(order, FOLLOW_LINK, 1, pstrdup(unpack_sql_state(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION)), ot_cut_text(why));
+}
+
 /* Linked rows. */
 
 static void

@@ -23,6 +23,9 @@ extern List *ot_follow_find_due(TimestampTz now, int limit);
 extern void ot_follow_again(const FollowUp *follow_up);
 extern void ot_follow_failed_again(const FollowUp *follow_up, const Failure *failure);
 
+/* A row of a linked table contradicts its order: shown until it agrees, or a person gives it up. */
+extern void ot_follow_note(Order *order, const char *why);
+
 /* A person gives up what waits for an order: the link or the hooks. Answers whether there was something. */
 extern bool ot_follow_give_up(const char *order_id, bool link, const char *note);
 

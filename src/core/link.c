@@ -18,6 +18,7 @@
 
 #include "attempt.h"
 #include "link.h"
+#include "linked_row.h"
 #include "store.h"
 #include "unwritten.h"
 
@@ -227,12 +228,12 @@ ot_link_lock_if_free(List *orders)
 
 /* Words. */
 
-static bool
-is_word(StatusWords words, const char *status)
+bool
+ot_link_has_word(const Link *link, OrderState state, const char *status)
 {
-	for (; status != NULL && words != NULL && *words != NULL; words++)
+	for (StatusWords word = link->words[state]; status != NULL && word != NULL && *word != NULL; word++)
 	{
-		if (strcmp(*words, status) == 0)
+		if (strcmp(*word, status) == 0)
 			return true;
 	}
 	return false;
@@ -296,6 +297,26 @@ row_of(List *rows, const char *key)
 	return NULL;
 }
 
+/* A pending order whose row was noted for another amount. */
+static List *
+explain_terms(List *problems, const Link *link, Order *order, const LinkedRow *row)
+{
+	const char *why;
+
+	if (order->state != ORDER_PENDING || link->amount_column == NULL)
+		return problems;
+	why = ot_linked_terms_problem(link, row, order);
+	return why == NULL ? problems : problem(problems, order, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, why);
+}
+
+static const char *
+what_order_did(const Step *step)
+{
+	if (step->from == step->to)
+		return psprintf("the order is %s", ot_order_states[step->to]);
+	return psprintf("the order went from %s to %s", ot_order_states[step->from], ot_order_states[step->to]);
+}
+
 /* What was not written. Locked: the keys of rows that are ours to write. */
 static List *
 explain(List *problems, const Step *step, Order *order, const LinkedRow *row, List *locked)
@@ -305,14 +326,14 @@ explain(List *problems, const Step *step, Order *order, const LinkedRow *row, Li
 	if (row == NULL)
 		return problem(problems, order, ERRCODE_NO_DATA,
 					   psprintf("table %s has no such row, or the caller may not see it", link->table_name));
-	if (is_word(link->words[step->to], row->status))
-		return problems;
+	if (ot_link_has_word(link, step->to, row->status))
+		return step->from == step->to ? explain_terms(problems, link, order, row) : problems;
 	if (!contains(locked, row->key))
 		return problem(problems, order, ERRCODE_LOCK_NOT_AVAILABLE,
 					   psprintf("the row in table %s is locked by another transaction", link->table_name));
 	return problem(problems, order, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-				   psprintf("the row in table %s says \"%s\", and the order went from %s to %s", link->table_name,
-							row->status ? row->status : "", ot_order_states[step->from], ot_order_states[step->to]));
+				   psprintf("the row in table %s says \"%s\", and %s", link->table_name, row->status ? row->status : "",
+							what_order_did(step)));
 }
 
 static List *

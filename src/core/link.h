@@ -17,6 +17,9 @@ extern void ot_link_lock(const char *order_id);
 /* Those of the orders whose linked rows are not busy; they are locked now. */
 extern List *ot_link_lock_if_free(List *orders);
 
+/* Whether a word of the table stands for the state. */
+extern bool ot_link_has_word(const Link *link, OrderState state, const char *status);
+
 /* A row that was not written. */
 typedef struct LinkProblem
 {

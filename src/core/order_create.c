@@ -48,7 +48,7 @@ deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 	if (deadline == OT_NO_TIME)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(now), IntervalPGetDatum(within)));
-	if (deadline <= now)
+	if (deadline <= now && !terms->may_be_overdue)
 		ot_deadline_not_in_future(terms->order_id, deadline, now);
 	return deadline;
 }
@@ -75,10 +75,11 @@ OrderAnswer
 ot_order_create(const OrderTerms *terms)
 {
 	Order	   *order;
+	Order	   *known;
 	Policy	   *policy;
 	TimestampTz now;
 
-	ot_store_lock_order_id(terms->order_id);
+	ot_store_lock_new_order_id(terms->order_id);
 	order = ot_store_find_order(terms->order_id);
 	if (order != NULL)
 		return created_before(order, terms);
@@ -91,7 +92,10 @@ ot_order_create(const OrderTerms *terms)
 	{
 		if (ot_store_find_policy(terms->policy) == NULL)
 			no_such_policy(terms->policy);
-		ot_row_not_written();
+		known = ot_store_find_order(terms->order_id);
+		if (known == NULL)
+			ot_row_not_written();
+		return created_before(known, terms);
 	}
 	ot_event(order->order_id, "order.created", ot_order_payload(order), now);
 	if (order->state == ORDER_PAID)

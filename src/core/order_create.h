@@ -17,6 +17,7 @@ typedef struct OrderTerms
 	const Interval *expires_in;
 	TimestampTz expires_at;
 	Jsonb	   *metadata;
+	bool		may_be_overdue; /* it was there before the engine */
 } OrderTerms;
 
 extern OrderAnswer ot_order_create(const OrderTerms *terms);

@@ -168,16 +168,36 @@ typedef const char *const *StatusWords;
 
 typedef struct Link
 {
-	char	   *table_name;		/* these are qualified and quoted, as SQL text needs them */
+	char	   *table_name;		/* this and the types are qualified and quoted, as SQL text needs them */
+	char	   *order_prefix;
 	char	   *key_column;
 	char	   *key_type;
 	char	   *status_column;
 	char	   *status_type;
-	char	   *time_column;	/* or NULL */
-	char	   *reason_column;	/* or NULL */
-	char	   *order_prefix;
+	char	   *time_column;	/* these are NULL where the link names none */
+	char	   *reason_column;
+	char	   *amount_column;
+	char	   *currency_column;
+	char	   *currency;
+	char	   *deadline_column;
+	char	   *policy_column;
+	char	   *policy;
+	bool		amount_is_major;
+	bool		notes_contradictions;	/* else they are refused */
+	char	   *adopted_to;
 	StatusWords words[OT_ORDER_STATES]; /* by state; the first is written, all are read */
 } Link;
+
+/* A row of a linked table; a column that the link does not name, or that is null, is NULL. */
+typedef struct LinkedRow
+{
+	char	   *key;
+	char	   *status;
+	char	   *amount;
+	char	   *currency;
+	TimestampTz deadline;
+	char	   *policy;
+} LinkedRow;
 
 /* What was to follow a payment and failed. */
 typedef struct FollowUp

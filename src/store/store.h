@@ -11,6 +11,8 @@
 #ifndef OT_STORE_H
 #define OT_STORE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
 #include "nodes/pg_list.h"
 #include "rows.h"
 #include "utils/tuplestore.h"
@@ -40,6 +42,7 @@ extern void ot_store_end_procedure(void);
 
 /* create_order and record_payment of an order_id that has no row yet wait for each other here. */
 extern void ot_store_lock_order_id(const char *order_id);
+extern void ot_store_lock_new_order_id(const char *order_id);
 extern Order *ot_store_find_order(const char *order_id);
 extern Order *ot_store_lock_order(const char *order_id);
 
@@ -150,17 +153,24 @@ extern void ot_store_call_hook(const char *function_name, List *order_ids);
 /* Linked tables, a list of Link. */
 extern List *ot_store_links(void);
 
+/* By the table's name: as the link has it, or any that the caller's search_path finds. NULL if it is not linked. */
+extern const Link *ot_store_find_link(const char *table_name);
+
 /* Their rows by key, as the caller. The keys of those that are locked now; without wait only what nobody else has locked. */
 extern List *ot_store_lock_linked(const Link *link, List *keys, bool wait);
 extern List *ot_store_lock_linked_within(const Link *link, List *keys, int milliseconds);
 
-typedef struct LinkedRow
-{
-	char	   *key;
-	char	   *status;			/* or NULL */
-} LinkedRow;
-
+/* LinkedRows. */
 extern List *ot_store_find_linked(const Link *link, List *keys);
+
+/* One that a trigger is given. */
+extern LinkedRow *ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc);
+
+/* Locked rows with a word of pending, in the order of their keys, after a key or from the first on. */
+extern List *ot_store_lock_payable(const Link *link, const char *after, int limit);
+
+/* Notes how far adopt_orders has come: after the last row NULL and the time. */
+extern void ot_store_update_adoption(const Link *link, const char *adopted_to, int64 created, TimestampTz ended);
 
 /* Gives word to those whose status is one of from; answers with their keys. */
 extern List *ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason);

@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -96,6 +97,15 @@ read_link(Columns *columns)
 	link->status_type = ot_column_text(columns);
 	link->time_column = ot_column_text(columns);
 	link->reason_column = ot_column_text(columns);
+	link->amount_column = ot_column_text(columns);
+	link->currency_column = ot_column_text(columns);
+	link->currency = ot_column_text(columns);
+	link->deadline_column = ot_column_text(columns);
+	link->policy_column = ot_column_text(columns);
+	link->policy = ot_column_text(columns);
+	link->amount_is_major = ot_column_bool(columns);
+	link->notes_contradictions = ot_column_bool(columns);
+	link->adopted_to = ot_column_text(columns);
 	link->words[ORDER_PENDING] = ot_column_texts(columns);
 	link->words[ORDER_PAID] = ot_column_texts(columns);
 	link->words[ORDER_EXPIRED] = ot_column_texts(columns);
@@ -106,9 +116,9 @@ read_link(Columns *columns)
 static List *
 find_links(void)
 {
-	static Statement find = {"SELECT l.table_name, l.order_prefix, pg_catalog.quote_ident(l.key_column), l.key_type, "
-		"pg_catalog.quote_ident(l.status_column), l.status_type, "
-		"pg_catalog.quote_ident(l.time_column), pg_catalog.quote_ident(l.reason_column), "
+	static Statement find = {"SELECT l.table_name, l.order_prefix, l.key_column, l.key_type, l.status_column, l.status_type, "
+		"l.time_column, l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
+		"l.amount_is_major, l.on_contradiction" SQL_EQ "'note', l.adopted_to, "
 		WORDS_OF("pending") ", " WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
 	" FROM order_timeout.links l", SNAPSHOT_LATEST};
 	Args		none = {0};
@@ -173,6 +183,40 @@ ot_store_links(void)
 {
 	refresh();
 	return kept_links;
+}
+
+/* InvalidOid if there is no such table. */
+static Oid
+oid_of(const char *table_name)
+{
+	LOCAL_FCINFO(call, 1);
+	Datum		oid;
+
+	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = CStringGetTextDatum(table_name);
+	call->args[0].isnull = false;
+	oid = to_regclass(call);
+	return call->isnull ? InvalidOid : DatumGetObjectId(oid);
+}
+
+const Link *
+ot_store_find_link(const char *table_name)
+{
+	ListCell   *cell;
+	Oid			oid;
+
+	foreach(cell, ot_store_links())
+	{
+		if (strcmp(((Link *) lfirst(cell))->table_name, table_name) == 0)
+			return lfirst(cell);
+	}
+	oid = oid_of(table_name);
+	foreach(cell, ot_store_links())
+	{
+		if (OidIsValid(oid) && oid_of(((Link *) lfirst(cell))->table_name) == oid)
+			return lfirst(cell);
+	}
+	return NULL;
 }
 
 static bool

@@ -6,18 +6,66 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 
 #include "store.h"
 #include "store_statement.h"
 
+/* SQL text. */
+
 /* The table's index is used, because it is the keys that are cast. */
 static const char *
 has_key(const Link *link)
 {
-	return psprintf("t.%s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::%s[])", link->key_column, link->key_type);
+	return psprintf("t.%s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]::%s[])", quote_identifier(link->key_column),
+					link->key_type);
 }
+
+/* Of the words in parameter number. */
+static const char *
+has_word(const Link *link, int number)
+{
+	return psprintf("t.%s OPERATOR(pg_catalog.=) ANY ($%d::pg_catalog.text[]::%s[])", quote_identifier(link->status_column),
+					number, link->status_type);
+}
+
+static const char *
+key_text(const Link *link)
+{
+	return psprintf("t.%s::pg_catalog.text", quote_identifier(link->key_column));
+}
+
+/* A null where the link names no such column. */
+static void
+append_column(StringInfo sql, const char *column, const char *type)
+{
+	if (column == NULL)
+		appendStringInfo(sql, ", NULL::pg_catalog.%s", type);
+	else
+		appendStringInfo(sql, ", t.%s::pg_catalog.%s", quote_identifier(column), type);
+}
+
+static const char *
+select_rows(const Link *link)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT %s", key_text(link));
+	append_column(&sql, link->status_column, "text");
+	append_column(&sql, link->amount_column, "text");
+	append_column(&sql, link->currency_column, "text");
+	append_column(&sql, link->deadline_column, "timestamptz");
+	append_column(&sql, link->policy_column, "text");
+	appendStringInfo(&sql, " FROM %s t WHERE ", link->table_name);
+	return sql.data;
+}
+
+/* Reading. */
 
 static void *
 read_key(Columns *columns)
@@ -25,14 +73,94 @@ read_key(Columns *columns)
 	return ot_column_text(columns);
 }
 
+static void *
+read_linked(Columns *columns)
+{
+	LinkedRow  *row = palloc(sizeof(LinkedRow));
+
+	row->key = ot_column_text(columns);
+	row->status = ot_column_text(columns);
+	row->amount = ot_column_text(columns);
+	row->currency = ot_column_text(columns);
+	row->deadline = ot_column_time(columns);
+	row->policy = ot_column_text(columns);
+	return row;
+}
+
+List *
+ot_store_find_linked(const Link *link, List *keys)
+{
+	Statement	find = {.as_caller = true, .once = true};
+	Args		args = {0};
+
+	find.sql = psprintf("%s%s", select_rows(link), has_key(link));
+	ot_arg_texts(&args, keys);
+	return ot_run_list(&find, &args, read_linked);
+}
+
+/* By their names, because a partition may have its columns in another sequence. */
+static int
+number_of(const Link *link, TupleDesc desc, const char *column)
+{
+	int			number = SPI_fnumber(desc, column);
+
+	if (number <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("linked table %s has no column \"%s\"", link->table_name, column),
+				 errhint("End the link with order_timeout.unlink_table(), and link the table as it is now.")));
+	return number;
+}
+
+static char *
+text_of(const Link *link, HeapTuple tuple, TupleDesc desc, const char *column)
+{
+	return column == NULL ? NULL : SPI_getvalue(tuple, desc, number_of(link, desc, column));
+}
+
+static TimestampTz
+time_of(const Link *link, HeapTuple tuple, TupleDesc desc, const char *column)
+{
+	int			number = column == NULL ? 0 : number_of(link, desc, column);
+	bool		isnull = true;
+	Datum		value = number > 0 ? SPI_getbinval(tuple, desc, number, &isnull) : (Datum) 0;
+
+	if (isnull)
+		return OT_NO_TIME;
+	if (SPI_gettypeid(desc, number) == TIMESTAMPOID)
+		value = DirectFunctionCall1(timestamp_timestamptz, value);
+	else if (SPI_gettypeid(desc, number) != TIMESTAMPTZOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of linked table %s is no timestamp any more", column, link->table_name),
+				 errhint("Give it back its type, or link the table without it.")));
+	return DatumGetTimestampTz(value);
+}
+
+LinkedRow *
+ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc)
+{
+	LinkedRow  *row = palloc(sizeof(LinkedRow));
+
+	row->key = text_of(link, tuple, desc, link->key_column);
+	row->status = text_of(link, tuple, desc, link->status_column);
+	row->amount = text_of(link, tuple, desc, link->amount_column);
+	row->currency = text_of(link, tuple, desc, link->currency_column);
+	row->deadline = time_of(link, tuple, desc, link->deadline_column);
+	row->policy = text_of(link, tuple, desc, link->policy_column);
+	return row;
+}
+
+/* Locking. */
+
 List *
 ot_store_lock_linked(const Link *link, List *keys, bool wait)
 {
 	Statement	lock = {.as_caller = true, .once = true};
 	Args		args = {0};
 
-	lock.sql = psprintf("SELECT t.%s::pg_catalog.text FROM %s t WHERE %s FOR NO KEY UPDATE OF t%s",
-						link->key_column, link->table_name, has_key(link), wait ? "" : " SKIP LOCKED");
+	lock.sql = psprintf("SELECT %s FROM %s t WHERE %s FOR NO KEY UPDATE OF t%s",
+						key_text(link), link->table_name, has_key(link), wait ? "" : " SKIP LOCKED");
 	ot_arg_texts(&args, keys);
 	return ot_run_list(&lock, &args, read_key);
 }
@@ -54,27 +182,33 @@ ot_store_lock_linked_within(const Link *link, List *keys, int milliseconds)
 	return locked;
 }
 
-static void *
-read_linked(Columns *columns)
+static List *
+words_of(const Link *link, OrderState state)
 {
-	LinkedRow  *row = palloc(sizeof(LinkedRow));
+	List	   *words = NIL;
 
-	row->key = ot_column_text(columns);
-	row->status = ot_column_text(columns);
-	return row;
+	for (StatusWords word = link->words[state]; word != NULL && *word != NULL; word++)
+		words = lappend(words, unconstify(char *, *word));
+	return words;
 }
 
 List *
-ot_store_find_linked(const Link *link, List *keys)
+ot_store_lock_payable(const Link *link, const char *after, int limit)
 {
-	Statement	find = {.as_caller = true, .once = true};
+	Statement	lock = {.as_caller = true, .once = true};
+	const char *key = quote_identifier(link->key_column);
 	Args		args = {0};
 
-	find.sql = psprintf("SELECT t.%s::pg_catalog.text, t.%s::pg_catalog.text FROM %s t WHERE %s",
-						link->key_column, link->status_column, link->table_name, has_key(link));
-	ot_arg_texts(&args, keys);
-	return ot_run_list(&find, &args, read_linked);
+	lock.sql = psprintf("%s%s%s ORDER BY t.%s LIMIT $2 FOR NO KEY UPDATE OF t", select_rows(link), has_word(link, 1),
+						after == NULL ? "" : psprintf(" AND t.%s OPERATOR(pg_catalog.>) $3::%s", key, link->key_type), key);
+	ot_arg_texts(&args, words_of(link, ORDER_PENDING));
+	ot_arg_int4(&args, limit);
+	if (after != NULL)
+		ot_arg_text(&args, after);
+	return ot_run_list(&lock, &args, read_linked);
 }
+
+/* Writing. */
 
 List *
 ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason)
@@ -84,13 +218,13 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name, link->status_column, link->status_type);
+	appendStringInfo(&sql, "UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
+					 quote_identifier(link->status_column), link->status_type);
 	if (link->time_column != NULL)
-		appendStringInfo(&sql, ", %s = $4::pg_catalog.timestamptz", link->time_column);
+		appendStringInfo(&sql, ", %s = $4::pg_catalog.timestamptz", quote_identifier(link->time_column));
 	if (link->reason_column != NULL)
-		appendStringInfo(&sql, ", %s = $5::pg_catalog.text", link->reason_column);
-	appendStringInfo(&sql, " WHERE %s AND t.%s OPERATOR(pg_catalog.=) ANY ($2::pg_catalog.text[]::%s[]) RETURNING t.%s::pg_catalog.text",
-					 has_key(link), link->status_column, link->status_type, link->key_column);
+		appendStringInfo(&sql, ", %s = $5::pg_catalog.text", quote_identifier(link->reason_column));
+	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s", has_key(link), has_word(link, 2), key_text(link));
 	write.sql = sql.data;
 	ot_arg_texts(&args, keys);
 	ot_arg_texts(&args, from);
@@ -98,4 +232,18 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	ot_arg_time(&args, time);
 	ot_arg_text(&args, reason);
 	return ot_run_list(&write, &args, read_key);
+}
+
+void
+ot_store_update_adoption(const Link *link, const char *adopted_to, int64 created, TimestampTz ended)
+{
+	static Statement update = {"UPDATE order_timeout.links l SET adopted_to = $2, adopted = l.adopted" SQL_PLUS "$3, "
+	"adopted_at = coalesce($4, l.adopted_at) WHERE l.table_name" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, link->table_name);
+	ot_arg_text(&args, adopted_to);
+	ot_arg_int8(&args, created);
+	ot_arg_time(&args, ended);
+	ot_run(&update, &args);
 }

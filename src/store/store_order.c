@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+
 #include "advisory_lock.h"
 #include "store.h"
 #include "store_choice.h"
@@ -12,10 +14,36 @@
 /* No order has this id. */
 #define SWEEPING "\001sweeping"
 
+/*
+ * Who creates an order and who found none wait for each other on its order_id. A transaction that creates many orders (a
+ * COPY into a linked table) would fill the server's lock table, so from the MANY_ORDERS'th on it holds one lock for all of
+ * them, in a mode that does not keep other creators out, but those who found no order.
+ */
+#define CREATING "\001creating" /* no order has this id */
+#define CREATES_MANY ShareLock
+#define FOUND_NONE RowExclusiveLock
+#define MANY_ORDERS 64
+
 void
 ot_store_lock_order_id(const char *order_id)
 {
 	ot_advisory_lock(order_id);
+	ot_advisory_lock_as(CREATING, FOUND_NONE);
+}
+
+void
+ot_store_lock_new_order_id(const char *order_id)
+{
+	static TimestampTz transaction = 0;
+	static int	orders = 0;
+
+	if (transaction != GetCurrentTransactionStartTimestamp())
+		orders = 0;
+	transaction = GetCurrentTransactionStartTimestamp();
+	if (++orders < MANY_ORDERS)
+		ot_advisory_lock(order_id);
+	else
+		ot_advisory_lock_as(CREATING, CREATES_MANY);
 }
 
 Order *

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 
 #include "advisory_lock.h"
@@ -25,6 +26,16 @@ void
 ot_advisory_lock(const char *name)
 {
 	DirectFunctionCall1(pg_advisory_xact_lock_int8, advisory_key(name));
+}
+
+void
+ot_advisory_lock_as(const char *name, LOCKMODE mode)
+{
+	uint64		key = (uint64) DatumGetInt64(advisory_key(name));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, 1);
+	(void) LockAcquire(&tag, mode, false, false);
 }
 
 bool

@@ -1,0 +1,13 @@
+/*
+ * track.h
+ *    Orders follow the rows of a linked table. What happens when is in track.c.
+ */
+#ifndef OT_TRACK_H
+#define OT_TRACK_H
+
+#include "rows.h"
+
+/* A row of a tracked table was inserted (before is NULL), updated, or deleted (after is NULL). */
+extern void ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after);
+
+#endif

@@ -1,0 +1,143 @@
+-- Orders follow the rows of a tracked table (contract, section 10: track).
+BEGIN;
+\ir include/helpers.psql
+SELECT no_plan();
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (id int PRIMARY KEY, status text NOT NULL DEFAULT 'new', total numeric(12,3), currency char(5) DEFAULT 'EUR',
+                          pay_until timestamptz, terms text, note text);
+INSERT INTO order_timeout.policies (policy, pay_within) VALUES ('slow', '7 days');
+CREATE FUNCTION t.order(id int) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', o.state, o.amount, o.currency, nullif(o.policy, 'default')) FROM order_timeout.orders o WHERE o.order_id = 's-' || $1
+$$;
+CREATE FUNCTION t.shown(id int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(a.kind || ': ' || a.why, ', ') FROM order_timeout.attention a WHERE a.order_id = 's-' || $1
+$$;
+CREATE FUNCTION t.look_again() RETURNS void LANGUAGE sql AS $$
+    UPDATE order_timeout.follow_ups SET retry_at = clock_timestamp() - interval '1 s';
+    SELECT order_timeout.sweep_once();
+$$;
+CREATE FUNCTION t.link(on_contradiction text DEFAULT 'refuse') RETURNS text LANGUAGE sql AS $$
+    SELECT order_timeout.link_table('shop.orders', 'id', 'status',
+        '{"pending": ["new", "waiting"], "paid": ["paid", "shipped"], "expired": "timed out", "cancelled": "cancelled"}', 's-',
+        amount_column => 'total', currency_column => 'currency', deadline_column => 'pay_until', policy_column => 'terms',
+        track => true, on_contradiction => on_contradiction)
+$$;
+SELECT throws_ok($$SELECT order_timeout.link_table('shop.orders', 'id', 'status', '{"pending": "new"}', track => true)$$, '22023', NULL,
+                 'track needs an amount');
+SELECT throws_ok($$SELECT order_timeout.link_table('shop.orders', 'id', 'status', '{"pending": "new"}', amount_column => 'total', track => true)$$,
+                 '22023', NULL, 'and a currency');
+SELECT is(t.link(), 'linked', 'tracked');
+
+-- Rows create orders
+INSERT INTO shop.orders (id, total) VALUES (1, 12.34);
+SELECT is(t.order(1), 'pending 1234 EUR', 'a payable row creates the order');
+INSERT INTO shop.orders (id, total, currency, pay_until, terms) VALUES (2, 500, 'JPY', '2999-01-01 00:00+00', 'slow'), (3, 1.234, 'KWD', NULL, 'slow');
+SELECT is(t.order(2) || ', ' || t.order(3), 'pending 500 JPY slow, pending 1234 KWD slow', 'each currency in its minor units');
+SELECT is((SELECT expires_at FROM order_timeout.orders WHERE order_id = 's-2'), '2999-01-01 00:00+00'::timestamptz, 'with the row''s deadline');
+INSERT INTO shop.orders (id, status, total) VALUES (4, 'draft', 10), (5, 'paid', 10), (6, 'cancelled', NULL);
+SELECT is(concat(t.order(4), t.order(5), t.order(6)), '', 'other words create none');
+UPDATE shop.orders SET status = 'waiting' WHERE id = 4;
+SELECT is(t.order(4), 'pending 1000 EUR', 'an update to a payable word does');
+INSERT INTO shop.orders (id, total) VALUES (7, 0);
+SELECT is((SELECT status FROM shop.orders WHERE id = 7), 'paid', 'an amount of 0 is paid at once');
+SELECT t.pay('s-8', 'early', 500, 'EUR');
+INSERT INTO shop.orders (id, total) VALUES (8, 5);
+SELECT is((SELECT status FROM shop.orders WHERE id = 8), 'paid', 'an orphan joins, and the row says so');
+
+-- Bad rows
+SELECT throws_ok($$INSERT INTO shop.orders (id, total) VALUES (9, 12.345)$$, '22023', '"12.345" is not an amount of EUR', 'never rounded');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total) VALUES (9, NULL)$$, '22004', NULL, 'no amount');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total) VALUES (9, -1)$$, '22023', NULL, 'a negative amount');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total, currency) VALUES (9, 1, 'eur')$$, '22023', NULL, 'a lower-case currency');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total, currency) VALUES (9, 1, 'XAU')$$, '22023', NULL, 'a currency without minor units');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total, pay_until) VALUES (9, 1, '2020-01-01')$$, '22023', NULL, 'a deadline in the past');
+SELECT throws_ok($$INSERT INTO shop.orders (id, total, terms) VALUES (9, 1, 'none')$$, 'OT008', NULL, 'no such policy');
+SELECT is_empty($$SELECT * FROM shop.orders WHERE id = 9$$, 'and nothing is inserted');
+
+-- Rows cancel orders; our own writes do nothing
+UPDATE shop.orders SET status = 'cancelled' WHERE id = 1;
+SELECT is(t.order(1), 'cancelled 1234 EUR', 'a cancelled word cancels');
+SELECT is((SELECT close_reason FROM order_timeout.orders WHERE order_id = 's-1'), 'the row in table shop.orders says "cancelled"', 'and says why');
+INSERT INTO shop.orders (id, total) VALUES (10, 1), (11, 1), (12, 1), (13, 1);
+SELECT is(t.pay('s-10', '10', 100, 'EUR'), 'paid paid applied', 'a payment');
+SELECT is((SELECT status FROM shop.orders WHERE id = 10), 'paid', 'is written into the row');
+UPDATE shop.orders SET status = 'shipped' WHERE id = 10;
+UPDATE shop.orders SET status = 'on its way' WHERE id = 10;
+UPDATE shop.orders SET note = 'x', pay_until = now() WHERE id = 11;
+SELECT is(t.order(10) || ', ' || t.order(11), 'paid 100 EUR, pending 100 EUR', 'the shop goes on with its own words');
+SELECT is(coalesce(t.shown(10), '') || coalesce(t.shown(11), ''), '', 'nobody needs to look');
+SELECT t.pass_deadline('s-12');
+UPDATE shop.orders SET status = 'timed out' WHERE id = 12;
+SELECT is(t.order(12), 'expired 100 EUR', 'the shop''s own timer closes what is due');
+UPDATE shop.orders SET status = 'cancelled' WHERE id = 12;
+SELECT is(t.order(12), 'cancelled 100 EUR', 'and cancels what expired');
+
+-- Contradictions are refused
+SELECT throws_ok($$UPDATE shop.orders SET status = 'paid' WHERE id = 13$$, 'OT005', NULL, 'paid without a payment');
+SELECT throws_ok($$UPDATE shop.orders SET status = 'timed out' WHERE id = 13$$, 'OT005', NULL, 'expired before its time');
+SELECT throws_ok($$UPDATE shop.orders SET status = 'cancelled' WHERE id = 8$$, 'OT005', NULL, 'cancelled after it was paid');
+SELECT throws_ok($$UPDATE shop.orders SET status = 'new' WHERE id = 12$$, 'OT005', NULL, 'opened again');
+SELECT throws_ok($$UPDATE shop.orders SET total = 2 WHERE id = 13$$, 'OT005', NULL, 'another amount');
+SELECT throws_ok($$UPDATE shop.orders SET currency = 'USD' WHERE id = 13$$, 'OT005', NULL, 'another currency');
+SELECT throws_ok($$UPDATE shop.orders SET id = 99 WHERE id = 13$$, 'OT005', NULL, 'another key');
+SELECT throws_ok($$DELETE FROM shop.orders WHERE id = 13$$, 'OT005', NULL, 'deleted');
+SELECT is((SELECT concat_ws(' ', status, total) FROM shop.orders WHERE id = 13) || ' ' || t.order(13), 'new 1.000 pending 100 EUR', 'nothing is changed');
+UPDATE shop.orders SET total = 1.0 WHERE id = 13;
+DELETE FROM shop.orders WHERE id IN (6, 12);
+UPDATE shop.orders SET total = 77 WHERE id = 8;
+SELECT is(coalesce(t.shown(8), ''), '', 'what is settled may change and go');
+
+-- or noted
+SELECT is(order_timeout.unlink_table('shop.orders'), 'unlinked', 'unlinked');
+INSERT INTO shop.orders (id, total) VALUES (14, 1);
+SELECT is(t.order(14), NULL, 'then rows create nothing');
+SELECT is_empty($$SELECT tgname FROM pg_trigger WHERE tgrelid = 'shop.orders'::regclass AND NOT tgisinternal$$, 'the table is as it was');
+DELETE FROM shop.orders WHERE id = 14;
+SELECT is(t.link('note'), 'linked', 'linked again');
+INSERT INTO shop.orders (id, total) VALUES (20, 1), (21, 1), (22, 1), (23, 1);
+UPDATE shop.orders SET status = 'paid' WHERE id = 20;
+SELECT is(t.shown(20), 'link: 27000: the row in table shop.orders says "paid"', 'a contradicting word is shown');
+SELECT t.look_again();
+SELECT is(t.shown(20), 'link: 27000: the row in table shop.orders says "paid", and the order is pending', 'as long as it contradicts');
+SELECT is((SELECT status FROM shop.orders WHERE id = 20), 'paid', 'and not overwritten');
+SELECT is(t.pay('s-20', '20', 100, 'EUR'), 'paid paid applied', 'the payment comes');
+SELECT is(t.shown(20), NULL, 'and they agree');
+UPDATE shop.orders SET total = 2 WHERE id = 21;
+SELECT is(t.shown(21), 'link: 27000: the row in table shop.orders asks for 200 EUR, and the order for 100 EUR', 'another amount');
+SELECT t.look_again();
+SELECT is(t.shown(21), 'link: 27000: the row in table shop.orders asks for 200 EUR, and the order for 100 EUR', 'is shown as long as it differs');
+UPDATE shop.orders SET total = 1 WHERE id = 21;
+SELECT t.look_again();
+SELECT is(t.shown(21), NULL, 'and no longer');
+DELETE FROM shop.orders WHERE id = 22;
+SELECT ok(t.shown(22) LIKE '%is deleted', 'deleted');
+SELECT is(order_timeout.resolve_link('s-22', 'link', 'was a test'), 'resolved', 'given up by a person');
+UPDATE shop.orders SET id = 24 WHERE id = 23;
+SELECT is(concat_ws(' | ', t.shown(23), t.order(24)), 'link: 27000: its row in table shop.orders gets another key | pending 100 EUR', 'another key');
+
+-- Whoever writes the table needs no right to ours
+CREATE ROLE t_shop;
+GRANT USAGE ON SCHEMA shop TO t_shop;
+GRANT SELECT, INSERT, UPDATE ON shop.orders TO t_shop;
+SET LOCAL ROLE t_shop;
+INSERT INTO shop.orders (id, total) VALUES (30, 1), (31, 1);
+UPDATE shop.orders SET status = 'cancelled' WHERE id = 31;
+SELECT throws_ok($$SELECT order_timeout.cancel_order('s-30')$$, '42501', NULL, 'the shop''s role has no right to ours');
+RESET ROLE;
+SELECT is(t.order(30) || ', ' || t.order(31), 'pending 100 EUR, cancelled 100 EUR', 'and its rows create and cancel orders');
+
+-- Many rows: few locks
+INSERT INTO shop.orders (id, total) SELECT i, 1 FROM generate_series(1000, 2999) i;
+SELECT is((SELECT count(*) FROM order_timeout.orders WHERE order_id ~ '^s-[12]...$'), 2000::bigint, 'an INSERT of many rows');
+SELECT cmp_ok((SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), '<', 150::bigint, 'takes few locks');
+-- Rows put straight into a partition
+CREATE TABLE shop.parts (id int, status text, total bigint, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE shop.part1 (total bigint, status text, id int NOT NULL);
+ALTER TABLE shop.parts ATTACH PARTITION shop.part1 FOR VALUES FROM (0) TO (100);
+SELECT order_timeout.link_table('shop.parts', 'id', 'status', '{"pending": "new", "cancelled": "gone"}', 'p-',
+                                amount_column => 'total', currency => 'USD', track => true);
+INSERT INTO shop.part1 (id, status, total) VALUES (1, 'new', 42);
+SELECT is((SELECT concat_ws(' ', state, amount, currency) FROM order_timeout.orders WHERE order_id = 'p-1'), 'pending 42 USD', 'minor units, a partition');
+SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
+SELECT * FROM finish();
+ROLLBACK;
