@@ -31,7 +31,7 @@ answers() {
 	[[ ! -e $stubs/called ]] || complain "$* calls $(head -n 1 "$stubs/called")"
 }
 
-for runner in demo psql test test-majors; do
+for runner in demo psql test test-majors test-install; do
 	answers 0 "bin/$runner|usage" "bin/$runner" --help
 	[[ $runner == test-majors ]] || answers 2 "bin/$runner|usage" "bin/$runner" --nonsense
 done
