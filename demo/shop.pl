@@ -13,8 +13,8 @@
 use v5.36;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use Shop::Options;    # before the modules that may have to be installed
 use File::Temp qw(tempdir);
-use Getopt::Long;
 use IO::Select;
 use List::Util qw(sum);
 use POSIX qw(WNOHANG);
@@ -31,31 +31,12 @@ use Shop::Report;
 use Shop::Webhooks;
 use Shop::Worker;
 
-my $USAGE = <<'END';
-usage: demo [options]
-  --seconds N   how long buyers come, at least 6 (60)
-  --clients N   connections that create and pay orders (8)
-  --workers N   processes that return money (2)
-  --orders N    orders in all (3000)
-  --seed N      the same plan again (drawn, and printed at the start)
-  --quick       10 seconds, 400 orders, and no waiting for pg_cron: a connection of ours sweeps
-  --lie         the gateway forgets one unit of one charge: the proof must find it, the exit status is 1
-  --help        this
-END
-
 my $LEASE = 2;          # seconds, of the policies made here
 my $DRAIN = 30;         # seconds to wait at the end while nothing more comes to its end
 my $DEATHS = 8;         # workers that may die
 my @ACCESS = qw(application worker operator);
 
-my %option = (clients => 8, workers => 2);
-GetOptions(\%option, 'seconds=f', 'clients=i', 'workers=i', 'orders=i', 'seed=i', 'quick', 'lie', 'help')
-    && !@ARGV or do { print STDERR $USAGE; exit 2 };
-if ($option{help}) { print $USAGE; exit 0 }
-$option{seconds} //= $option{quick} ? 10 : 60;
-$option{orders} //= $option{quick} ? 400 : 3000;
-$option{seed} //= int rand 1_000_000;
-if ($option{seconds} < 6 or grep { $option{$_} < 1 } qw(clients workers orders)) { print STDERR $USAGE; exit 2 }
+my %option = Shop::Options::chosen();
 
 $| = 1;
 my $main = $$;

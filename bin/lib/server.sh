@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 #
 # What every runner needs: packages, a private copy of PostgreSQL, the
-# extension built into it, servers that live in one temporary folder.
+# extension built into it, servers that live in one temporary folder. A runner
+# looks at its arguments before it installs anything.
 #
 # Nothing outside that folder is written (apt packages apart): a server that
 # already runs on this machine keeps its files, its clusters and its port.
@@ -11,6 +12,7 @@ set -euo pipefail
 OT_ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 OT_TMP=
 OT_CHILD=
+OT_BEAT=
 OT_AS=()
 
 # The caller's environment must not lead us to another server, into another
@@ -27,6 +29,44 @@ ot_die() {
 	printf 'error: %s\n' "$*" >&2
 	exit 1
 }
+
+# ot_die_with_log LOG CAUSE: the cause comes last, where the eye is.
+ot_die_with_log() {
+	cat -- "$1" >&2
+	rm -f -- "$1"
+	shift
+	ot_die "$@"
+}
+
+# ---------------------------------------------------------------- signs of life
+
+# ot_alive WHAT: a line every 20 seconds, until ot_end_beat, so that a long part
+# is seen to live. A process without children, which would outlive it and hold
+# the output open.
+ot_alive() {
+	ot_beat "$1" >&7 2>/dev/null </dev/null &
+	OT_BEAT=$!
+}
+
+ot_beat() {
+	local began=$SECONDS never
+	trap - EXIT INT TERM HUP
+	exec {never}<> <(:)
+	until read -r -t 20 -u "$never"; do
+		kill -0 "$$" || exit 0
+		printf '    ... %s: %d s\n' "$1" $((SECONDS - began))
+	done
+}
+
+ot_end_beat() {
+	[[ -n $OT_BEAT ]] || return 0
+	kill -TERM "$OT_BEAT" 2>/dev/null || true
+	wait "$OT_BEAT" 2>/dev/null || true
+	OT_BEAT=
+}
+
+# Where the runner itself writes, also while a part's output goes to a log.
+exec 7>&1
 
 # ---------------------------------------------------------------- packages
 
@@ -69,14 +109,47 @@ ot_as_root() {
 	fi
 }
 
+# ot_need_root WHY APT-ARGUMENTS...: sudo asks for the password here, once, and
+# not from behind a log.
+ot_need_root() {
+	local why=$1
+	shift
+	((EUID != 0)) || return 0
+	command -v sudo >/dev/null || ot_die "$why, and this is not root and there is no sudo; as root: apt-get $*"
+	sudo true || ot_die "$why, and sudo refuses; as root: apt-get $*"
+}
+
+# ot_apt_cause LOG: why apt-get failed, in one line.
+ot_apt_cause() {
+	local line
+	if line=$(grep -m 1 -oE "(Could not resolve|Temporary failure resolving|Could not connect to|Cannot initiate the connection to|Unable to connect to) '?[A-Za-z0-9.:-]+" "$1"); then
+		echo "no network: $line" | tr -d "'"
+	elif line=$(grep -m 1 -oE 'Unable to locate package [^ ]+|has no installation candidate.*|No space left on device|Could not get lock [^ ]+' "$1"); then
+		echo "$line"
+	else
+		grep '^E: ' "$1" | tail -n 1 | cut -c4- | grep . || echo "see above"
+	fi
+}
+
+# ot_apt LOG ARGUMENTS...: adds to the log.
 ot_apt() {
-	ot_as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-		apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null
+	local log=$1
+	shift
+	ot_as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C.UTF-8 \
+		apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null >>"$log" 2>&1
+}
+
+# Lists that cannot be renewed may still be good enough for what is asked next.
+ot_apt_update() {
+	ot_say "apt-get update"
+	ot_alive "apt-get update"
+	ot_apt "$1" update || true
+	ot_end_beat
 }
 
 # ot_packages [extra...]: sets PGMAJOR, installs what is missing.
 ot_packages() {
-	local missing
+	local missing log
 
 	command -v apt-get >/dev/null ||
 		ot_die "this needs Debian or a system like it (apt-get): PostgreSQL 15 or later with its" \
@@ -85,12 +158,15 @@ ot_packages() {
 
 	PGMAJOR=$(ot_major)
 	if [[ -z $PGMAJOR ]]; then
-		ot_say "asking apt which PostgreSQL this distribution has"
-		ot_apt update
+		ot_need_root "apt knows no PostgreSQL yet" update
+		log=$(mktemp)
+		ot_apt_update "$log"
 		PGMAJOR=$(ot_major)
+		[[ -n $PGMAJOR ]] || ot_die_with_log "$log" "apt knows no PostgreSQL: $(ot_apt_cause "$log")"
+		rm -f "$log"
 	fi
 	[[ $PGMAJOR =~ ^(1[5-9]|[2-9][0-9])$ ]] ||
-		ot_die "PostgreSQL 15 or later is needed, this is '${PGMAJOR:-none}'; set PGMAJOR to choose"
+		ot_die "PostgreSQL 15 or later is needed, and this is '$PGMAJOR'; with another one in apt (https://apt.postgresql.org has all), set PGMAJOR"
 	export PGMAJOR
 
 	mapfile -t missing < <(ot_missing \
@@ -118,12 +194,12 @@ ot_server_runs() {
 
 ot_install() {
 	local policy=/usr/sbin/policy-rc.d confdir=/etc/postgresql-common/createcluster.d
-	local conf=$confdir/order-timeout-no-cluster.conf made=() path status=0
+	local conf=$confdir/order-timeout-no-cluster.conf made=() path status=0 log
 
-	((EUID == 0)) || command -v sudo >/dev/null ||
-		ot_die "packages are missing; as root: apt-get install $*"
+	ot_need_root "packages are missing" install "$@"
+	log=$(mktemp)
+	ot_apt_update "$log"
 	ot_say "installing $*"
-	ot_apt update
 
 	# An upgrade would restart the server, and somebody may be using it.
 	if ot_server_runs && apt-get -s install --no-install-recommends "$@" | grep -q '^Inst postgresql-[0-9]* \['; then
@@ -140,12 +216,15 @@ ot_install() {
 		made+=("$policy")
 		printf '#!/bin/sh\nexit 101\n' | ot_as_root install -m 755 /dev/stdin "$policy"
 	fi
-	ot_apt install --no-install-recommends "$@" || status=$?
+	ot_alive "apt-get install"
+	ot_apt "$log" install -y --no-install-recommends "$@" || status=$?
+	ot_end_beat
 	ot_as_root rm -f "$conf"
 	for path in "${made[@]}"; do
 		if [[ -d $path ]]; then ot_as_root rmdir --ignore-fail-on-non-empty "$path"; else ot_as_root rm -f "$path"; fi
 	done
-	((status == 0)) || ot_die "apt-get could not install: $*"
+	((status == 0)) || ot_die_with_log "$log" "apt-get could not install $*: $(ot_apt_cause "$log")"
+	rm -f "$log"
 }
 
 # ---------------------------------------------------------------- processes
@@ -159,7 +238,7 @@ ot_as_user() { "${OT_AS[@]}" "$@"; }
 # background, in a process group that ot_cleanup can end as a whole.
 ot_run() {
 	local status=0
-	setsid "${OT_AS[@]}" "$@" <&0 &
+	setsid "${OT_AS[@]}" "$@" <&0 7>&- &
 	OT_CHILD=$!
 	wait "$OT_CHILD" || status=$?
 	OT_CHILD=
@@ -195,6 +274,7 @@ ot_on_exit() {
 ot_cleanup() {
 	local pidfile
 
+	ot_end_beat
 	ot_end_child
 	[[ -n $OT_TMP && -d $OT_TMP ]] || return 0
 	cd /
@@ -292,16 +372,18 @@ ot_build() {
 	ot_sources | tar -C "$OT_ROOT" --null -T - -c | ot_as_user tar -C "$OT_TMP/src" -x
 	[[ ${OT_WERROR:-0} != 1 ]] || make+=(COPT=-Werror)
 	ot_say "building against PostgreSQL $PGMAJOR"
+	ot_alive "make"
 	if ! ot_run "${make[@]}" -j2 >"$log" 2>&1 || ! ot_run "${make[@]}" install >>"$log" 2>&1; then
-		cat -- "$log" >&2
-		ot_die "the build failed"
+		ot_end_beat
+		ot_die_with_log "$log" "the build failed: $(grep -m 1 -E 'error:|\*\*\*' "$log" || echo 'see above')"
 	fi
+	ot_end_beat
 	grep -E 'warning:' -- "$log" || true
 }
 
 # ---------------------------------------------------------------- servers
 
-ot_pg_ctl() { ot_as_user "$OT_BINDIR/pg_ctl" -s -D "$@"; }
+ot_pg_ctl() { ot_as_user "$OT_BINDIR/pg_ctl" -s -D "$@" 7>&-; }
 
 ot_server_log() {
 	printf -- '--- the end of the log of server %s\n' "$1" >&2

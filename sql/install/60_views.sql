@@ -70,6 +70,28 @@ SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
        f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
-  FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link';
+  FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
+UNION ALL
+-- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
+SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
+       CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
+           || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
+       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
+  FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
+ CROSS JOIN (SELECT min(o.expires_at) AS oldest FROM orders o
+              WHERE o.settled_at IS NULL AND o.expires_at <= clock_timestamp() - interval '2 minutes'
+                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.expires_at <= s.since)) d
+ WHERE coalesce(w.last_sweep, '-infinity') < clock_timestamp() - interval '2 minutes'
+   AND (d.oldest IS NOT NULL
+        OR (SELECT CASE WHEN has_schema_privilege(j.relnamespace, 'USAGE') AND has_table_privilege(j.oid, 'SELECT')
+                        THEN query_to_xml($$SELECT true AS found FROM cron.job j
+                             WHERE j.active AND j.database OPERATOR(pg_catalog.=) pg_catalog.current_database()
+                               AND j.command OPERATOR(pg_catalog.~) 'order_timeout\.sweep\('
+                               AND j.schedule OPERATOR(pg_catalog.~) '^(\*(/1)? \* \* \* \*|\d+ seconds?)$'$$, true, true, '')::text <> '' END
+              FROM pg_extension e
+              JOIN pg_depend x ON x.refclassid = 'pg_extension'::regclass AND x.refobjid = e.oid AND x.deptype = 'e'
+                              AND x.classid = 'pg_class'::regclass
+              JOIN pg_class j ON j.oid = x.objid AND j.relname = 'job' AND j.relnamespace = to_regnamespace('cron')
+             WHERE e.extname = 'pg_cron'));
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook, sweeper), the ids, since when, why, and which function resolves it.';

@@ -869,6 +869,106 @@ REVOKE ALL ON FUNCTION drop_link(text, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unlink_table(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE adopt_orders(text, integer) FROM PUBLIC;
 
+-- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
+-- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
+-- hidden from the caller, the row of its launcher still shows which database it is.
+CREATE OR REPLACE FUNCTION require_pg_cron(line text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+        RETURN;
+    ELSIF EXISTS (SELECT FROM pg_settings s WHERE s.name = 'cron.database_name' AND s.setting = current_database())
+          OR EXISTS (SELECT FROM pg_stat_activity a
+                      WHERE a.application_name = 'pg_cron scheduler' AND a.datname = current_database()) THEN
+        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'The server has loaded it for this database, and the extension was not created.',
+                  HINT = 'CREATE EXTENSION pg_cron;';
+    ELSE
+        RAISE EXCEPTION 'pg_cron is not installed in database "%"', current_database()
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'It lives in one database, the one that cron.database_name names, and needs to be in shared_preload_libraries.',
+                  HINT = 'Run in that database: ' || line;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION require_pg_cron(text) IS
+'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper and unschedule_sweeper.';
+
+-- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
+-- what cannot be seen as this role is said too.
+CREATE OR REPLACE FUNCTION schedule_sweeper(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    look CONSTANT text := 'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;';
+    workers CONSTANT text := 'Run as a superuser: ALTER SYSTEM SET cron.use_background_workers = on; then restart the server.';
+    setting CONSTANT jsonb := (SELECT jsonb_object_agg(s.name, s.setting) FROM pg_settings s WHERE s.name LIKE 'cron.%');
+    host CONSTANT text := setting ->> 'cron.host';
+    by_socket CONSTANT boolean := host = '' OR host ~ '^[/@]';
+    way_in text;
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    job_name := coalesce(job_name, 'order_timeout');
+    -- A lone CALL: pg_cron runs several statements as one transaction, in which sweep could not commit.
+    command := 'CALL order_timeout.sweep()';
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+
+    IF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
+        RAISE WARNING 'job % cannot run: role "%" may not log in', jobid, current_user
+            USING HINT = format('ALTER ROLE %I LOGIN;', current_user);
+    END IF;
+    IF NOT has_function_privilege('order_timeout.sweep(interval, integer, interval)', 'EXECUTE') THEN
+        RAISE WARNING 'job % cannot run: role "%" may not call sweep', jobid, current_user
+            USING HINT = format('SELECT order_timeout.grant_access(%L, ''operator'');', current_user);
+    END IF;
+    -- Its name is shown to every role, its type is not.
+    IF NOT EXISTS (SELECT FROM pg_stat_activity a
+                    WHERE a.backend_type = 'pg_cron launcher' OR a.application_name = 'pg_cron scheduler') THEN
+        RAISE WARNING 'job % cannot run: pg_cron''s launcher is not there', jobid
+            USING HINT = 'Restart the server. If the launcher is still not there, the server''s log says why.';
+    END IF;
+    IF setting ->> 'cron.launch_active_jobs' = 'off' THEN
+        RAISE WARNING 'job % cannot run: cron.launch_active_jobs is off', jobid
+            USING HINT = 'ALTER SYSTEM SET cron.launch_active_jobs = on; SELECT pg_reload_conf();';
+    END IF;
+
+    IF setting ->> 'cron.use_background_workers' = 'on' THEN
+        RETURN;
+    ELSIF host IS NULL THEN
+        RAISE NOTICE 'role "%" cannot see whether pg_cron is able to start job %', current_user, jobid
+            USING DETAIL = 'cron.use_background_workers, cron.host and pg_hba.conf are shown to superusers only.',
+                  HINT = look || ' If it does not: ' || workers;
+        RETURN;
+    ELSIF NOT has_table_privilege('pg_hba_file_rules', 'SELECT') OR NOT has_function_privilege('pg_hba_file_rules()', 'EXECUTE')
+          OR NOT by_socket AND host NOT IN ('localhost', '127.0.0.1', '::1') THEN
+        RAISE NOTICE 'pg_cron starts job % by connecting to "%" as role "%"', jobid, host, current_user
+            USING DETAIL = 'Whether that role is let in there without a password cannot be seen from here.',
+                  HINT = look || ' If it does not: ' || workers;
+        RETURN;
+    END IF;
+    -- The first line that speaks of such a connection decides.
+    SELECT r.auth_method INTO way_in
+      FROM pg_hba_file_rules() WITH ORDINALITY r
+     WHERE r.error IS NULL AND r.database && ARRAY['all', current_database()::text] AND r.user_name && ARRAY['all', current_user::text]
+       AND CASE WHEN by_socket THEN r.type = 'local'
+                ELSE r.type IN ('host', 'hostnossl', 'hostssl')
+                     AND r.address IN ('all', 'localhost', 'samehost', 'samenet', '127.0.0.1', '127.0.0.0', '::1', '0.0.0.0', '::') END
+     ORDER BY r.ordinality LIMIT 1;
+    IF way_in = 'trust' OR way_in = 'peer' AND current_user = (SELECT r.rolname FROM pg_roles r WHERE r.oid = 10) THEN
+        RETURN;    -- peer: the server runs as the operating system user of that name, as a rule
+    END IF;
+    RAISE WARNING 'pg_cron starts job % by connecting to "%" as role "%", and pg_hba.conf %', jobid, host, current_user,
+        coalesce('asks for ' || way_in, 'has no line for that')
+        USING DETAIL = 'Whether the server finds a password in a file .pgpass cannot be seen from here.',
+              HINT = workers || ' ' || look;
+END
+$$;
+COMMENT ON FUNCTION schedule_sweeper(text, text) IS
+'Puts CALL order_timeout.sweep() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute (each run works through its minute, so closing does not wait for the tick). A WARNING says what keeps the job from running, a NOTICE what cannot be seen as this role; the HINT is what to do. Errors: 55000 with the line to run when pg_cron is elsewhere, not created or not loaded; pg_cron''s own for a bad schedule.';
+
 -- Views and accesses, as they are at the end of all that.
 CREATE OR REPLACE VIEW health AS
 SELECT o.pending,
@@ -937,7 +1037,29 @@ SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
        f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
-  FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link';
+  FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
+UNION ALL
+-- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
+SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
+       CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
+           || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
+       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
+  FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
+ CROSS JOIN (SELECT min(o.expires_at) AS oldest FROM orders o
+              WHERE o.settled_at IS NULL AND o.expires_at <= clock_timestamp() - interval '2 minutes'
+                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.expires_at <= s.since)) d
+ WHERE coalesce(w.last_sweep, '-infinity') < clock_timestamp() - interval '2 minutes'
+   AND (d.oldest IS NOT NULL
+        OR (SELECT CASE WHEN has_schema_privilege(j.relnamespace, 'USAGE') AND has_table_privilege(j.oid, 'SELECT')
+                        THEN query_to_xml($$SELECT true AS found FROM cron.job j
+                             WHERE j.active AND j.database OPERATOR(pg_catalog.=) pg_catalog.current_database()
+                               AND j.command OPERATOR(pg_catalog.~) 'order_timeout\.sweep\('
+                               AND j.schedule OPERATOR(pg_catalog.~) '^(\*(/1)? \* \* \* \*|\d+ seconds?)$'$$, true, true, '')::text <> '' END
+              FROM pg_extension e
+              JOIN pg_depend x ON x.refclassid = 'pg_extension'::regclass AND x.refobjid = e.oid AND x.deptype = 'e'
+                              AND x.classid = 'pg_class'::regclass
+              JOIN pg_class j ON j.oid = x.objid AND j.relname = 'job' AND j.relnamespace = to_regnamespace('cron')
+             WHERE e.extname = 'pg_cron'));
 CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -990,7 +1112,7 @@ COMMENT ON FUNCTION history(text) IS
 COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
 
 -- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
 -- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.

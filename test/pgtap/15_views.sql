@@ -26,6 +26,30 @@ SELECT is((SELECT (pending, overdue, oldest_overdue BETWEEN '1 hour' AND '61 min
 SELECT order_timeout.sweep_once();
 SELECT is((SELECT (pending, overdue, oldest_overdue)::text FROM order_timeout.health), '(0,0,)', 'closed ones are not');
 
+-- sweeper: nobody sweeps (sweep_once writes no row of sweeps)
+SELECT t.create_order('s1', 100), t.create_order('s2', 100);
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'without a sweep, and nothing due: no alarm');
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '119 seconds' WHERE order_id = 's1';
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'overdue by less than two minutes: no alarm');
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '121 seconds' WHERE order_id = 's1';
+SELECT is((SELECT (a.kind, a.order_id, a.amount, a.why, a.since = o.expires_at)::text
+             FROM order_timeout.attention a, order_timeout.orders o WHERE o.order_id = 's1'),
+          '(sweeper,,,"no sweep has run, and orders are overdue",t)', 'overdue by more, and no sweep ever');
+SELECT matches((SELECT resolved_by FROM order_timeout.attention), 'schedule_sweeper.* or sweep\M', 'and what helps');
+INSERT INTO order_timeout.sweeps (pid, started_at, active_at) VALUES (1, now() - interval '1 hour', clock_timestamp() - interval '119 seconds');
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'a sweep within the last two minutes: no alarm');
+UPDATE order_timeout.sweeps SET active_at = clock_timestamp() - interval '121 seconds';
+SELECT is((SELECT (a.kind, a.why, a.since = s.active_at)::text FROM order_timeout.attention a, order_timeout.sweeps s),
+          '(sweeper,"no sweep has run since then, and orders are overdue",t)', 'the last sweep is older');
+INSERT INTO order_timeout.set_aside (order_id, since, failures, retry_at, sqlstate, error)
+VALUES ('s1', clock_timestamp(), 1, clock_timestamp() + interval '1 hour', 'P0001', 'no');
+SELECT is((SELECT string_agg(kind, ',') FROM order_timeout.attention), 'set_aside', 'an order that was tried and set aside raises its own alarm');
+DELETE FROM order_timeout.set_aside;
+SELECT order_timeout.sweep_once();
+SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'closed, whoever did it: no alarm');
+DELETE FROM order_timeout.sweeps;
+SELECT order_timeout.cancel_order('s2');
+
 -- Money owed
 SELECT t.owe('owe', 10, 20), t.pay('owe', 'eur', 7, 'EUR');
 SELECT t.attempt('failed');

@@ -40,6 +40,97 @@ for my $mode (@modes) {
 		"SELECT order_timeout.create_order('early', 100, 'EUR', '10 milliseconds')");
 }
 
+# What schedule_sweeper says when it has scheduled the job: [level, message, hint], each as psql shows it.
+sub said {
+	my ($server, $role) = @_;
+	my (undef, undef, $err) = $server->psql('postgres',
+		"SET ROLE $role; SELECT order_timeout.schedule_sweeper();");
+	$err =~ s/^psql:\S+ //mg;
+	my @said;
+	for (split /\n/, $err) {
+		push @said, [ $1, $2, '' ] if /^(\w+): +(.*)/ && $1 ne 'HINT' && $1 ne 'DETAIL';
+		$said[-1][2] = $1 if @said && /^HINT: +(.*)/;
+	}
+	return @said;
+}
+
+# One mode, one server: what is seen depends on the role.
+for my $mode (@modes) {
+	my $server  = $server{$mode};
+	my $workers = qr/ALTER SYSTEM SET cron\.use_background_workers = on; then restart/;
+
+	$server->safe_psql('postgres', <<'END');
+CREATE ROLE sweeper;
+GRANT USAGE ON SCHEMA cron TO sweeper;
+SELECT order_timeout.grant_access('sweeper', 'operator');
+END
+	is_deeply([ said($server, 'postgres') ], [], "$mode: nothing keeps the job from running, and nothing is said");
+	my @said = said($server, 'sweeper');
+	is("@{ $said[0] }[0, 2]", 'WARNING ALTER ROLE sweeper LOGIN;', "$mode: a role that may not log in");
+	$server->safe_psql('postgres', 'ALTER ROLE sweeper LOGIN; REVOKE EXECUTE ON PROCEDURE order_timeout.sweep FROM sweeper');
+	@said = said($server, 'sweeper');
+	is("@{ $said[0] }[0, 2]", "WARNING SELECT order_timeout.grant_access('sweeper', 'operator');", "$mode: a role that may not sweep");
+	$server->safe_psql('postgres', q{SELECT order_timeout.grant_access('sweeper', 'operator')});
+
+	@said = said($server, 'sweeper');
+	is(scalar @said, 1, "$mode: a role that may do all that");
+	is($said[0][0], 'NOTICE', "$mode: is told what it cannot see");
+	like($said[0][2], $workers, "$mode: and what to do") or diag(explain(\@said));
+	like($said[0][2], qr/SELECT last_sweep FROM order_timeout\.health;/, "$mode: and where to look");
+
+	my $attention = "SELECT why FROM order_timeout.attention WHERE kind = 'sweeper'";
+	for my $role (qw(postgres sweeper)) {
+		is($server->safe_psql('postgres', "SET ROLE $role; $attention"),
+			'no sweep has run, although pg_cron has a job for it', "$mode: $role sees in attention that nobody sweeps yet");
+	}
+	$server->safe_psql('postgres', 'SET ROLE sweeper; SELECT order_timeout.unschedule_sweeper()');
+	$server->safe_psql('postgres', 'SELECT order_timeout.unschedule_sweeper()');
+	is($server->safe_psql('postgres', $attention), '', "$mode: without a job, and nothing overdue, nobody needs to sweep");
+}
+
+# A stock server: pg_cron comes by TCP, and pg_hba.conf asks for a password there; it was not created yet.
+{
+	my $stock = OTServer->started('stock', 'cron.host' => 'localhost');
+	my $hba   = $stock->data_dir . '/pg_hba.conf';
+	my $lines = sub {
+		open my $out, '>', $hba or die "$hba: $!\n";
+		print {$out} "local all all trust\n", @_;
+		close $out or die "$hba: $!\n";
+	};
+	$stock->safe_psql('postgres', 'CREATE EXTENSION order_timeout; CREATE ROLE operator LOGIN');
+	$stock->safe_psql('postgres', q{SELECT order_timeout.grant_access('operator', 'operator')});
+	for my $role (qw(postgres operator)) {
+		is_deeply([ refusal($stock, 'postgres', "SET ROLE $role; SELECT order_timeout.schedule_sweeper();") ],
+			[ '55000', 'CREATE EXTENSION pg_cron;' ], "stock: loaded for this database and not created, as $role");
+	}
+	$stock->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
+
+	for my $case ([ 'a password', qr/asks for scram-sha-256/, "host all all 127.0.0.1/32 scram-sha-256\n" ],
+		[ 'no line', qr/has no line/, "host other all 127.0.0.1/32 trust\n" ]) {
+		my ($name, $message, $line) = @$case;
+		$lines->($line);
+		my @said = said($stock, 'postgres');
+		is(scalar @said, 1, "stock: $name: one warning") or diag(explain(\@said));
+		is($said[0][0], 'WARNING', "stock: $name: is a warning");
+		like($said[0][1], $message, "stock: $name: with the cause");
+		like($said[0][2], qr/ALTER SYSTEM SET cron\.use_background_workers = on/, "stock: $name: and what to do");
+	}
+	$lines->("host all all 127.0.0.1/32 trust\n");
+	is_deeply([ said($stock, 'postgres') ], [], 'stock: trust lets it in');
+
+	my ($launcher) = $stock->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'");
+	$stock->safe_psql('postgres', "SELECT pg_terminate_backend($launcher)");
+	$stock->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $launcher");
+	SKIP: {
+		skip 'this pg_cron starts again by itself', 1
+			if $stock->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'");
+		my @said = said($stock, 'postgres');
+		is("$said[0][0] $said[0][2]" =~ /^WARNING Restart the server/, 1, 'stock: no launcher') or diag(explain(\@said));
+	}
+	$stock->stop;
+}
+
 for my $mode (@modes) {
 	my $server = $server{$mode};
 	my $cron   = $server->dbh('postgres');
