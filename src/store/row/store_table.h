@@ -44,6 +44,7 @@ typedef struct ColumnSpec
 	ColumnKind	kind;
 	size_t		offset;			/* in the struct of its row */
 	bool		fixed;			/* no update changes it */
+	bool		closes;			/* closing a batch of orders changes it, and no other column */
 	const char *const *words;	/* of a COLUMN_WORD */
 } ColumnSpec;
 

@@ -47,6 +47,7 @@ typedef struct Columns
 	bool	   *nulls;
 	int			next;
 	TupleDesc	desc;
+	bool		without_jsonb;	/* columns that are never read are left out */
 } Columns;
 
 /* Each is an error when the column has another type. */
