@@ -284,10 +284,7 @@ ot_row_version(TableName table, const void *row)
 }
 
 void
-ot_row_version_args(Args *args, TableName table, const void *row)
+ot_row_place_arg(Args *args, TableName table, const void *row)
 {
-	const RowVersion *version = ot_row_version(table, row);
-
-	ot_arg_tid(args, &version->tid);
-	ot_arg_xid(args, version->xmin);
+	ot_arg_tid(args, &ot_row_version(table, row)->tid);
 }

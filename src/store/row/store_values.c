@@ -79,12 +79,6 @@ ot_arg_tid(Args *args, const ItemPointerData * value)
 }
 
 void
-ot_arg_xid(Args *args, TransactionId value)
-{
-	add_arg(args, XIDOID, TransactionIdGetDatum(value), false);
-}
-
-void
 ot_arg_jsonb(Args *args, const Jsonb *value)
 {
 	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);

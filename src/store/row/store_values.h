@@ -33,7 +33,6 @@ extern void ot_arg_time(Args *args, TimestampTz value);
 /* A time to compare with, where OT_NO_TIME stands for the beginning of time. */
 extern void ot_arg_lower_bound(Args *args, TimestampTz value);
 extern void ot_arg_tid(Args *args, const ItemPointerData * value);
-extern void ot_arg_xid(Args *args, TransactionId value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
 
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */

@@ -101,6 +101,7 @@ append_unless_there(StringInfo sql, const TableSpec *spec)
 	appendStringInfoString(sql, ") DO NOTHING");
 }
 
+/* A locked row that has changed since can only have been changed by us: then nothing is to be seen any more where it was. */
 static void
 append_update(StringInfo sql, const TableSpec *spec)
 {
@@ -115,8 +116,7 @@ append_update(StringInfo sql, const TableSpec *spec)
 		comma = ", ";
 	}
 	append_where_key(sql, spec);
-	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d AND %s.xmin" SQL_EQ "$%d",
-					 spec->name, spec->column_count + 1, spec->name, spec->column_count + 2);
+	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d", spec->name, spec->column_count + 1);
 	append_returning(sql, spec);
 }
 
@@ -160,10 +160,7 @@ append_insert_many(StringInfo sql, const TableSpec *spec)
 	append_many(sql, spec, false);
 }
 
-/*
- * The rows are locked: if anything has changed one since, it was this transaction, and then nothing is to be seen any more
- * where it was. So their places are enough, and each further column would cost time for every row.
- */
+/* The places are enough to find locked rows, see append_update; each further column would cost time for every row. */
 static void
 append_update_many(StringInfo sql, const TableSpec *spec)
 {
@@ -348,7 +345,7 @@ sql_update(TableName table, void *row)
 	Args		args = {0};
 
 	ot_row_args(&args, table, row);
-	ot_row_version_args(&args, table, row);
+	ot_row_place_arg(&args, table, row);
 	write_row(with_text(&statements[table].update, table, append_update), &args, table, row);
 }
 
@@ -380,7 +377,7 @@ run_for_many(Statement *statement, TableName table, List *rows, bool update)
 	{
 		ot_row_args(&rows_args[i], table, list_nth(rows, i));
 		if (update)
-			ot_row_version_args(&rows_args[i], table, list_nth(rows, i));
+			ot_row_place_arg(&rows_args[i], table, list_nth(rows, i));
 	}
 	for (int i = 0; i < spec->column_count; i++)
 		if (is_given_for_many(spec, i, update))
