@@ -11,7 +11,7 @@
 #include "rules.h"
 #include "store_table.h"
 
-/* Whether an update changes a column; the last also when a batch of orders is closed. */
+/* No update changes it; one does; so does the closing of a batch of orders, for which the SQL store writes these only. */
 #define FIXED true, false
 #define CHANGES false, false
 #define CLOSES false, true
