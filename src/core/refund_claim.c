@@ -17,6 +17,16 @@
 #include "store.h"
 #include "write.h"
 
+typedef struct Claim
+{
+	RefundBatch batch;			/* first */
+	const char *worker;
+	int64		lease;			/* 0: the policy's */
+	const char *gateway;
+	TimestampTz asked_at;
+	List	   *claimed;		/* of all batches */
+} Claim;
+
 void
 ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now)
 {
@@ -73,9 +83,9 @@ report_missing_payment(Refund *refund, TimestampTz now)
 
 /* NULL if it needs attention instead. */
 static ClaimedRefund *
-claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
+claim_one(Refund *refund, const Policy *policy, const Claim *claim, TimestampTz now)
 {
-	Policy	   *policy = ot_store_find_policy_of(refund->order_id);
+	int64		lease = claim->lease > 0 ? claim->lease : policy->refund_lease;
 	Payment    *payment = ot_store_find_payment(refund->gateway, refund->payment_ref);
 
 	if (payment == NULL)
@@ -86,18 +96,8 @@ claim_one(Refund *refund, const char *worker, int64 lease, TimestampTz now)
 		ot_refund_stop_waiting(refund, now);
 	if (refund->state == REFUND_NEEDS_ATTENTION)
 		return NULL;
-	return hand_out(refund, payment, worker, now + (lease > 0 ? lease : policy->refund_lease), now);
+	return hand_out(refund, payment, claim->worker, now + lease, now);
 }
-
-typedef struct Claim
-{
-	RefundBatch batch;			/* first */
-	const char *worker;
-	int64		lease;
-	const char *gateway;
-	TimestampTz asked_at;
-	List	   *claimed;		/* of all batches */
-} Claim;
 
 /* Due is what was due when the worker asked: a lease of a moment must not make it due for the same call again. */
 static List *
@@ -113,13 +113,17 @@ claim_each(RefundBatch *batch)
 {
 	Claim	   *claim = (Claim *) batch;
 	TimestampTz now = GetCurrentTimestamp();
+	Policy	   *policy = NULL;
 	List	   *claimed = NIL;
 	ListCell   *cell;
 
 	foreach(cell, batch->found)
 	{
-		ClaimedRefund *one = claim_one(lfirst(cell), claim->worker, claim->lease, now);
+		Refund	   *refund = lfirst(cell);
+		ClaimedRefund *one;
 
+		policy = ot_store_find_next_policy(refund->order_id, policy);
+		one = claim_one(refund, policy, claim, now);
 		if (one != NULL)
 			claimed = lappend(claimed, one);
 	}

@@ -55,7 +55,7 @@ ot_lease_ended_with(const Refund *refund, const RefundReport *report)
 {
 	const char *token = report->lease_token;
 
-	if (token == NULL)
+	if (token == NULL || refund->ended_leases == NULL)
 		return false;
 	if (report->result != RESULT_SUCCEEDED || (report->gateway_refund_ref == NULL && report->refunded_amount == 0))
 		return find_line(refund, psprintf("%s\t%s\t", token, ot_refund_results[report->result])) != NULL;

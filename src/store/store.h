@@ -134,6 +134,9 @@ extern Policy *ot_store_find_policy(const char *policy);
 
 /* The policy of an order, or "default" if there is no such order. */
 extern Policy *ot_store_find_policy_of(const char *order_id);
+
+/* The same, in a batch: known is the policy that the batch read last, or NULL. It is not read again if it is the one. */
+extern Policy *ot_store_find_next_policy(const char *order_id, Policy *known);
 extern List *ot_store_find_policies(void);
 
 /* Looks at everything committed by now, even if the transaction's snapshot is older. */

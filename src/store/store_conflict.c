@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "empty_table.h"
 #include "errors.h"
 #include "store.h"
 #include "store_statement.h"
@@ -65,6 +66,8 @@ ot_store_find_conflicts(const Payment *payment)
 	"AND c.payment_ref" SQL_EQ "$2 ORDER BY c.conflict_id"};
 	Args		args = {0};
 
+	if (ot_is_surely_empty("conflicts"))
+		return NIL;
 	ot_arg_text(&args, payment->gateway);
 	ot_arg_text(&args, payment->payment_ref);
 	return ot_run_list(&find, &args, read_conflict);

@@ -20,9 +20,16 @@ ot_store_find_policy(const char *policy)
 Policy *
 ot_store_find_policy_of(const char *order_id)
 {
+	return ot_store_find_next_policy(order_id, NULL);
+}
+
+Policy *
+ot_store_find_next_policy(const char *order_id, Policy *known)
+{
 	Order	   *order = ot_store_find_order(order_id);
 	const char *name = order != NULL ? order->policy : DEFAULT_POLICY;
-	Policy	   *policy = ot_store_find_policy(name);
+	bool		is_known = known != NULL && strcmp(known->policy, name) == 0;
+	Policy	   *policy = is_known ? known : ot_store_find_policy(name);
 
 	if (policy == NULL)
 		ereport(ERROR,

@@ -30,6 +30,6 @@ ot_is_surely_empty(const char *table)
 		return false;
 	empty = relation->rd_rel->relkind == RELKIND_RELATION && !relation->rd_rel->relhassubclass &&
 		RelationGetNumberOfBlocks(relation) == 0;
-	table_close(relation, AccessShareLock);
+	table_close(relation, NoLock);	/* the lock stays to the end of the transaction, as a statement's would */
 	return empty;
 }

@@ -44,6 +44,7 @@ typedef struct ColumnSpec
 	ColumnKind	kind;
 	size_t		offset;			/* in the struct of its row */
 	bool		fixed;			/* no update changes it */
+	bool		closes;			/* closing a batch of orders changes it, and no other column */
 	const char *const *words;	/* of a COLUMN_WORD */
 } ColumnSpec;
 
@@ -72,8 +73,8 @@ extern void ot_row_args(Args *args, TableName table, const void *row);
 extern void ot_row_key(const char **key, TableName table, const void *row);
 extern bool ot_row_has_key(TableName table, const void *row, const char *const *key);
 
-/* Only of a versioned table; its place among the arguments is after the columns. */
+/* Only of a versioned table. Where the row is stored comes among the arguments after the columns. */
 extern RowVersion *ot_row_version(TableName table, const void *row);
-extern void ot_row_version_args(Args *args, TableName table, const void *row);
+extern void ot_row_place_arg(Args *args, TableName table, const void *row);
 
 #endif

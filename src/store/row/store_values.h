@@ -33,7 +33,6 @@ extern void ot_arg_time(Args *args, TimestampTz value);
 /* A time to compare with, where OT_NO_TIME stands for the beginning of time. */
 extern void ot_arg_lower_bound(Args *args, TimestampTz value);
 extern void ot_arg_tid(Args *args, const ItemPointerData * value);
-extern void ot_arg_xid(Args *args, TransactionId value);
 extern void ot_arg_jsonb(Args *args, const Jsonb *value);
 
 /* An array; values and nulls as for construct_md_array, nulls may be NULL. */
@@ -47,6 +46,7 @@ typedef struct Columns
 	bool	   *nulls;
 	int			next;
 	TupleDesc	desc;
+	bool		without_jsonb;	/* columns that are never read are left out */
 } Columns;
 
 /* Each is an error when the column has another type. */

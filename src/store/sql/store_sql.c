@@ -101,6 +101,7 @@ append_unless_there(StringInfo sql, const TableSpec *spec)
 	appendStringInfoString(sql, ") DO NOTHING");
 }
 
+/* A locked row that has changed since can only have been changed by us: then nothing is to be seen any more where it was. */
 static void
 append_update(StringInfo sql, const TableSpec *spec)
 {
@@ -115,18 +116,15 @@ append_update(StringInfo sql, const TableSpec *spec)
 		comma = ", ";
 	}
 	append_where_key(sql, spec);
-	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d AND %s.xmin" SQL_EQ "$%d",
-					 spec->name, spec->column_count + 1, spec->name, spec->column_count + 2);
+	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d", spec->name, spec->column_count + 1);
 	append_returning(sql, spec);
 }
 
-/* Which columns a statement for many rows gets, as an array each: all that are inserted, or key and what changes. */
+/* Which columns a statement for many rows gets, as an array each: all that are inserted, or what closing changes. */
 static bool
 is_given_for_many(const TableSpec *spec, int column, bool update)
 {
-	if (update)
-		return column < spec->key_columns || !spec->columns[column].fixed;
-	return column >= first_inserted(spec);
+	return update ? spec->columns[column].closes : column >= first_inserted(spec);
 }
 
 /* ROWS FROM (unnest($1), ...) AS n (order_id, ...) */
@@ -148,8 +146,8 @@ append_many(StringInfo sql, const TableSpec *spec, bool update)
 	}
 	if (update)
 	{
-		appendStringInfo(sql, ", pg_catalog.unnest($%d), pg_catalog.unnest($%d)", parameter + 1, parameter + 2);
-		appendStringInfoString(&names, ", tid, xid");
+		appendStringInfo(sql, ", pg_catalog.unnest($%d)", parameter + 1);
+		appendStringInfoString(&names, ", tid");
 	}
 	appendStringInfo(sql, ") AS n (%s)", names.data);
 }
@@ -162,6 +160,7 @@ append_insert_many(StringInfo sql, const TableSpec *spec)
 	append_many(sql, spec, false);
 }
 
+/* The places are enough to find locked rows, see append_update; each further column would cost time for every row. */
 static void
 append_update_many(StringInfo sql, const TableSpec *spec)
 {
@@ -170,16 +169,13 @@ append_update_many(StringInfo sql, const TableSpec *spec)
 	appendStringInfo(sql, "UPDATE order_timeout.%s SET ", spec->name);
 	for (int i = 0; i < spec->column_count; i++)
 	{
-		if (spec->columns[i].fixed)
+		if (!is_given_for_many(spec, i, true))
 			continue;
 		appendStringInfo(sql, "%s%s = n.%s", comma, spec->columns[i].name, spec->columns[i].name);
 		comma = ", ";
 	}
 	append_many(sql, spec, true);
-	for (int i = 0; i < spec->key_columns; i++)
-		appendStringInfo(sql, " %s %s.%s" SQL_EQ "n.%s", i == 0 ? "WHERE" : "AND",
-						 spec->name, spec->columns[i].name, spec->columns[i].name);
-	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "n.tid AND %s.xmin" SQL_EQ "n.xid", spec->name, spec->name);
+	appendStringInfo(sql, " WHERE %s.ctid" SQL_EQ "n.tid", spec->name);
 }
 
 /* What a statement that reads rows has after SELECT ... FROM: the key, and how they are locked. */
@@ -278,10 +274,12 @@ key_args(Args *args, TableName table, const char *const *key)
 static void *
 sql_find(TableName table, const char *const *key)
 {
+	Statement  *find = &statements[table].find;
 	Args		args = {0};
 
+	find->as_stored = true;
 	key_args(&args, table, key);
-	return ot_run_row(reading(&statements[table].find, table, append_find), &args);
+	return ot_run_row(reading(find, table, append_find), &args);
 }
 
 /* What is locked stays the latest version until we write. */
@@ -347,7 +345,7 @@ sql_update(TableName table, void *row)
 	Args		args = {0};
 
 	ot_row_args(&args, table, row);
-	ot_row_version_args(&args, table, row);
+	ot_row_place_arg(&args, table, row);
 	write_row(with_text(&statements[table].update, table, append_update), &args, table, row);
 }
 
@@ -379,16 +377,13 @@ run_for_many(Statement *statement, TableName table, List *rows, bool update)
 	{
 		ot_row_args(&rows_args[i], table, list_nth(rows, i));
 		if (update)
-			ot_row_version_args(&rows_args[i], table, list_nth(rows, i));
+			ot_row_place_arg(&rows_args[i], table, list_nth(rows, i));
 	}
 	for (int i = 0; i < spec->column_count; i++)
 		if (is_given_for_many(spec, i, update))
 			array_arg(&args, ot_column_type(&spec->columns[i]), rows_args, count, i);
 	if (update)
-	{
 		array_arg(&args, TIDOID, rows_args, count, spec->column_count);
-		array_arg(&args, XIDOID, rows_args, count, spec->column_count + 1);
-	}
 	if (ot_run(statement, &args) != count)
 		ot_row_not_written();
 }

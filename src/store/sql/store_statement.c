@@ -147,7 +147,12 @@ ot_statement_init(void)
 
 /* Statements. */
 
-/* What is never read has a place among the columns all the same, so that they can be counted. */
+static bool
+reads_versions(const Statement *statement)
+{
+	return ot_tables[statement->rows_of].versioned && !statement->as_stored;
+}
+
 static const char *
 text_of(const Statement *statement)
 {
@@ -158,14 +163,9 @@ text_of(const Statement *statement)
 		return statement->sql;
 	initStringInfo(&sql);
 	for (int i = 0; i < spec->column_count; i++)
-	{
-		appendStringInfoString(&sql, i == 0 ? "SELECT " : ", ");
-		if (spec->columns[i].kind == COLUMN_JSONB)
-			appendStringInfoString(&sql, "NULL::pg_catalog.jsonb");
-		else
-			appendStringInfo(&sql, "%s.%s", spec->name, spec->columns[i].name);
-	}
-	if (spec->versioned)
+		if (statement->as_stored || spec->columns[i].kind != COLUMN_JSONB)
+			appendStringInfo(&sql, "%s %s.%s", i == 0 ? "SELECT" : ",", spec->name, spec->columns[i].name);
+	if (reads_versions(statement))
 		appendStringInfo(&sql, ", %s.ctid, %s.xmin", spec->name, spec->name);
 	appendStringInfo(&sql, " FROM order_timeout.%s %s", spec->name, statement->sql);
 	return sql.data;
@@ -312,9 +312,11 @@ read_columns(Columns *columns, uint64 i)
 static void *
 read_row(const Statement *statement, Columns *columns, RowReader read)
 {
-	void	   *row = read != NULL ? read(columns) : ot_row_read(statement->rows_of, columns);
+	void	   *row;
 
-	if (ot_tables[statement->rows_of].versioned)
+	columns->without_jsonb = !statement->as_stored;
+	row = read != NULL ? read(columns) : ot_row_read(statement->rows_of, columns);
+	if (reads_versions(statement))
 	{
 		RowVersion *version = ot_row_version(statement->rows_of, row);
 

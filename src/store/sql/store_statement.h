@@ -47,6 +47,7 @@ typedef struct Statement
 	TableName	rows_of;		/* the table whose rows it reads, or TABLE_NONE */
 	bool		as_caller;		/* of the user's own objects: the owner's rights are not for them */
 	bool		once;			/* the plan is not kept */
+	bool		as_stored;		/* all columns and nothing else, so that nothing is projected; versions are not known */
 	SPIPlanPtr	plan;			/* kept for the session's life; PostgreSQL revalidates it */
 } Statement;
 
