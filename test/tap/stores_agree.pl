@@ -478,6 +478,15 @@ sub late_money_comes_too_late {
 	return;
 }
 
+sub a_refund_is_not_wanted_any_more {
+	my ($order) = @_;
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'record_payment', $order, 'bank', "$order-1", 100, 'EUR' ]);
+	call_both([ 'request_refund', $order, 'key', 30 ]);
+	call_both([ 'withdraw_refund', ref_to($sides[0]->refunds - 1), 'it fits after all' ]) for 1, 2;
+	return;
+}
+
 sub less_is_enough {
 	my ($order) = @_;
 	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, 'reopen until_closed' ]);
@@ -487,7 +496,7 @@ sub less_is_enough {
 	return;
 }
 
-my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
+my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&a_refund_is_not_wanted_any_more, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
 	\&the_gateway_never_ends, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
@@ -538,7 +547,8 @@ my %outcomes = (
 my @all = map { my $name = $_; map { "$name $_" } @{ $outcomes{$name} } } sort keys %outcomes;
 
 my $reference = do { local (@ARGV, $/) = "$FindBin::Bin/../../doc/reference.md"; <> };
-push @all, map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict)\.\w+)` \|/mg;
+# What follows a change of state is written by SQL statements alone, whatever the store: follow_ups are not compared here.
+push @all, grep { !/ order\.follow/ } map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict)\.\w+)` \|/mg;
 
 sub missing { return grep { !$reached{$_} } @all }
 
