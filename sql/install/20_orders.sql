@@ -34,6 +34,23 @@ AS 'MODULE_PATHNAME', 'ot_extend_order' LANGUAGE C;
 COMMENT ON FUNCTION extend_order(text, timestamptz) IS
 'Moves the deadline of a pending order to a later time, also after the deadline if it is not closed yet. Outcomes: extended, unchanged (not later than the current deadline, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
 
+CREATE FUNCTION set_deadline(order_id text, expires_at timestamptz,
+    OUT outcome text, OUT state text, OUT expires_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_set_deadline' LANGUAGE C;
+COMMENT ON FUNCTION set_deadline(text, timestamptz) IS
+'Moves the deadline of a pending order to an earlier or a later time. Outcomes: set, unchanged (it is that already, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
+
+CREATE FUNCTION reopen_order(order_id text, expires_in interval DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT expires_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_reopen_order' LANGUAGE C;
+COMMENT ON FUNCTION reopen_order(text, interval, timestamptz) IS
+'Makes an expired order pending again, with a new deadline: expires_in from now, or expires_at, or the policy''s pay_within. Its refunds stay on their way. Outcomes: reopened, not_closed, already_paid. Errors: OT001 no such order, OT005 it was cancelled, 22023 not in the future or two deadlines, 22004. Locks: the order.';
+
+CREATE FUNCTION change_order(order_id text, amount bigint, OUT outcome text, OUT state text, OUT amount bigint)
+AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
+COMMENT ON FUNCTION change_order(text, bigint) IS
+'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+
 CREATE FUNCTION resolve_held(gateway text, payment_ref text, decision text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_resolve_held' LANGUAGE C;
 COMMENT ON FUNCTION resolve_held(text, text, text) IS

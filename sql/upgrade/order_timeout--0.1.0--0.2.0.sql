@@ -335,6 +335,26 @@ COMMENT ON FUNCTION accept_short(text, text) IS
 'Makes a pending order paid although only a part of its amount was paid. Outcomes: accepted, already_paid, already_closed. Errors: OT001 no such order, OT005 nothing is paid, 22023, 22004. Locks: the order.';
 REVOKE ALL ON FUNCTION accept_short(text, text) FROM PUBLIC;
 
+CREATE FUNCTION set_deadline(order_id text, expires_at timestamptz,
+    OUT outcome text, OUT state text, OUT expires_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_set_deadline' LANGUAGE C;
+COMMENT ON FUNCTION set_deadline(text, timestamptz) IS
+'Moves the deadline of a pending order to an earlier or a later time. Outcomes: set, unchanged (it is that already, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
+
+CREATE FUNCTION reopen_order(order_id text, expires_in interval DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT expires_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_reopen_order' LANGUAGE C;
+COMMENT ON FUNCTION reopen_order(text, interval, timestamptz) IS
+'Makes an expired order pending again, with a new deadline: expires_in from now, or expires_at, or the policy''s pay_within. Its refunds stay on their way. Outcomes: reopened, not_closed, already_paid. Errors: OT001 no such order, OT005 it was cancelled, 22023 not in the future or two deadlines, 22004. Locks: the order.';
+
+CREATE FUNCTION change_order(order_id text, amount bigint, OUT outcome text, OUT state text, OUT amount bigint)
+AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
+COMMENT ON FUNCTION change_order(text, bigint) IS
+'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+REVOKE ALL ON FUNCTION set_deadline(text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reopen_order(text, interval, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION change_order(text, bigint) FROM PUBLIC;
+
 -- Held part payments have no late_reason.
 
 COMMENT ON FUNCTION create_order(text, bigint, text, interval, timestamptz, text, jsonb) IS
@@ -1065,11 +1085,11 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'request_refund', 'funds', 'history']
+                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
         WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
         WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
                                    'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',

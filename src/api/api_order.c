@@ -8,8 +8,10 @@
 #include "api_args.h"
 #include "api_call.h"
 #include "held.h"
+#include "order_change.h"
 #include "order_close.h"
 #include "order_create.h"
+#include "order_deadline.h"
 #include "order_extend.h"
 #include "orphan.h"
 #include "payment.h"
@@ -50,6 +52,17 @@ return_payment(FunctionCallInfo fcinfo, PaymentAnswer from)
 	return ot_return(fcinfo, &answer);
 }
 
+static void
+check_one_deadline(const char *order_id, const Interval *expires_in, TimestampTz expires_at)
+{
+	if (expires_in != NULL && expires_at != OT_NO_TIME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("order \"%s\" is given two deadlines", order_id),
+				 errdetail("The call has both expires_in and expires_at."),
+				 errhint("Give one of them, or none for the policy's pay_within.")));
+}
+
 OT_FUNCTION(ot_create_order)
 {
 	OrderTerms	terms = {0};
@@ -63,12 +76,7 @@ OT_FUNCTION(ot_create_order)
 	terms.metadata = ot_get_jsonb_or_null(fcinfo, 6, "metadata");
 	if (terms.policy == NULL)
 		terms.policy = "default";
-	if (terms.expires_in != NULL && terms.expires_at != OT_NO_TIME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("order \"%s\" is given two deadlines", terms.order_id),
-				 errdetail("The call has both expires_in and expires_at."),
-				 errhint("Give one of them, or none for the policy's pay_within.")));
+	check_one_deadline(terms.order_id, terms.expires_in, terms.expires_at);
 	return return_order(fcinfo, ot_order_create(&terms), true);
 }
 
@@ -110,6 +118,35 @@ OT_FUNCTION(ot_extend_order)
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_extend(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
+}
+
+OT_FUNCTION(ot_set_deadline)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+
+	return return_order(fcinfo, ot_order_set_deadline(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
+}
+
+OT_FUNCTION(ot_reopen_order)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+	Interval   *expires_in = ot_get_interval_or_null(fcinfo, 1, "expires_in");
+	TimestampTz expires_at = ot_get_time_or_none(fcinfo, 2, "expires_at");
+
+	check_one_deadline(order_id, expires_in, expires_at);
+	return return_order(fcinfo, ot_order_reopen(order_id, expires_in, expires_at), true);
+}
+
+OT_FUNCTION(ot_change_order)
+{
+	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
+	OrderAnswer from = ot_order_change(order_id, ot_get_amount(fcinfo, 1, "amount", 0));
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	put_state(&answer, from.order);
+	ot_put_int8(&answer, from.order->amount);
+	return ot_return(fcinfo, &answer);
 }
 
 OT_FUNCTION(ot_resolve_held)

@@ -18,8 +18,8 @@
 static OrderAnswer
 created_before(const Order *order, const OrderTerms *terms)
 {
-	if (order->amount != terms->amount || strcmp(order->currency, terms->currency) != 0 ||
-		strcmp(order->policy, terms->policy) != 0)
+	if (strcmp(order->currency, terms->currency) != 0 || strcmp(order->policy, terms->policy) != 0 ||
+		(order->amount != terms->amount && !ot_store_was_created_for(order->order_id, terms->amount)))
 		ereport(ERROR,
 				(errcode(OT_ORDER_DIFFERS),
 				 errmsg("order \"%s\" exists with other terms", order->order_id),

@@ -27,7 +27,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 		return ot_order_answer("already_closed", order);
 	if (expires_at == order->expires_at)
 		return ot_order_answer("unchanged", order); /* a call repeated after that time is no error */
-	if (expires_at <= now && expires_at < order->expires_at && ot_store_was_extended(order_id, expires_at))
+	if (expires_at <= now && expires_at < order->expires_at && ot_store_had_deadline(order_id, expires_at))
 		return ot_order_answer("unchanged", order); /* nor if it was extended further meanwhile */
 	if (expires_at <= now)
 		ot_deadline_not_in_future(order_id, expires_at, now);

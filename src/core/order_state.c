@@ -16,6 +16,7 @@
  *         +-------------------------------------------> cancelled -------------------+
  *                                                               late money is accepted
  *
+ *    An expired order is pending again after reopen_order.
  *    Accepted: by accept_payment or resolve_held(accept). Less: by accept_short or the policy's short_tolerance.
  *
  * Invariants:
@@ -63,6 +64,27 @@ ot_order_become_pending(Order *order)
 {
 	set_state(order, ORDER_PENDING);
 	order->settled_at = OT_NO_TIME;
+}
+
+/* From expired: the deadline begins again. */
+void
+ot_order_become_pending_again(Order *order, TimestampTz expires_at)
+{
+	Assert(order->state == ORDER_EXPIRED);
+
+	set_state(order, ORDER_PENDING);
+	order->settled_at = OT_NO_TIME;
+	order->close_reason = NULL;
+	order->expires_at = expires_at;
+}
+
+void
+ot_order_change_amount(Order *order, int64 amount)
+{
+	Assert(order->state == ORDER_PENDING);
+
+	order->amount = amount;
+	ot_row_changed(&order->unwritten, order->order_id);
 }
 
 void

@@ -9,6 +9,8 @@
 
 /* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
 extern void ot_order_become_pending(Order *order);
+extern void ot_order_become_pending_again(Order *order, TimestampTz expires_at);
+extern void ot_order_change_amount(Order *order, int64 amount);
 extern void ot_order_move_deadline(Order *order, TimestampTz expires_at);
 extern void ot_order_become_paid(Order *order, TimestampTz now);
 extern void ot_order_become_expired(Order *order, TimestampTz now);

@@ -202,8 +202,9 @@ extern void ot_store_delete_follow_up(int64 follow_up_id);
 extern void ot_store_add_event(Event *event);
 extern void ot_store_add_events(List *events);
 
-/* Whether an event says that extend_order gave the order that deadline. */
-extern bool ot_store_was_extended(const char *order_id, TimestampTz expires_at);
+/* Whether an event says that extend_order or set_deadline gave the order that deadline; that it was created for that amount. */
+extern bool ot_store_had_deadline(const char *order_id, TimestampTz expires_at);
+extern bool ot_store_was_created_for(const char *order_id, int64 amount);
 
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);

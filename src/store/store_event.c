@@ -22,15 +22,28 @@ ot_store_add_events(List *events)
 
 /* A newer deadline has taken its place in the order's row; the event stays. */
 bool
-ot_store_was_extended(const char *order_id, TimestampTz expires_at)
+ot_store_had_deadline(const char *order_id, TimestampTz expires_at)
 {
 	static Statement find = {"SELECT e.id FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 "
-		"AND e.type" SQL_EQ "'order.extended' "
+		"AND e.type" SQL_EQ "ANY ('{order.extended,order.changed}') "
 	"AND (e.payload OPERATOR(pg_catalog.->>) 'expires_at')::pg_catalog.timestamptz" SQL_EQ "$2 LIMIT 1"};
 	Args		args = {0};
 
 	ot_arg_text(&args, order_id);
 	ot_arg_time(&args, expires_at);
+	return ot_run(&find, &args) > 0;
+}
+
+bool
+ot_store_was_created_for(const char *order_id, int64 amount)
+{
+	static Statement find = {"SELECT e.id FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 "
+		"AND e.type" SQL_EQ "'order.created' "
+	"AND (e.payload OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.int8" SQL_EQ "$2 LIMIT 1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	ot_arg_int8(&args, amount);
 	return ot_run(&find, &args) > 0;
 }
 

@@ -51,6 +51,7 @@ sub complete {
 call($dbh, 'create_order', 'free', 0, 'EUR');
 order('parts');
 call($dbh, 'extend_order', 'parts', '2100-01-01');
+call($dbh, 'set_deadline', 'parts', '2099-01-01');
 pay('parts', @$_) for [40], [60], [10], [ 5, 'USD' ];
 order('cancelled');
 call($dbh, 'cancel_order', 'cancelled', 'changed my mind');
@@ -58,6 +59,17 @@ pay('cancelled');
 order('reopened', 'reopen', '20 ms');
 ok(eventually(sub { call($dbh, 'expire_order', 'reopened')->{outcome} eq 'expired' }), 'an order expires');
 pay('reopened');
+
+# A hook that fails after a payment, is tried again, and given up.
+$dbh->do($_) for 'CREATE TABLE broken ()',
+	"CREATE FUNCTION on_paid(text[]) RETURNS void LANGUAGE plpgsql AS \$\$BEGIN IF to_regclass('broken') IS NOT NULL THEN RAISE 'broken'; END IF; END\$\$",
+	"SELECT order_timeout.set_hook('hold', 'paid_hook', 'on_paid')";
+for my $order (qw(followed given-up)) {
+	order($order, 'hold');
+	pay($order);
+}
+call($dbh, 'resolve_link', 'given-up', 'hook', 'delivered by hand');
+$dbh->do($_) for 'DROP TABLE broken', "SELECT order_timeout.set_hook('hold', 'paid_hook', 'on_paid')", 'SELECT order_timeout.sweep_once()';
 for my $decision ('accept', 'refund') {
 	order($decision, 'hold');
 	call($dbh, 'cancel_order', $decision);

@@ -40,7 +40,7 @@ static const ColumnSpec order_columns[] = {
 	COLUMN("order_id", COLUMN_TEXT, Order, order_id, FIXED),
 	COLUMN("policy", COLUMN_TEXT, Order, policy, FIXED),
 	WORD("state", Order, state, CLOSES, ot_order_states),
-	COLUMN("amount", COLUMN_INT8, Order, amount, FIXED),
+	COLUMN("amount", COLUMN_INT8, Order, amount, CHANGES),
 	COLUMN("currency", COLUMN_TEXT, Order, currency, FIXED),
 	COLUMN("paid", COLUMN_INT8, Order, funds.paid, CHANGES),
 	COLUMN("refunded", COLUMN_INT8, Order, funds.refunded, CHANGES),
