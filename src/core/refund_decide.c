@@ -149,7 +149,7 @@ ot_refund_stop_by_hand(const char *refund_ref, const char *note)
 	if (refund->state == REFUND_NEEDS_ATTENTION)
 		return ot_refund_answer("already_stopped", refund);
 	refund->note = pstrdup(note);
-	ot_refund_stop(refund, psprintf("stopped: %s", note), now);
+	ot_refund_stop(refund, note, now);
 	ot_write_refund_and_event(refund, "refund.stopped", now);
 	return ot_refund_answer("stopped", refund);
 }

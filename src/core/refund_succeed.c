@@ -210,12 +210,11 @@ static void
 split_off_rest(const Success *success)
 {
 	Refund	   *refund = success->locked->refund;
-	Refund	   *rest = ot_refund_make(success->locked->money.payment, ot_money_subtract(refund->amount, success->returned),
-									  refund->reason, success->now);
+	Refund	   *rest = ot_refund_make_rest(refund, success->locked->money.payment,
+										   ot_money_subtract(refund->amount, success->returned), success->now);
 
-	rest->note = psprintf("rest of %s", refund->refund_ref);
-	if (refund->state == REFUND_NEEDS_ATTENTION || success->inferred)
-		ot_refund_become_needs_attention(rest, success->now);
+	if (success->inferred && !ot_refund_is_stopped(rest))
+		ot_refund_stop(rest, "the gateway may have returned this as well", success->now);
 	refund->amount = success->returned;
 	ot_refund_insert(rest);
 }
@@ -341,9 +340,9 @@ contradict(const Success *success, Problem problem)
 
 	if (!note(success, problem, success->report->gateway_refund_ref, amount))
 		return ot_refund_answer("conflict", refund);
-	if (ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
+	if (ot_is_open(refund) && !ot_refund_is_stopped(refund))
 	{
-		ot_refund_stop(refund, "stopped: the gateway reported success under the number of another refund", success->now);
+		ot_refund_stop(refund, "the gateway reported success under the number of another refund", success->now);
 		ot_write_refund_and_event(refund, "refund.stopped", success->now);
 	}
 

@@ -451,6 +451,47 @@ SELECT t.create_order('won short', 100, 'tolerant'), t.pay('won short', 'won sho
        t.pay('won short', 'ws3', 48);
 SELECT is(t.undo('won short', 'C') || ' ' || t.sums('won short'), 'reversed paid 98 = 0 + 0 + 0 + 98', 'as if it came now');
 
+-- Why a refund was stopped stays in view, whatever is reported of it since
+CREATE FUNCTION t.why(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(a.why || ' -> ' || split_part(a.resolved_by, ',', 1), '; ') FROM order_timeout.attention AS a
+     WHERE a.gateway = $1 AND a.kind = 'needs_attention'
+$$;
+CREATE FUNCTION t.tell_error(name text, result text, error text, number text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    SELECT t.try(format('complete_refund(%L, %L, %L, %L, %L)', k.ref, $2, k.token, $4, $3)) FROM t.known AS k WHERE k.name = $1
+$$;
+SELECT t.given('why ' || s, 'paid'), t.hand_out('why ' || s), t.record('why ' || s, 'N', 30), t.tell_error('why ' || s, s, 'timed out', 'M')
+  FROM unnest(ARRAY['unknown', 'failed', 'rejected', 'submitted', 'deferred']) AS s;
+SELECT is(t.why('why ' || s), 'stopped: the gateway reported money that went back, which may be this refund; reported since: timed out'
+          || CASE WHEN s IN ('failed', 'rejected') THEN ' (gateway_refund_ref M)' ELSE '' END || ' -> complete_refund',
+          'stopped, and then a worker reports ' || s)
+  FROM unnest(ARRAY['unknown', 'failed', 'rejected', 'submitted', 'deferred']) AS s;
+SELECT t.given('why long', 'paid'), t.hand_out('why long');
+SELECT t.try(format('stop_refund(%L, %L)', ref, repeat('é', 2000))), t.tell_error('why long', 'unknown', repeat('ü', 2000))
+  FROM t.known WHERE name = 'why long';
+SELECT matches(t.why('why long'), '^stopped: é{100,}; reported since: ü{100,} -> complete_refund', 'of long texts both parts are there');
+SELECT cmp_ok((SELECT octet_length(last_error) FROM order_timeout.refunds WHERE gateway = 'why long'), '<=', 2000, 'within the bound');
+SELECT t.given('why twice', 'paid'), t.hand_out('why twice'), t.person('why twice', 'stop_refund'), t.tell('why twice', 'unknown');
+SELECT t.try(format('complete_refund(%L, ''failed'', error => %L)', ref, e)) FROM t.known, unnest(ARRAY['first', 'second']) WITH ORDINALITY AS x (e, n)
+ WHERE name = 'why twice' ORDER BY n;
+SELECT matches(t.why('why twice'), '^stopped: why; reported since: (first|second) -> complete_refund', 'one report is kept, and the reason');
+-- one that needed attention already is stopped as well: retry_refund is the last thing to think of
+SELECT t.given('why before', 'paid'), t.hand_out('why before'), t.tell('why before', 'unknown');
+UPDATE order_timeout.policies SET refund_max_attempts = 2 WHERE policy = 'default';
+SELECT t.hand_out('why before'), t.tell_error('why before', 'unknown', 'timed out');
+UPDATE order_timeout.policies SET refund_max_attempts = 20 WHERE policy = 'default';
+SELECT is(t.why('why before'), 'timed out -> retry_refund', 'worn out');
+SELECT is(t.record('why before', 'N', 30) || ': ' || t.why('why before'), 'recorded: stopped: the gateway reported money that went back, '
+          'which may be this refund; reported before: timed out -> complete_refund', 'and then money is reported that may be this refund');
+SELECT is((SELECT count(*) FROM order_timeout.history('why before') AS e WHERE e.type = 'refund.stopped'), 1::bigint, 'that is an event');
+SELECT is(t.record('why before', 'N2', 30) || ': ' || left(t.why('why before'), 8), 'recorded: stopped:', 'reported once more');
+SELECT is((SELECT count(*) FROM order_timeout.history('why before') AS e WHERE e.type = 'refund.stopped'), 1::bigint, 'it is stopped already');
+-- retry_refund decides: what comes after it is about another attempt
+SELECT t.person('why before', 'retry_refund'), t.hand_out('why before'), t.tell_error('why before', 'rejected', 'no');
+SELECT is(t.why('why before'), 'no -> retry_refund', 'retried, and rejected');
+-- what a stopped refund still owes is stopped as well
+SELECT t.given('why rest', 'paid'), t.hand_out('why rest'), t.person('why rest', 'stop_refund'), t.tell('why rest', 'succeeded', true, 'N', 20);
+SELECT is(t.why('why rest'), 'stopped: why -> complete_refund', 'a rest of it');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;
