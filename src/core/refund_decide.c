@@ -23,8 +23,10 @@ what_to_do_instead(const Refund *refund)
 {
 	if (refund->state == REFUND_SUCCEEDED)
 		return "If the money came back, call order_timeout.reverse_refund().";
-	if (refund->state == REFUND_REVERSED)
+	if (refund->replaced_by != NULL)
 		return psprintf("Look at refund \"%s\", which took its place.", refund->replaced_by);
+	if (refund->state == REFUND_REVERSED)
+		return "Nothing took its place. If the money has to go back after all, call order_timeout.request_refund().";
 	return "Let the workers go on with it, or report what the gateway did with order_timeout.complete_refund().";
 }
 
