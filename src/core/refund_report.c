@@ -137,6 +137,8 @@ record_report(const LockedRefund *locked, const RefundReport *report, TimestampT
 		ot_refund_note_result(refund, report->result);
 	else
 		become_reported(refund, report->result, now);
+	if (report->lease_token == NULL)
+		ot_lease_remember_gateway(refund, report);	/* after the line of the lease that it ended */
 	ot_write_refund_and_event(refund, psprintf("refund.%s", ot_refund_results[report->result]), now);
 	return ot_refund_answer("recorded", refund);
 }
@@ -155,6 +157,8 @@ complete_attempt(const RefundReport *report)
 		return ot_refund_answer("duplicate", refund);
 	if (!ot_is_open(refund))
 		return from_gateway ? fail_after_end(&locked, report, now) : ot_refund_answer("ignored", refund);
+	if (from_gateway && ot_lease_gateway_repeats(refund, report))
+		return ot_refund_answer("duplicate", refund);
 	if (!may_report(refund, report, now))
 		return ot_refund_answer("stale", refund);
 	return record_report(&locked, report, now);

@@ -492,6 +492,47 @@ SELECT is(t.why('why before'), 'no -> retry_refund', 'retried, and rejected');
 SELECT t.given('why rest', 'paid'), t.hand_out('why rest'), t.person('why rest', 'stop_refund'), t.tell('why rest', 'succeeded', true, 'N', 20);
 SELECT is(t.why('why rest'), 'stopped: why -> complete_refund', 'a rest of it');
 
+-- What the gateway reports again without a token changes nothing, as long as nobody sent the refund again
+CREATE FUNCTION t.is_now(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT format('%s %s %s', r.state, r.attempts, (SELECT count(*) FROM order_timeout.events AS e WHERE e.payload ->> 'refund_ref' = r.refund_ref))
+      FROM order_timeout.refunds AS r JOIN t.known AS k ON k.ref = r.refund_ref WHERE k.name = $1
+$$;
+CREATE TABLE t.was AS SELECT name, ''::text AS state FROM t.known WHERE false;
+CREATE FUNCTION t.again(name text, result text, number text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    INSERT INTO t.was SELECT $1, t.is_now($1);
+    SELECT t.tell($1, $2, false, $3) || CASE WHEN t.is_now($1) = (SELECT w.state FROM t.was AS w WHERE w.name = $1 ORDER BY w.ctid DESC LIMIT 1)
+                                             THEN ', nothing changes' ELSE '' END
+$$;
+SELECT t.given('again ' || s || ' ' || r, 'paid'), t.hand_out('again ' || s || ' ' || r), t.tell('again ' || s || ' ' || r, s)
+  FROM unnest(ARRAY['submitted', 'unknown', 'rejected']) AS s, unnest(ARRAY['failed', 'rejected']) AS r;
+SELECT is(t.again('again ' || s || ' ' || r, r) || '; ' || t.again('again ' || s || ' ' || r, r), 'recorded; duplicate, nothing changes',
+          s || ', and the gateway reports ' || r || ' twice')
+  FROM unnest(ARRAY['submitted', 'unknown', 'rejected']) AS s, unnest(ARRAY['failed', 'rejected']) AS r;
+SELECT is(t.again('again submitted failed', 'rejected') || '; ' || t.again('again submitted rejected', 'failed'),
+          'stale, nothing changes; recorded', 'another result is none that was reported before');
+SELECT is(t.again('again submitted rejected', 'rejected') || '; ' || t.again('again submitted rejected', 'failed'),
+          'duplicate, nothing changes; duplicate, nothing changes', 'each of them again, in any sequence');
+SELECT is(t.again('again submitted rejected', 'failed', 'N1') || '; ' || t.again('again submitted rejected', 'failed', 'N1'),
+          'recorded; duplicate, nothing changes', 'a number is news once');
+-- submitted, rejected, retried, rejected: the second one is news only if a worker had the refund in between
+SELECT t.person('again unknown rejected', 'retry_refund');
+SELECT is(t.again('again unknown rejected', 'rejected'), 'duplicate, nothing changes', 'retried, and reported again: it goes on');
+SELECT t.hand_out('again unknown rejected');
+SELECT is(t.again('again unknown rejected', 'rejected'), 'stale, nothing changes', 'while a worker has it');
+SELECT t.tell('again unknown rejected', 'submitted');
+SELECT is(t.again('again unknown rejected', 'rejected') || '; ' || t.again('again unknown rejected', 'rejected'),
+          'recorded; duplicate, nothing changes', 'sent again, and rejected again: news');
+-- the lease of a stopped refund runs out without a word
+SELECT t.person('again unknown failed', 'stop_refund'), t.person('again unknown failed', 'retry_refund'), t.hand_out('again unknown failed'),
+       t.person('again unknown failed', 'stop_refund');
+UPDATE order_timeout.refunds SET leased_until = clock_timestamp() - interval '1 s' WHERE gateway = 'again unknown failed';
+SELECT is(t.again('again unknown failed', 'failed') || '; ' || t.again('again unknown failed', 'failed'),
+          'recorded; duplicate, nothing changes', 'stopped while a worker had it: news');
+-- a worker that polls learns what the webhook said; after a success it is a contradiction, not a repeat
+SELECT is(t.tell('again submitted rejected', 'rejected'), 'stale', 'the worker''s report of the same, with its token');
+SELECT is(t.tell('again rejected failed', 'succeeded', false) || ' ' || t.tell('again rejected failed', 'failed', false), 'recorded conflict',
+          'reported before and after success');
+
 SELECT t.sound();
 SELECT finish();
 ROLLBACK;
