@@ -164,6 +164,16 @@ ALTER TABLE refunds ADD COLUMN IF NOT EXISTS ended_leases text;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_kept bigint NOT NULL DEFAULT 0;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_held bigint NOT NULL DEFAULT 0;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS withdrawn boolean NOT NULL DEFAULT false;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS was_requested boolean NOT NULL DEFAULT false;
+-- Open refunds that go back to a request: as successors of reversed ones, or as their rests.
+WITH RECURSIVE origin AS (
+    SELECT r.refund_ref AS owed, r.refund_ref, r.gateway, r.payment_ref, r.note, r.reason
+      FROM refunds r WHERE r.settled_at IS NULL AND r.reason = 'reversed'
+    UNION
+    SELECT o.owed, b.refund_ref, b.gateway, b.payment_ref, b.note, b.reason
+      FROM origin o JOIN refunds b ON b.gateway = o.gateway AND b.payment_ref = o.payment_ref
+                                  AND (b.replaced_by = o.refund_ref OR o.note = 'rest of ' || b.refund_ref))
+UPDATE refunds r SET was_requested = true FROM origin o WHERE o.owed = r.refund_ref AND o.reason = 'requested';
 -- Of the open refunds that a worker ever had, only failed ones are surely not with the gateway.
 UPDATE refunds SET maybe_sent = true WHERE settled_at IS NULL AND handed_out_at IS NOT NULL AND state <> 'failed';
 -- What record_refund took from refunds is what these owed, less what a rest still owes; all else came from kept or held money.

@@ -126,6 +126,7 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 
 	successor = ot_refund_make(money.payment, refund->amount, REASON_REVERSED, now);
 	successor->note = pstrdup(reason);
+	successor->was_requested = ot_refund_is_of_request(refund);
 	if (came_back)
 	{
 		end_failures(&locked, now);
@@ -156,31 +157,6 @@ ot_refund_stop_by_hand(const char *refund_ref, const char *note)
 	return ot_refund_answer("stopped", refund);
 }
 
-/* Whether it goes back to a request: itself, or as the successor of one that was reversed. */
-static bool
-was_requested(const Refund *refund, const Payment *payment)
-{
-	const char *wanted = refund->refund_ref;
-	List	   *refunds;
-
-	if (refund->reason != REASON_REVERSED)
-		return refund->reason == REASON_REQUESTED;
-	refunds = ot_store_find_refunds(payment);
-
-	/* Youngest first: what a refund succeeds is older. */
-	for (int i = list_length(refunds) - 1; i >= 0; i--)
-	{
-		const Refund *before = list_nth(refunds, i);
-
-		if (before->replaced_by == NULL || strcmp(before->replaced_by, wanted) != 0)
-			continue;
-		if (before->reason != REASON_REVERSED)
-			return before->reason == REASON_REQUESTED;
-		wanted = before->refund_ref;
-	}
-	return false;
-}
-
 RefundAnswer
 ot_refund_withdraw(const char *refund_ref, const char *note)
 {
@@ -191,7 +167,7 @@ ot_refund_withdraw(const char *refund_ref, const char *note)
 
 	if (refund->withdrawn)
 		return ot_refund_answer("already_withdrawn", refund);
-	if (!ot_is_open(refund) || !ot_refund_is_clear(refund) || !was_requested(refund, money.payment) ||
+	if (!ot_is_open(refund) || !ot_refund_is_clear(refund) || !ot_refund_is_of_request(refund) ||
 		money.order == NULL || money.order->state != ORDER_PAID)
 		wrong_state("withdraw", refund,
 					"Only a refund that was requested and that the gateway surely does not have can be withdrawn.");

@@ -220,6 +220,23 @@ is_something_uncounted(const Payment *payment, const Refund *external)
 	return false;
 }
 
+/* A refund stands for all that was taken from refunds: of what one of them was requested for, the rest is surplus at most. */
+static bool
+took_from_request(const Payment *payment, const Refund *external)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_refunds(payment))
+	{
+		const Refund *taken = lfirst(cell);
+
+		if (taken->replaced_by != NULL && strcmp(taken->replaced_by, external->refund_ref) == 0 &&
+			ot_refund_is_of_request(taken))
+			return true;
+	}
+	return false;
+}
+
 static Refund *
 owe_again(const Locked *money, int64 amount, const Refund *external, const char *note, bool needs_person, TimestampTz now)
 {
@@ -229,6 +246,7 @@ owe_again(const Locked *money, int64 amount, const Refund *external, const char 
 		return NULL;
 	refund = ot_refund_make(money->payment, amount, REASON_REVERSED, now);
 	refund->note = note ? pstrdup(note) : NULL;
+	refund->was_requested = took_from_request(money->payment, external);
 	if (needs_person)
 		ot_refund_become_needs_attention(refund, now);
 	if (is_something_uncounted(money->payment, external))	/* there is room for it now, so it may be this */

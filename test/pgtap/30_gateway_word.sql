@@ -311,6 +311,37 @@ SELECT t.given('take next', 'paid'), t.hand_out('take next'), t.tell('take next'
 UPDATE t.known SET ref = (SELECT refund_ref FROM order_timeout.refunds WHERE gateway = 'take next' AND reason = 'reversed') WHERE name = 'take next';
 SELECT is(t.person('take next', 'withdraw_refund') || ' ' || t.books('take next'), 'withdrawn 0+0+0+100; reversed; 0', 'or the successor of one that was requested');
 
+-- what goes back to a request, by whatever way; 30 were requested
+CREATE FUNCTION t.withdraw_open(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.try(format('withdraw_refund(%L, ''why'')', r.refund_ref)) || ' ' || t.books($1)
+      FROM order_timeout.refunds AS r WHERE r.gateway = $1 AND r.settled_at IS NULL
+$$;
+SELECT t.given('back rest', 'paid'), t.hand_out('back rest'), t.tell('back rest', 'rejected'), t.person('back rest', 'reverse_refund');
+UPDATE t.known SET ref = (SELECT refund_ref FROM order_timeout.refunds WHERE gateway = 'back rest' AND reason = 'reversed') WHERE name = 'back rest';
+SELECT t.tell('back rest', 'succeeded', false, 'N', 20);
+SELECT is(t.withdraw_open('back rest'), 'withdrawn 20+0+0+80; succeeded; 0', 'the rest that the successor of a requested one still owes');
+SELECT t.given('back bank', 'paid'), t.hand_out('back bank'), t.tell('back bank', 'succeeded', true, 'N'), t.person('back bank', 'reverse_refund'),
+       t.record('back bank', 'M', 20);
+SELECT is(t.withdraw_open('back bank'), 'withdrawn 20+0+0+80; reversed; 0', 'the rest of one that the bank sent back, and that was replaced');
+SELECT t.given('back won', 'paid'), t.record('back won', 'N', 30), t.undo('back won', 'N');
+SELECT is(t.withdraw_open('back won'), 'withdrawn 0+0+0+100; reversed; 0', 'what record_refund had taken from a request');
+SELECT t.given('back twice', 'paid'), t.record('back twice', 'N', 20), t.undo('back twice', 'N'), t.record('back twice', 'M', 15), t.undo('back twice', 'M');
+SELECT is((SELECT string_agg(t.try(format('withdraw_refund(%L, ''why'')', r.refund_ref)), ' ') FROM order_timeout.refunds AS r
+            WHERE r.gateway = 'back twice' AND r.settled_at IS NULL) || ' ' || t.books('back twice'),
+          'withdrawn withdrawn 0+0+0+100; reversed; 0', 'twice, and in parts');
+SELECT t.given('back ours', 'paid'), t.try('request_refund(''back ours'', ''k2'', 30)'), t.hand_out('back ours'), t.record('back ours', 'N', 30),
+       t.tell('back ours', 'succeeded', true, 'N');
+SELECT is(t.withdraw_open('back ours'), 'withdrawn 30+0+0+70; succeeded; 0', 'what it had taken, when it turned out to be ours');
+SELECT t.create_order('back more', 100), t.pay('back more', 'back more', 150, gateway => 'back more'), t.try('request_refund(''back more'', ''k'', 30)'),
+       t.record('back more', 'N', 80), t.undo('back more', 'N');
+SELECT is(t.withdraw_open('back more') || ' ' || t.sums('back more'), 'withdrawn 0+50+0+100; -; 0 paid 150 = 0 + 50 + 0 + 100',
+          'together with a surplus: that is owed again');
+SELECT t.create_order('back surplus', 100), t.pay('back surplus', 'back surplus', 150, gateway => 'back surplus'), t.record('back surplus', 'N', 50),
+       t.undo('back surplus', 'N');
+SELECT is(t.withdraw_open('back surplus'), 'OT005 0+50+0+100; -; 0', 'a surplus was not requested');
+SELECT t.given('back late', 'closed'), t.record('back late', 'N', 100), t.undo('back late', 'N');
+SELECT is(t.withdraw_open('back late'), 'OT005 0+100+0+0; reversed; 0', 'nor was late money');
+
 -- reverse_chargeback
 SELECT t.given('won paid', 'paid', 0), t.record('won paid', 'C', 40, 'chargeback');
 SELECT is(t.undo('won paid', 'C') || ' ' || t.books('won paid'), 'reversed 0+0+0+100; -; 0', 'on a paid order: kept');

@@ -429,6 +429,14 @@ SELECT t.succeeded('w less k', 'paid');
 SELECT t.way('recorded wrong: less went, and the rest is not wanted', 'w less k', 'nothing', 'reversed withdrawn recorded',
              'paid 100 = 20 + 0 + 0 + 80', $$reverse_refund({ref}, 'only 20')$$, $$withdraw_refund({open}, '20 is enough')$$,
              $$record_refund({n}, {n}, 'N corrected', 20)$$);
+SELECT t.succeeded('w less r', 'paid');
+SELECT t.way('recorded wrong: the same, the rest being owed already', 'w less r', 'nothing', 'reversed recorded withdrawn',
+             'paid 100 = 20 + 0 + 0 + 80', $$reverse_refund({ref}, 'only 20')$$,
+             $$complete_refund({open}, 'succeeded', gateway_refund_ref => 'N corrected', refunded_amount => 20)$$,
+             $$withdraw_refund({open}, '20 is enough')$$);
+SELECT t.given('w less b', 'paid'), t.do('w less b', $$record_refund({n}, {n}, 'N', 30)$$);
+SELECT t.way('recorded wrong: record_refund took the place of a request that is not wanted any more', 'w less b', 'nothing', 'reversed withdrawn',
+             'paid 100 = 0 + 0 + 0 + 100', $$reverse_chargeback({n}, 'N', 'it bounced')$$, $$withdraw_refund({open}, 'nothing is wanted')$$);
 SELECT t.given('w less x', 'paid'), t.do('w less x', $$record_refund({n}, {n}, 'X', 50)$$, $$record_refund({n}, {n}, 'X', 40)$$);
 SELECT t.way('recorded wrong: by record_refund, less went', 'w less x', 'conflict', 'reversed recorded', 'paid 100 = 40 + 0 + 0 + 60',
              $$reverse_chargeback({n}, 'X', 'only 40')$$, $$record_refund({n}, {n}, 'X corrected', 40)$$);
