@@ -37,7 +37,7 @@ COMMENT ON FUNCTION settle_refund(text, text) IS
 CREATE FUNCTION reverse_refund(refund_ref text, reason text, OUT outcome text, OUT state text, OUT new_refund_ref text)
 AS 'MODULE_PATHNAME', 'ot_reverse_refund' LANGUAGE C;
 COMMENT ON FUNCTION reverse_refund(text, text) IS
-'The money is owed again, under a new key: from succeeded (the bank sent it back; the new refund needs attention) or from needs_attention (the gateway declared the key dead; the new refund is pending). Outcomes: reversed, already_reversed (same new_refund_ref). Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+'The money is owed again, under a new key: from succeeded (the bank sent it back; the new refund needs attention) or from needs_attention (the gateway declared the key dead; the new refund is pending). What record_refund recorded goes back to where it was taken from, as with reverse_chargeback; new_refund_ref is null if nothing is owed. Outcomes: reversed, already_reversed (same new_refund_ref). Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
 
 CREATE FUNCTION record_refund(
     gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',

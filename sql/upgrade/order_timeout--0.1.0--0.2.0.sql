@@ -241,6 +241,9 @@ END
 $$;
 
 -- What operators decide about refunds; signatures that got an argument.
+COMMENT ON FUNCTION reverse_refund(text, text) IS
+'The money is owed again, under a new key: from succeeded (the bank sent it back; the new refund needs attention) or from needs_attention (the gateway declared the key dead; the new refund is pending). What record_refund recorded goes back to where it was taken from, as with reverse_chargeback; new_refund_ref is null if nothing is owed. Outcomes: reversed, already_reversed (same new_refund_ref). Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
 CREATE FUNCTION stop_refund(refund_ref text, note text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_stop_refund' LANGUAGE C;
 COMMENT ON FUNCTION stop_refund(text, text) IS

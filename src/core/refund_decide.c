@@ -6,6 +6,7 @@
 
 #include "utils/timestamp.h"
 
+#include "chargeback.h"
 #include "conflict.h"
 #include "errors.h"
 #include "event.h"
@@ -107,7 +108,7 @@ end_failures(const LockedRefund *locked, TimestampTz now)
 
 /*
  * Money that came back is owed again, and the operator has to say where to send it. The gateway declared the key dead: the
- * money is still owed, under a new one.
+ * money is still owed, under a new one. What record_refund recorded goes back to where it was taken from.
  */
 RefundAnswer
 ot_refund_reverse(const char *refund_ref, const char *reason)
@@ -121,6 +122,11 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 
 	if (refund->state == REFUND_REVERSED)
 		return reversed("already_reversed", refund);
+	if (ot_is_external(refund))
+	{
+		ot_chargeback_give_back(&locked, reason, now);
+		return reversed("reversed", refund);
+	}
 	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
 		wrong_state("reverse", refund, "Only a refund that succeeded or needs attention can be reversed.");
 

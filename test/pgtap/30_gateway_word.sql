@@ -377,6 +377,38 @@ SELECT matches(t.try(format('reverse_chargeback(''won excess'', NULL, refund_ref
                '^reversed 30\+0\+0\+70; succeeded', 'a row without a number is named by its refund_ref')
   FROM (SELECT max(refund_ref) AS refund_ref FROM order_timeout.refunds WHERE gateway = 'won excess' AND reason = 'external') AS x;
 
+-- reverse_refund of what record_refund recorded gives back as well: "Whenever a row of record_refund turns out to be ours, or
+-- is reversed, what it had taken is given back"
+CREATE FUNCTION t.reverse(name text, number text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    ref text := (SELECT r.refund_ref FROM order_timeout.refunds AS r WHERE r.gateway = name AND r.gateway_refund_ref = number);
+    x record;
+BEGIN
+    SELECT * INTO x FROM order_timeout.reverse_refund(ref, 'it came back');
+    RETURN concat_ws(' ', x.outcome, x.state, coalesce((SELECT format('owes %s as %s', r.amount, r.state) FROM order_timeout.refunds AS r
+                                                         WHERE r.refund_ref = x.new_refund_ref), 'owes nothing'), t.books(name));
+END
+$$;
+SELECT t.given('rev paid', 'paid', 0), t.record('rev paid', 'N', 40);
+SELECT is(t.reverse('rev paid', 'N'), 'reversed reversed owes nothing 0+0+0+100; -; 0', 'on a paid order: kept');
+SELECT is(t.reverse('rev paid', 'N'), 'already_reversed reversed owes nothing 0+0+0+100; -; 0', 'again');
+SELECT is(t.undo('rev paid', 'N'), 'already_reversed', 'and reverse_chargeback');
+SELECT is(t.record('rev paid', 'N', 40) || ' ' || t.books('rev paid'), 'duplicate 0+0+0+100; -; 0', 'the statement again: it stays reversed');
+SELECT t.given('rev clear', 'paid'), t.record('rev clear', 'N', 50);
+SELECT is(t.reverse('rev clear', 'N'), 'reversed reversed owes 30 as pending 0+30+0+70; reversed; 0', 'the refund is owed again, the rest is kept');
+SELECT is(t.reverse('rev clear', 'N'), 'already_reversed reversed owes 30 as pending 0+30+0+70; reversed; 0', 'again');
+SELECT t.given('rev closed', 'closed'), t.record('rev closed', 'C', 100, 'chargeback');
+SELECT is(t.reverse('rev closed', 'C'), 'reversed reversed owes 100 as needs_attention 0+100+0+0; reversed; 0', 'on a closed order: owed, and a person looks');
+SELECT t.given('rev held', 'held'), t.record('rev held', 'N', 100);
+SELECT is(t.reverse('rev held', 'N'), 'reversed reversed owes nothing 0+0+100+0; -; 0', 'what came from held is held');
+SELECT t.pay('rev nowhere', 'rev orphan', 70, gateway => 'rev orphan'), t.record('rev orphan', 'N', 70);
+SELECT is(t.try(format('reverse_refund(%L, ''why'')', t.ref('rev orphan', 'rev orphan'))) || ' ' || t.kinds('rev orphan'), 'reversed orphan',
+          'is the orphan''s again');
+SELECT t.given('rev failed', 'paid', 0), t.record('rev failed', 'N', 40),
+       t.try(format('complete_refund(%L, ''failed'')', t.ref('rev failed', 'rev failed')));
+SELECT is(t.kinds('rev failed') || ' ' || t.reverse('rev failed', 'N') || coalesce(' ' || t.kinds('rev failed'), ''),
+          'conflict reversed reversed owes nothing 0+0+0+100; -; 0', 'that it failed after all ends with it');
+
 -- request_refund names the gateway
 SELECT t.create_order('gift', 100), t.pay('gift', '17', 40, gateway => 'gift'), t.pay('gift', '17', 60, gateway => 'till');
 SELECT is(t.try('request_refund(''gift'', ''k'', 10, payment_ref => ''17'')'), '22023', 'a payment_ref that two gateways of the order have');
