@@ -267,13 +267,13 @@ REVOKE ALL ON FUNCTION reverse_chargeback(text, text, text, text) FROM PUBLIC;
 CREATE FUNCTION record_refund(
     gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
     currency text DEFAULT NULL, OUT outcome text, OUT refund_ref text)
-AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
+AS 'MODULE_PATHNAME', 'ot_record_refund_2' LANGUAGE C;
 COMMENT ON FUNCTION record_refund(text, text, text, bigint, text, text) IS
 'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It takes the place of clear refunds of that payment (the gateway surely does not have them), then comes out of what is kept, then of what is held. Refunds that may be this money stop: they need attention. currency: if given, it must be the payment''s. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that, or it may be counted twice: see view attention; refund_ref is what was recorded). Errors: OT003 another currency than the payment''s, OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
 REVOKE ALL ON FUNCTION record_refund(text, text, text, bigint, text, text) FROM PUBLIC;
 
 CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
-AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
+AS 'MODULE_PATHNAME', 'ot_resolve_conflict_2' LANGUAGE C;
 COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
 'Records that the operator has handled a conflict; it leaves the view attention, the row stays. book: the reported money went back in addition to what is recorded; the amount that is counted nowhere, or was counted once, is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
 REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;

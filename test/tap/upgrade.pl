@@ -124,6 +124,7 @@ sub refused_of {
 		[ 'refund_orphan', 'bank', "$id-4" ],
 		[ 'record_refund', 'bank', "$id-1", "$id-chargeback", 5, 'chargeback' ],
 		[ 'record_refund', 'bank', "$id-1", "$id-too-much", 500, 'chargeback' ],
+		[ 'resolve_conflict', 1, 'looked' ],
 		[ 'create_order', "$id-cancelled", 100, 'EUR' ],
 		[ 'extend_order', "$id-cancelled", '2100-01-01' ],
 		[ 'cancel_order', "$id-cancelled" ],
