@@ -234,6 +234,14 @@ book_excess(const Success *success, int64 excess)
 	return recorded.left;
 }
 
+/* What is counted nowhere may be what another refund owes. */
+static void
+stop_if_uncounted(const Success *success, int64 left, bool two_numbers)
+{
+	if (left > 0 || two_numbers || success->missing > 0)
+		ot_external_stop_open(&success->locked->money, success->now);
+}
+
 static RefundAnswer
 answer_success(const Success *success, int64 excess, int64 left, bool two_numbers, bool less)
 {
@@ -277,6 +285,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 	ot_funds_move(money.order, money.payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
 	ot_write_refund_and_event(refund, "refund.succeeded", now);
 	left = book_excess(&success, excess);	/* after that write: this refund is none that it may take from */
+	stop_if_uncounted(&success, left, two_numbers);
 	ot_write_money(money.order, money.payment);
 	ot_orphan_join(&money, now);
 	return answer_success(&success, excess, left, two_numbers, less);

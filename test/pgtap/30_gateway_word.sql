@@ -484,6 +484,13 @@ SELECT t.hand_out_newest('room'), t.record('room', 'C', 60);
 SELECT is(t.tell('room', 'succeeded', true, 'B', 40) || ' ' || t.books('room') || ' sends ' || t.sendable('room'),
           'conflict 80+20+0+0; succeeded; 2 of 20 sends 0', 'what is owed again waits while money is counted nowhere');
 
+SELECT t.given('one, two', 'paid'), t.hand_out('one, two'), t.tell('one, two', 'submitted', true, 'A'), t.try('request_refund(''one, two'', ''k2'', 30)');
+SELECT is(t.tell('one, two', 'succeeded', false, 'B') || ' ' || t.books('one, two') || ' sends ' || t.sendable('one, two'),
+          'conflict 30+30+0+40; succeeded; 1 of 30 sends 0', 'returned under another number than it was submitted with');
+SELECT t.given('said more', 'closed'), t.hand_out('said more'), t.record('said more', 'N', 100);
+SELECT is(t.tell('said more', 'succeeded', false, 'N', 60) || ' ' || t.books('said more') || ' sends ' || t.sendable('said more'),
+          'conflict 60+40+0+0; succeeded; 1 of 40 sends 0', 'less than the statement said: the rest is not sent');
+
 -- More went back than was asked for, without a number, and the statement has it
 SELECT t.given('excess', 'paid'), t.hand_out('excess'), t.tell('excess', 'succeeded', true, NULL, 40);
 SELECT is(t.record('excess', 'N', 40) || ' ' || t.books('excess'), 'conflict 40+0+0+60; succeeded; 2 of 0', 'an excess is counted once, too');
