@@ -124,6 +124,7 @@ CREATE TABLE refunds (
     from_kept          bigint NOT NULL DEFAULT 0,   -- of one that record_refund wrote: what it took from kept and from held money;
     from_held          bigint NOT NULL DEFAULT 0,   -- the rest of amount it took from refunds, which name it in replaced_by
     withdrawn          boolean NOT NULL DEFAULT false,  -- reversed without a successor: the buyer does not want it any more
+    was_requested      boolean NOT NULL DEFAULT false,  -- of reason reversed: it goes back to a request, wholly or in part
     CONSTRAINT refunds_amount CHECK (amount BETWEEN 1 AND asked),
     CONSTRAINT refunds_reason CHECK (reason IN ('late', 'surplus', 'wrong_currency', 'expired', 'cancelled', 'requested',
                                                 'orphan', 'reversed', 'external', 'chargeback')),

@@ -164,6 +164,16 @@ ALTER TABLE refunds ADD COLUMN IF NOT EXISTS ended_leases text;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_kept bigint NOT NULL DEFAULT 0;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS from_held bigint NOT NULL DEFAULT 0;
 ALTER TABLE refunds ADD COLUMN IF NOT EXISTS withdrawn boolean NOT NULL DEFAULT false;
+ALTER TABLE refunds ADD COLUMN IF NOT EXISTS was_requested boolean NOT NULL DEFAULT false;
+-- Open refunds that go back to a request: as successors of reversed ones, or as their rests.
+WITH RECURSIVE origin AS (
+    SELECT r.refund_ref AS owed, r.refund_ref, r.gateway, r.payment_ref, r.note, r.reason
+      FROM refunds r WHERE r.settled_at IS NULL AND r.reason = 'reversed'
+    UNION
+    SELECT o.owed, b.refund_ref, b.gateway, b.payment_ref, b.note, b.reason
+      FROM origin o JOIN refunds b ON b.gateway = o.gateway AND b.payment_ref = o.payment_ref
+                                  AND (b.replaced_by = o.refund_ref OR o.note = 'rest of ' || b.refund_ref))
+UPDATE refunds r SET was_requested = true FROM origin o WHERE o.owed = r.refund_ref AND o.reason = 'requested';
 -- Of the open refunds that a worker ever had, only failed ones are surely not with the gateway.
 UPDATE refunds SET maybe_sent = true WHERE settled_at IS NULL AND handed_out_at IS NOT NULL AND state <> 'failed';
 -- What record_refund took from refunds is what these owed, less what a rest still owes; all else came from kept or held money.
@@ -231,6 +241,9 @@ END
 $$;
 
 -- What operators decide about refunds; signatures that got an argument.
+COMMENT ON FUNCTION reverse_refund(text, text) IS
+'The money is owed again, under a new key: from succeeded (the bank sent it back; the new refund needs attention) or from needs_attention (the gateway declared the key dead; the new refund is pending). What record_refund recorded goes back to where it was taken from, as with reverse_chargeback; new_refund_ref is null if nothing is owed. Outcomes: reversed, already_reversed (same new_refund_ref). Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
+
 CREATE FUNCTION stop_refund(refund_ref text, note text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_stop_refund' LANGUAGE C;
 COMMENT ON FUNCTION stop_refund(text, text) IS
@@ -254,13 +267,13 @@ REVOKE ALL ON FUNCTION reverse_chargeback(text, text, text, text) FROM PUBLIC;
 CREATE FUNCTION record_refund(
     gateway text, payment_ref text, gateway_refund_ref text, amount bigint, reason text DEFAULT 'external',
     currency text DEFAULT NULL, OUT outcome text, OUT refund_ref text)
-AS 'MODULE_PATHNAME', 'ot_record_refund' LANGUAGE C;
+AS 'MODULE_PATHNAME', 'ot_record_refund_2' LANGUAGE C;
 COMMENT ON FUNCTION record_refund(text, text, text, bigint, text, text) IS
 'Records money (minor units) that went back without us: reason external (the gateway''s dashboard) or chargeback. It takes the place of clear refunds of that payment (the gateway surely does not have them), then comes out of what is kept, then of what is held. Refunds that may be this money stop: they need attention. currency: if given, it must be the payment''s. Outcomes: recorded, duplicate (same gateway and gateway_refund_ref), conflict (part or all of it exceeds all that, or it may be counted twice: see view attention; refund_ref is what was recorded). Errors: OT003 another currency than the payment''s, OT009 no such payment, 22023, 22003, 22004. Locks: the order, the payment, its refunds.';
 REVOKE ALL ON FUNCTION record_refund(text, text, text, bigint, text, text) FROM PUBLIC;
 
 CREATE FUNCTION resolve_conflict(conflict_id bigint, note text DEFAULT NULL, book boolean DEFAULT false, OUT outcome text)
-AS 'MODULE_PATHNAME', 'ot_resolve_conflict' LANGUAGE C;
+AS 'MODULE_PATHNAME', 'ot_resolve_conflict_2' LANGUAGE C;
 COMMENT ON FUNCTION resolve_conflict(bigint, text, boolean) IS
 'Records that the operator has handled a conflict; it leaves the view attention, the row stays. book: the reported money went back in addition to what is recorded; the amount that is counted nowhere, or was counted once, is recorded as an external refund out of kept, then of held money. Outcomes: resolved, already_resolved. Errors: OT004 with book: nothing to book, or more than there is, OT005 with book: the conflict reports a failure, OT006 no such conflict, 22004. Locks: the order, the payment, the conflict.';
 REVOKE ALL ON FUNCTION resolve_conflict(bigint, text, boolean) FROM PUBLIC;

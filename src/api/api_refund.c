@@ -156,7 +156,13 @@ OT_FUNCTION(ot_withdraw_refund)
 	return return_outcome_and_state(fcinfo, ot_refund_withdraw(refund_ref, ot_get_text(fcinfo, 1, "note")));
 }
 
-OT_MONEY_FUNCTION(ot_record_refund)
+/* Of 0.1.0, where a currency could not be said. */
+OT_FUNCTION(ot_record_refund)
+{
+	return ot_refuse_older_objects();
+}
+
+OT_MONEY_FUNCTION(ot_record_refund_2)
 {
 	ExternalReport report;
 	RefundAnswer from;
@@ -192,7 +198,13 @@ OT_FUNCTION(ot_reverse_chargeback)
 	return ot_return(fcinfo, &answer);
 }
 
+/* Of 0.1.0, which could not book. */
 OT_FUNCTION(ot_resolve_conflict)
+{
+	return ot_refuse_older_objects();
+}
+
+OT_FUNCTION(ot_resolve_conflict_2)
 {
 	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
 	char	   *note = ot_get_text_or_null(fcinfo, 1, "note");

@@ -41,31 +41,33 @@ find_external(const char *gateway, const char *gateway_refund_ref, const char *r
 	return found;
 }
 
+void
+ot_chargeback_give_back(const LockedRefund *locked, const char *note, TimestampTz now)
+{
+	const Locked *money = &locked->money;
+	Refund	   *external = locked->refund;
+
+	if (note != NULL)
+		external->note = pstrdup(note);
+	(void) ot_external_give_back(money, external, NULL, note, now);
+	ot_conflicts_end_of(ot_conflicts_of(money->payment), external->refund_ref, "the money came back", now);
+	ot_write_money(money->order, money->payment);
+	ot_orphan_join(money, now);
+}
+
 RefundAnswer
 ot_chargeback_reverse(const char *gateway, const char *gateway_refund_ref, const char *refund_ref, const char *note)
 {
 	Refund	   *found = find_external(gateway, gateway_refund_ref, refund_ref);
 	LockedRefund locked = ot_lock_refund_and_money(found->refund_ref, NULL);
 	TimestampTz now = GetCurrentTimestamp();
-	Locked		money = locked.money;
-	Refund	   *external = locked.refund;
+	bool		is_repeat = locked.refund->state == REFUND_REVERSED;
 	RefundAnswer answer;
-	Refund	   *owed;
 
-	require_external(external);
-	if (external->state == REFUND_REVERSED)
-	{
-		answer = ot_refund_answer("already_reversed", external);
-		answer.refund_ref = external->replaced_by;
-		return answer;
-	}
-	if (note != NULL)
-		external->note = pstrdup(note);
-	owed = ot_external_give_back(&money, external, NULL, note, now);
-	ot_conflicts_end_of(ot_conflicts_of(money.payment), external->refund_ref, "the money came back", now);
-	ot_write_money(money.order, money.payment);
-	ot_orphan_join(&money, now);
-	answer = ot_refund_answer("reversed", external);
-	answer.refund_ref = owed != NULL ? owed->refund_ref : NULL;
+	require_external(locked.refund);
+	if (!is_repeat)
+		ot_chargeback_give_back(&locked, note, now);
+	answer = ot_refund_answer(is_repeat ? "already_reversed" : "reversed", locked.refund);
+	answer.refund_ref = locked.refund->replaced_by;
 	return answer;
 }

@@ -6,6 +6,7 @@
 
 #include "utils/timestamp.h"
 
+#include "chargeback.h"
 #include "conflict.h"
 #include "errors.h"
 #include "event.h"
@@ -23,8 +24,10 @@ what_to_do_instead(const Refund *refund)
 {
 	if (refund->state == REFUND_SUCCEEDED)
 		return "If the money came back, call order_timeout.reverse_refund().";
-	if (refund->state == REFUND_REVERSED)
+	if (refund->replaced_by != NULL)
 		return psprintf("Look at refund \"%s\", which took its place.", refund->replaced_by);
+	if (refund->state == REFUND_REVERSED)
+		return "Nothing took its place. If the money has to go back after all, call order_timeout.request_refund().";
 	return "Let the workers go on with it, or report what the gateway did with order_timeout.complete_refund().";
 }
 
@@ -105,7 +108,7 @@ end_failures(const LockedRefund *locked, TimestampTz now)
 
 /*
  * Money that came back is owed again, and the operator has to say where to send it. The gateway declared the key dead: the
- * money is still owed, under a new one.
+ * money is still owed, under a new one. What record_refund recorded goes back to where it was taken from.
  */
 RefundAnswer
 ot_refund_reverse(const char *refund_ref, const char *reason)
@@ -119,11 +122,17 @@ ot_refund_reverse(const char *refund_ref, const char *reason)
 
 	if (refund->state == REFUND_REVERSED)
 		return reversed("already_reversed", refund);
+	if (ot_is_external(refund))
+	{
+		ot_chargeback_give_back(&locked, reason, now);
+		return reversed("reversed", refund);
+	}
 	if (!came_back && refund->state != REFUND_NEEDS_ATTENTION)
 		wrong_state("reverse", refund, "Only a refund that succeeded or needs attention can be reversed.");
 
 	successor = ot_refund_make(money.payment, refund->amount, REASON_REVERSED, now);
 	successor->note = pstrdup(reason);
+	successor->was_requested = ot_refund_is_of_request(refund);
 	if (came_back)
 	{
 		end_failures(&locked, now);
@@ -149,34 +158,9 @@ ot_refund_stop_by_hand(const char *refund_ref, const char *note)
 	if (refund->state == REFUND_NEEDS_ATTENTION)
 		return ot_refund_answer("already_stopped", refund);
 	refund->note = pstrdup(note);
-	ot_refund_stop(refund, psprintf("stopped: %s", note), now);
+	ot_refund_stop(refund, note, now);
 	ot_write_refund_and_event(refund, "refund.stopped", now);
 	return ot_refund_answer("stopped", refund);
-}
-
-/* Whether it goes back to a request: itself, or as the successor of one that was reversed. */
-static bool
-was_requested(const Refund *refund, const Payment *payment)
-{
-	const char *wanted = refund->refund_ref;
-	List	   *refunds;
-
-	if (refund->reason != REASON_REVERSED)
-		return refund->reason == REASON_REQUESTED;
-	refunds = ot_store_find_refunds(payment);
-
-	/* Youngest first: what a refund succeeds is older. */
-	for (int i = list_length(refunds) - 1; i >= 0; i--)
-	{
-		const Refund *before = list_nth(refunds, i);
-
-		if (before->replaced_by == NULL || strcmp(before->replaced_by, wanted) != 0)
-			continue;
-		if (before->reason != REASON_REVERSED)
-			return before->reason == REASON_REQUESTED;
-		wanted = before->refund_ref;
-	}
-	return false;
 }
 
 RefundAnswer
@@ -189,7 +173,7 @@ ot_refund_withdraw(const char *refund_ref, const char *note)
 
 	if (refund->withdrawn)
 		return ot_refund_answer("already_withdrawn", refund);
-	if (!ot_is_open(refund) || !ot_refund_is_clear(refund) || !was_requested(refund, money.payment) ||
+	if (!ot_is_open(refund) || !ot_refund_is_clear(refund) || !ot_refund_is_of_request(refund) ||
 		money.order == NULL || money.order->state != ORDER_PAID)
 		wrong_state("withdraw", refund,
 					"Only a refund that was requested and that the gateway surely does not have can be withdrawn.");

@@ -23,24 +23,13 @@
 
 /* Taking. */
 
-static Refund *
-rest_of(const Refund *refund, const Payment *payment, int64 amount, TimestampTz now)
-{
-	Refund	   *rest = ot_refund_make(payment, amount, refund->reason, now);
-
-	rest->note = psprintf("rest of %s", refund->refund_ref);
-	if (refund->state == REFUND_NEEDS_ATTENTION)
-		ot_refund_become_needs_attention(rest, now);
-	return rest;
-}
-
 /* What the refund still owes after that gets a refund of its own. */
 static void
 replace_refund(const Locked *money, Refund *refund, const Refund *external, int64 part, TimestampTz now)
 {
 	ot_funds_move(money->order, money->payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, part);
 	if (part < refund->amount)
-		ot_refund_insert(rest_of(refund, money->payment, refund->amount - part, now));
+		ot_refund_insert(ot_refund_make_rest(refund, money->payment, refund->amount - part, now));
 	ot_refund_become_reversed(refund, external, now);
 	ot_write_refund_and_event(refund, "refund.reversed", now);
 }
@@ -131,6 +120,13 @@ ot_external_room(const Payment *payment)
 	return ot_money_add(ot_kept(&payment->funds), payment->funds.held);
 }
 
+static void
+stop(Refund *refund, const char *why, TimestampTz now)
+{
+	ot_refund_stop(refund, why, now);
+	ot_write_refund_and_event(refund, "refund.stopped", now);
+}
+
 void
 ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz now)
 {
@@ -140,11 +136,9 @@ ot_external_stop_out(const Locked *money, int64 amount, bool all, TimestampTz no
 	{
 		Refund	   *refund = lfirst(cell);
 
-		if (!ot_is_open(refund) || ot_refund_is_clear(refund) || refund->state == REFUND_NEEDS_ATTENTION ||
-			(refund->amount != amount && !all))
-			continue;
-		ot_refund_stop(refund, "stopped: the gateway reported money that went back, which may be this refund", now);
-		ot_write_refund_and_event(refund, "refund.stopped", now);
+		if (ot_is_open(refund) && !ot_refund_is_clear(refund) && !ot_refund_is_stopped(refund) &&
+			(refund->amount == amount || all))
+			stop(refund, "the gateway reported money that went back, which may be this refund", now);
 	}
 }
 
@@ -157,10 +151,8 @@ ot_external_stop_open(const Locked *money, TimestampTz now)
 	{
 		Refund	   *refund = lfirst(cell);
 
-		if (!ot_is_open(refund) || refund->state == REFUND_NEEDS_ATTENTION)
-			continue;
-		ot_refund_stop(refund, "stopped: the gateway returned money of this payment that may be what this refund owes", now);
-		ot_write_refund_and_event(refund, "refund.stopped", now);
+		if (ot_is_open(refund) && !ot_refund_is_stopped(refund))
+			stop(refund, "the gateway returned money of this payment that may be what this refund owes", now);
 	}
 }
 
@@ -211,22 +203,6 @@ close_if_due(const Locked *money, TimestampTz now)
 	*money->payment = *ot_store_lock_payment(money->payment);
 }
 
-static Refund *
-owe_again(const Locked *money, int64 amount, const char *note, bool needs_person, TimestampTz now)
-{
-	Refund	   *refund;
-
-	if (amount == 0)
-		return NULL;
-	refund = ot_refund_make(money->payment, amount, REASON_REVERSED, now);
-	refund->note = note ? pstrdup(note) : NULL;
-	if (needs_person)
-		ot_refund_become_needs_attention(refund, now);
-	ot_funds_move(money->order, money->payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, amount);
-	ot_refund_insert(refund);
-	return refund;
-}
-
 /* Reported by record_refund, and counted nowhere: by rows other than this one. */
 static bool
 is_something_uncounted(const Payment *payment, const Refund *external)
@@ -242,6 +218,42 @@ is_something_uncounted(const Payment *payment, const Refund *external)
 			return true;
 	}
 	return false;
+}
+
+/* A refund stands for all that was taken from refunds: of what one of them was requested for, the rest is surplus at most. */
+static bool
+took_from_request(const Payment *payment, const Refund *external)
+{
+	ListCell   *cell;
+
+	foreach(cell, ot_store_find_refunds(payment))
+	{
+		const Refund *taken = lfirst(cell);
+
+		if (taken->replaced_by != NULL && strcmp(taken->replaced_by, external->refund_ref) == 0 &&
+			ot_refund_is_of_request(taken))
+			return true;
+	}
+	return false;
+}
+
+static Refund *
+owe_again(const Locked *money, int64 amount, const Refund *external, const char *note, bool needs_person, TimestampTz now)
+{
+	Refund	   *refund;
+
+	if (amount == 0)
+		return NULL;
+	refund = ot_refund_make(money->payment, amount, REASON_REVERSED, now);
+	refund->note = note ? pstrdup(note) : NULL;
+	refund->was_requested = took_from_request(money->payment, external);
+	if (needs_person)
+		ot_refund_become_needs_attention(refund, now);
+	if (is_something_uncounted(money->payment, external))	/* there is room for it now, so it may be this */
+		ot_refund_stop(refund, "the gateway returned money of this payment that may be what this refund owes", now);
+	ot_funds_move(money->order, money->payment, BUCKET_REFUNDED, BUCKET_REFUND_PENDING, amount);
+	ot_refund_insert(refund);
+	return refund;
 }
 
 static void
@@ -294,9 +306,7 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 
 	close_if_due(money, now);
 	needs_person = ours == NULL && !(money->order != NULL && ot_counts_for_order(money->payment) && !ot_is_closed(money->order));
-	if (is_something_uncounted(money->payment, external))
-		needs_person = true;	/* there is room for it now, so it may be this */
-	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), note, needs_person, now);
+	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), external, note, needs_person, now);
 	if (!is_paid)
 		hold_again(money, external->from_held);
 	if (can_keep(money))

@@ -5,6 +5,9 @@
  * A worker that got no answer reports again, with its own token, and whatever became of the refund since, it must hear
  * that this is known. So the refund keeps the tokens of ended leases, each with what was reported: a line each, its
  * members separated by tabs, which no identifier contains. A token is random, so no line can be mistaken for another's.
+ *
+ * A failure that the gateway reported itself has a line without a token. Of those the last ones count, after the line of
+ * the last lease: the gateway repeats itself as long as nobody sent the refund again.
  */
 #include "postgres.h"
 
@@ -71,14 +74,50 @@ ot_lease_is_outdated(const Refund *refund, const char *token)
 	return end != NULL && end[1] != '\0';
 }
 
-void
-ot_lease_remember(Refund *refund, const RefundReport *report)
+static void
+add_line(Refund *refund, const char *line)
 {
 	const char *before = refund->ended_leases ? refund->ended_leases : "";
 
-	if (refund->lease_token == NULL || find_line(refund, psprintf("%s\t", refund->lease_token)) != NULL)
-		return;
 	if (strlen(before) > MAX_BYTES)
 		before = strchr(before, '\n') + 1;
-	refund->ended_leases = psprintf("%s%s", before, line_of(refund->lease_token, report));
+	refund->ended_leases = psprintf("%s%s", before, line);
+}
+
+void
+ot_lease_remember(Refund *refund, const RefundReport *report)
+{
+	if (refund->lease_token != NULL && find_line(refund, psprintf("%s\t", refund->lease_token)) == NULL)
+		add_line(refund, line_of(refund->lease_token, report));
+}
+
+/* Where the lines without a token begin that stand after the last one with a token. */
+static const char *
+reports_of_gateway(const Refund *refund)
+{
+	const char *begin = refund->ended_leases;
+
+	for (const char *line = begin; line != NULL && *line != '\0';)
+	{
+		const char *next = strchr(line, '\n') + 1;
+
+		if (*line != '\t')
+			begin = next;
+		line = next;
+	}
+	return begin;
+}
+
+bool
+ot_lease_gateway_repeats(const Refund *refund, const RefundReport *report)
+{
+	const char *reports = reports_of_gateway(refund);
+
+	return reports != NULL && refund->lease_token == NULL && strstr(reports, line_of("", report)) != NULL;
+}
+
+void
+ot_lease_remember_gateway(Refund *refund, const RefundReport *report)
+{
+	add_line(refund, line_of("", report));
 }

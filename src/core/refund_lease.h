@@ -19,6 +19,10 @@ extern bool ot_lease_ended_with(const Refund *refund, const RefundReport *report
 /* Whether it ended, and another one came after it. */
 extern bool ot_lease_is_outdated(const Refund *refund, const char *token);
 
+/* Whether the gateway itself, without a token, reported the same since the refund was last handed out. */
+extern bool ot_lease_gateway_repeats(const Refund *refund, const RefundReport *report);
+extern void ot_lease_remember_gateway(Refund *refund, const RefundReport *report);
+
 /* The current lease ends with this report, or (NULL) with none. */
 extern void ot_lease_remember(Refund *refund, const RefundReport *report);
 

@@ -30,6 +30,20 @@ ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, Timest
 	return refund;
 }
 
+Refund *
+ot_refund_make_rest(const Refund *refund, const Payment *payment, int64 amount, TimestampTz now)
+{
+	Refund	   *rest = ot_refund_make(payment, amount, refund->reason, now);
+
+	rest->note = psprintf("rest of %s", refund->refund_ref);
+	rest->was_requested = refund->was_requested;
+	if (refund->state == REFUND_NEEDS_ATTENTION)
+		ot_refund_become_needs_attention(rest, now);
+	if (ot_refund_is_stopped(refund))
+		rest->last_error = pstrdup(refund->last_error);
+	return rest;
+}
+
 void
 ot_refund_insert(Refund *refund)
 {

@@ -15,6 +15,9 @@ extern Refund *ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 
 extern Refund *ot_refund_make(const Payment *payment, int64 amount, RefundReason reason, TimestampTz now);
 extern void ot_refund_insert(Refund *refund);
 
+/* The first step for what a refund still owes when a part of it went back. It needs attention where that one did. */
+extern Refund *ot_refund_make_rest(const Refund *refund, const Payment *payment, int64 amount, TimestampTz now);
+
 /* What a paid order keeps beyond its amount is owed to that payment; NULL if there is nothing. */
 extern Refund *ot_refund_owe_surplus(Order *order, Payment *payment, TimestampTz now);
 

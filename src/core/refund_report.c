@@ -18,6 +18,7 @@
 #include "write.h"
 
 #define MAX_ERROR_BYTES 2000
+#define SINCE "; reported since: "
 
 static bool
 is_failure(const RefundReport *report)
@@ -25,21 +26,46 @@ is_failure(const RefundReport *report)
 	return report->result == RESULT_FAILED || report->result == RESULT_REJECTED;
 }
 
+static char *
+cut(const char *text, int bytes)
+{
+	return pnstrdup(text, pg_mbcliplen(text, strlen(text), bytes));
+}
+
+/* Why a refund was stopped is what the operator must not overlook: it stays in front of what is reported since. */
+static const char *
+reason_of_stop(const Refund *refund)
+{
+	const char *since;
+
+	if (!ot_refund_is_stopped(refund))
+		return "";
+	since = strstr(refund->last_error, SINCE);
+	return psprintf("%s" SINCE, cut(refund->last_error, Min(since ? since - refund->last_error : MAX_ERROR_BYTES,
+															MAX_ERROR_BYTES / 2)));
+}
+
+static void
+note_error(Refund *refund, const char *error, const char *failed_number)
+{
+	const char *reason = reason_of_stop(refund);
+	const char *number = failed_number ? psprintf(" (gateway_refund_ref %s)", failed_number) : "";
+	int			room = MAX_ERROR_BYTES - strlen(reason) - strlen(number);
+
+	refund->last_error = psprintf("%s%s%s", reason, cut(error, room), number);
+}
+
 /* A number that came with a failure stands for an attempt that is over: it is for people, and binds nobody. */
 static void
 note_report(const LockedRefund *locked, const RefundReport *report)
 {
 	Refund	   *refund = locked->refund;
-	const char *error = report->error;
 	const char *number = report->gateway_refund_ref;
+	const char *failed_number = is_failure(report) ? number : NULL;
 
-	if (error != NULL)
-		refund->last_error = pnstrdup(error, pg_mbcliplen(error, strlen(error), MAX_ERROR_BYTES));
-	if (number == NULL)
-		return;
-	if (is_failure(report))
-		refund->last_error = psprintf("%s (gateway_refund_ref %s)", error != NULL ? refund->last_error : "failed", number);
-	else if (locked->same_number == NULL && refund->gateway_refund_ref == NULL)
+	if (report->error != NULL || failed_number != NULL)
+		note_error(refund, report->error ? report->error : "failed", failed_number);
+	if (number != NULL && !is_failure(report) && locked->same_number == NULL && refund->gateway_refund_ref == NULL)
 		refund->gateway_refund_ref = pstrdup(number);
 }
 
@@ -111,6 +137,8 @@ record_report(const LockedRefund *locked, const RefundReport *report, TimestampT
 		ot_refund_note_result(refund, report->result);
 	else
 		become_reported(refund, report->result, now);
+	if (report->lease_token == NULL)
+		ot_lease_remember_gateway(refund, report);	/* after the line of the lease that it ended */
 	ot_write_refund_and_event(refund, psprintf("refund.%s", ot_refund_results[report->result]), now);
 	return ot_refund_answer("recorded", refund);
 }
@@ -129,6 +157,8 @@ complete_attempt(const RefundReport *report)
 		return ot_refund_answer("duplicate", refund);
 	if (!ot_is_open(refund))
 		return from_gateway ? fail_after_end(&locked, report, now) : ot_refund_answer("ignored", refund);
+	if (from_gateway && ot_lease_gateway_repeats(refund, report))
+		return ot_refund_answer("duplicate", refund);
 	if (!may_report(refund, report, now))
 		return ot_refund_answer("stale", refund);
 	return record_report(&locked, report, now);

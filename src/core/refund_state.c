@@ -41,6 +41,8 @@
 #include "rules.h"
 #include "unwritten.h"
 
+#define OT_STOPPED "stopped: "
+
 static void
 set_state(Refund *refund, RefundState state)
 {
@@ -182,16 +184,30 @@ ot_refund_reject(Refund *refund, TimestampTz now)
 	become_clear(refund);
 }
 
-/* Nothing is sent until the operator decides. A worker that has it keeps its lease, for what it will report. */
+/*
+ * Nothing is sent until the operator decides. A worker that has it keeps its lease, for what it will report. One that needs
+ * attention already is marked: the operator must not send it again as if nothing had been reported.
+ */
 void
 ot_refund_stop(Refund *refund, const char *why, TimestampTz now)
 {
-	Assert(ot_is_open(refund));
+	Assert(ot_is_open(refund) && !ot_refund_is_stopped(refund));
 
+	if (refund->state != REFUND_NEEDS_ATTENTION)
+		refund->attention_at = now;
+	else if (refund->last_error != NULL)
+		why = psprintf("%s; reported before: %s", why, refund->last_error);
 	set_state(refund, REFUND_NEEDS_ATTENTION);
 	refund->next_attempt_at = OT_NO_TIME;
-	refund->attention_at = now;
-	refund->last_error = pstrdup(why);
+	refund->last_error = psprintf(OT_STOPPED "%s", why);
+}
+
+/* The view attention looks for the same word. */
+bool
+ot_refund_is_stopped(const Refund *refund)
+{
+	return refund->state == REFUND_NEEDS_ATTENTION && refund->last_error != NULL &&
+		strncmp(refund->last_error, OT_STOPPED, strlen(OT_STOPPED)) == 0;
 }
 
 /* What is reported of a refund that the operator must decide about anyway: it stays there, and may be clear or out now. */
@@ -211,10 +227,15 @@ ot_refund_note_result(Refund *refund, RefundResult result)
 		refund->maybe_sent = maybe_sent || result != RESULT_DEFERRED;
 }
 
-/* The operator decided that it is tried again, with its key, as if it had never been tried. */
+/*
+ * The operator decided that it is tried again, with its key, as if it had never been tried: then the reason why it was
+ * stopped is none any more.
+ */
 void
 ot_refund_retry_from_start(Refund *refund, TimestampTz now)
 {
+	if (ot_refund_is_stopped(refund))
+		refund->last_error = NULL;
 	refund->attempts = 0;
 	refund->submitted_at = OT_NO_TIME;
 	ot_refund_become_pending(refund, now);

@@ -18,6 +18,7 @@ extern void ot_refund_defer(Refund *refund, const Policy *policy, TimestampTz no
 extern void ot_refund_reject(Refund *refund, TimestampTz now);
 extern void ot_refund_retry_from_start(Refund *refund, TimestampTz now);
 extern void ot_refund_stop(Refund *refund, const char *why, TimestampTz now);
+extern bool ot_refund_is_stopped(const Refund *refund);
 extern void ot_refund_note_result(Refund *refund, RefundResult result);
 extern void ot_refund_become_withdrawn(Refund *refund, TimestampTz now);
 extern void ot_refund_become_needs_attention(Refund *refund, TimestampTz now);

@@ -210,12 +210,11 @@ static void
 split_off_rest(const Success *success)
 {
 	Refund	   *refund = success->locked->refund;
-	Refund	   *rest = ot_refund_make(success->locked->money.payment, ot_money_subtract(refund->amount, success->returned),
-									  refund->reason, success->now);
+	Refund	   *rest = ot_refund_make_rest(refund, success->locked->money.payment,
+										   ot_money_subtract(refund->amount, success->returned), success->now);
 
-	rest->note = psprintf("rest of %s", refund->refund_ref);
-	if (refund->state == REFUND_NEEDS_ATTENTION || success->inferred)
-		ot_refund_become_needs_attention(rest, success->now);
+	if (success->inferred && !ot_refund_is_stopped(rest))
+		ot_refund_stop(rest, "the gateway may have returned this as well", success->now);
 	refund->amount = success->returned;
 	ot_refund_insert(rest);
 }
@@ -233,6 +232,14 @@ book_excess(const Success *success, int64 excess)
 	recorded = ot_external_record(money, &external, success->now);
 	ot_external_stop_out(money, excess, recorded.left > 0, success->now);
 	return recorded.left;
+}
+
+/* What is counted nowhere may be what another refund owes. */
+static void
+stop_if_uncounted(const Success *success, int64 left, bool two_numbers)
+{
+	if (left > 0 || two_numbers || success->missing > 0)
+		ot_external_stop_open(&success->locked->money, success->now);
 }
 
 static RefundAnswer
@@ -278,6 +285,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 	ot_funds_move(money.order, money.payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
 	ot_write_refund_and_event(refund, "refund.succeeded", now);
 	left = book_excess(&success, excess);	/* after that write: this refund is none that it may take from */
+	stop_if_uncounted(&success, left, two_numbers);
 	ot_write_money(money.order, money.payment);
 	ot_orphan_join(&money, now);
 	return answer_success(&success, excess, left, two_numbers, less);
@@ -341,9 +349,9 @@ contradict(const Success *success, Problem problem)
 
 	if (!note(success, problem, success->report->gateway_refund_ref, amount))
 		return ot_refund_answer("conflict", refund);
-	if (ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION)
+	if (ot_is_open(refund) && !ot_refund_is_stopped(refund))
 	{
-		ot_refund_stop(refund, "stopped: the gateway reported success under the number of another refund", success->now);
+		ot_refund_stop(refund, "the gateway reported success under the number of another refund", success->now);
 		ot_write_refund_and_event(refund, "refund.stopped", success->now);
 	}
 

@@ -132,6 +132,7 @@ typedef struct Refund
 	int64		from_kept;
 	int64		from_held;
 	bool		withdrawn;
+	bool		was_requested;
 } Refund;
 
 typedef struct Event

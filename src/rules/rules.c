@@ -37,6 +37,12 @@ ot_refund_is_clear(const Refund *refund)
 }
 
 bool
+ot_refund_is_of_request(const Refund *refund)
+{
+	return refund->reason == REASON_REQUESTED || refund->was_requested;
+}
+
+bool
 ot_is_overlong(const Refund *refund, const Policy *policy, TimestampTz now)
 {
 	return refund->state == REFUND_SUBMITTED && refund->submitted_at <= ot_submitted_limit(policy, now);

@@ -24,6 +24,9 @@ extern bool ot_is_overlong(const Refund *refund, const Policy *policy, Timestamp
  */
 extern bool ot_refund_is_clear(const Refund *refund);
 
+/* Whether it was requested, or owes again what was. */
+extern bool ot_refund_is_of_request(const Refund *refund);
+
 /* What record_refund wrote: money that went back without us. */
 extern bool ot_is_external(const Refund *refund);
 

@@ -144,9 +144,10 @@ read_following(void)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout following", ALLOCSET_SMALL_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
+	Oid			namespace = get_namespace_oid("order_timeout", true);
 
-	hooks_table = get_relname_relid("hooks", get_namespace_oid("order_timeout", false));
-	links_table = get_relname_relid("links", get_namespace_oid("order_timeout", false));
+	hooks_table = get_relname_relid("hooks", namespace);
+	links_table = get_relname_relid("links", namespace);
 	kept_is_valid = true;
 	PG_TRY();
 	{

@@ -55,7 +55,7 @@ SELECT is(t.twice(call), answers, call) FROM (VALUES
     ($$assign_orphan('bank', 'orph-2', 'free')$$, 'surplus, (duplicate)'),
     ($$record_refund('bank', 'orph-2', 'x-1', 10)$$, 'recorded, (duplicate)'),
     ($$record_refund('bank', 'r-1', 'x-2', 100)$$, 'conflict, (conflict)'),
-    (format('complete_refund(%L, ''failed'')', :'sub'), 'recorded, (stale)'),
+    (format('complete_refund(%L, ''failed'')', :'sub'), 'recorded, (duplicate)'),
     (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-3'')', :'bank'), 'recorded, (duplicate)'),
     (format('complete_refund(%L, ''failed'')', :'bank'), 'conflict, (conflict)'),
     (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-4'')', :'bank'), 'conflict, (conflict)'),

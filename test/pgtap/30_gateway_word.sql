@@ -311,6 +311,37 @@ SELECT t.given('take next', 'paid'), t.hand_out('take next'), t.tell('take next'
 UPDATE t.known SET ref = (SELECT refund_ref FROM order_timeout.refunds WHERE gateway = 'take next' AND reason = 'reversed') WHERE name = 'take next';
 SELECT is(t.person('take next', 'withdraw_refund') || ' ' || t.books('take next'), 'withdrawn 0+0+0+100; reversed; 0', 'or the successor of one that was requested');
 
+-- what goes back to a request, by whatever way; 30 were requested
+CREATE FUNCTION t.withdraw_open(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.try(format('withdraw_refund(%L, ''why'')', r.refund_ref)) || ' ' || t.books($1)
+      FROM order_timeout.refunds AS r WHERE r.gateway = $1 AND r.settled_at IS NULL
+$$;
+SELECT t.given('back rest', 'paid'), t.hand_out('back rest'), t.tell('back rest', 'rejected'), t.person('back rest', 'reverse_refund');
+UPDATE t.known SET ref = (SELECT refund_ref FROM order_timeout.refunds WHERE gateway = 'back rest' AND reason = 'reversed') WHERE name = 'back rest';
+SELECT t.tell('back rest', 'succeeded', false, 'N', 20);
+SELECT is(t.withdraw_open('back rest'), 'withdrawn 20+0+0+80; succeeded; 0', 'the rest that the successor of a requested one still owes');
+SELECT t.given('back bank', 'paid'), t.hand_out('back bank'), t.tell('back bank', 'succeeded', true, 'N'), t.person('back bank', 'reverse_refund'),
+       t.record('back bank', 'M', 20);
+SELECT is(t.withdraw_open('back bank'), 'withdrawn 20+0+0+80; reversed; 0', 'the rest of one that the bank sent back, and that was replaced');
+SELECT t.given('back won', 'paid'), t.record('back won', 'N', 30), t.undo('back won', 'N');
+SELECT is(t.withdraw_open('back won'), 'withdrawn 0+0+0+100; reversed; 0', 'what record_refund had taken from a request');
+SELECT t.given('back twice', 'paid'), t.record('back twice', 'N', 20), t.undo('back twice', 'N'), t.record('back twice', 'M', 15), t.undo('back twice', 'M');
+SELECT is((SELECT string_agg(t.try(format('withdraw_refund(%L, ''why'')', r.refund_ref)), ' ') FROM order_timeout.refunds AS r
+            WHERE r.gateway = 'back twice' AND r.settled_at IS NULL) || ' ' || t.books('back twice'),
+          'withdrawn withdrawn 0+0+0+100; reversed; 0', 'twice, and in parts');
+SELECT t.given('back ours', 'paid'), t.try('request_refund(''back ours'', ''k2'', 30)'), t.hand_out('back ours'), t.record('back ours', 'N', 30),
+       t.tell('back ours', 'succeeded', true, 'N');
+SELECT is(t.withdraw_open('back ours'), 'withdrawn 30+0+0+70; succeeded; 0', 'what it had taken, when it turned out to be ours');
+SELECT t.create_order('back more', 100), t.pay('back more', 'back more', 150, gateway => 'back more'), t.try('request_refund(''back more'', ''k'', 30)'),
+       t.record('back more', 'N', 80), t.undo('back more', 'N');
+SELECT is(t.withdraw_open('back more') || ' ' || t.sums('back more'), 'withdrawn 0+50+0+100; -; 0 paid 150 = 0 + 50 + 0 + 100',
+          'together with a surplus: that is owed again');
+SELECT t.create_order('back surplus', 100), t.pay('back surplus', 'back surplus', 150, gateway => 'back surplus'), t.record('back surplus', 'N', 50),
+       t.undo('back surplus', 'N');
+SELECT is(t.withdraw_open('back surplus'), 'OT005 0+50+0+100; -; 0', 'a surplus was not requested');
+SELECT t.given('back late', 'closed'), t.record('back late', 'N', 100), t.undo('back late', 'N');
+SELECT is(t.withdraw_open('back late'), 'OT005 0+100+0+0; reversed; 0', 'nor was late money');
+
 -- reverse_chargeback
 SELECT t.given('won paid', 'paid', 0), t.record('won paid', 'C', 40, 'chargeback');
 SELECT is(t.undo('won paid', 'C') || ' ' || t.books('won paid'), 'reversed 0+0+0+100; -; 0', 'on a paid order: kept');
@@ -345,6 +376,38 @@ SELECT t.given('won excess', 'paid'), t.hand_out('won excess'), t.tell('won exce
 SELECT matches(t.try(format('reverse_chargeback(''won excess'', NULL, refund_ref => %L)', refund_ref)) || ' ' || t.books('won excess'),
                '^reversed 30\+0\+0\+70; succeeded', 'a row without a number is named by its refund_ref')
   FROM (SELECT max(refund_ref) AS refund_ref FROM order_timeout.refunds WHERE gateway = 'won excess' AND reason = 'external') AS x;
+
+-- reverse_refund of what record_refund recorded gives back as well: "Whenever a row of record_refund turns out to be ours, or
+-- is reversed, what it had taken is given back"
+CREATE FUNCTION t.reverse(name text, number text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    ref text := (SELECT r.refund_ref FROM order_timeout.refunds AS r WHERE r.gateway = name AND r.gateway_refund_ref = number);
+    x record;
+BEGIN
+    SELECT * INTO x FROM order_timeout.reverse_refund(ref, 'it came back');
+    RETURN concat_ws(' ', x.outcome, x.state, coalesce((SELECT format('owes %s as %s', r.amount, r.state) FROM order_timeout.refunds AS r
+                                                         WHERE r.refund_ref = x.new_refund_ref), 'owes nothing'), t.books(name));
+END
+$$;
+SELECT t.given('rev paid', 'paid', 0), t.record('rev paid', 'N', 40);
+SELECT is(t.reverse('rev paid', 'N'), 'reversed reversed owes nothing 0+0+0+100; -; 0', 'on a paid order: kept');
+SELECT is(t.reverse('rev paid', 'N'), 'already_reversed reversed owes nothing 0+0+0+100; -; 0', 'again');
+SELECT is(t.undo('rev paid', 'N'), 'already_reversed', 'and reverse_chargeback');
+SELECT is(t.record('rev paid', 'N', 40) || ' ' || t.books('rev paid'), 'duplicate 0+0+0+100; -; 0', 'the statement again: it stays reversed');
+SELECT t.given('rev clear', 'paid'), t.record('rev clear', 'N', 50);
+SELECT is(t.reverse('rev clear', 'N'), 'reversed reversed owes 30 as pending 0+30+0+70; reversed; 0', 'the refund is owed again, the rest is kept');
+SELECT is(t.reverse('rev clear', 'N'), 'already_reversed reversed owes 30 as pending 0+30+0+70; reversed; 0', 'again');
+SELECT t.given('rev closed', 'closed'), t.record('rev closed', 'C', 100, 'chargeback');
+SELECT is(t.reverse('rev closed', 'C'), 'reversed reversed owes 100 as needs_attention 0+100+0+0; reversed; 0', 'on a closed order: owed, and a person looks');
+SELECT t.given('rev held', 'held'), t.record('rev held', 'N', 100);
+SELECT is(t.reverse('rev held', 'N'), 'reversed reversed owes nothing 0+0+100+0; -; 0', 'what came from held is held');
+SELECT t.pay('rev nowhere', 'rev orphan', 70, gateway => 'rev orphan'), t.record('rev orphan', 'N', 70);
+SELECT is(t.try(format('reverse_refund(%L, ''why'')', t.ref('rev orphan', 'rev orphan'))) || ' ' || t.kinds('rev orphan'), 'reversed orphan',
+          'is the orphan''s again');
+SELECT t.given('rev failed', 'paid', 0), t.record('rev failed', 'N', 40),
+       t.try(format('complete_refund(%L, ''failed'')', t.ref('rev failed', 'rev failed')));
+SELECT is(t.kinds('rev failed') || ' ' || t.reverse('rev failed', 'N') || coalesce(' ' || t.kinds('rev failed'), ''),
+          'conflict reversed reversed owes nothing 0+0+0+100; -; 0', 'that it failed after all ends with it');
 
 -- request_refund names the gateway
 SELECT t.create_order('gift', 100), t.pay('gift', '17', 40, gateway => 'gift'), t.pay('gift', '17', 60, gateway => 'till');
@@ -421,6 +484,13 @@ SELECT t.hand_out_newest('room'), t.record('room', 'C', 60);
 SELECT is(t.tell('room', 'succeeded', true, 'B', 40) || ' ' || t.books('room') || ' sends ' || t.sendable('room'),
           'conflict 80+20+0+0; succeeded; 2 of 20 sends 0', 'what is owed again waits while money is counted nowhere');
 
+SELECT t.given('one, two', 'paid'), t.hand_out('one, two'), t.tell('one, two', 'submitted', true, 'A'), t.try('request_refund(''one, two'', ''k2'', 30)');
+SELECT is(t.tell('one, two', 'succeeded', false, 'B') || ' ' || t.books('one, two') || ' sends ' || t.sendable('one, two'),
+          'conflict 30+30+0+40; succeeded; 1 of 30 sends 0', 'returned under another number than it was submitted with');
+SELECT t.given('said more', 'closed'), t.hand_out('said more'), t.record('said more', 'N', 100);
+SELECT is(t.tell('said more', 'succeeded', false, 'N', 60) || ' ' || t.books('said more') || ' sends ' || t.sendable('said more'),
+          'conflict 60+40+0+0; succeeded; 1 of 40 sends 0', 'less than the statement said: the rest is not sent');
+
 -- More went back than was asked for, without a number, and the statement has it
 SELECT t.given('excess', 'paid'), t.hand_out('excess'), t.tell('excess', 'succeeded', true, NULL, 40);
 SELECT is(t.record('excess', 'N', 40) || ' ' || t.books('excess'), 'conflict 40+0+0+60; succeeded; 2 of 0', 'an excess is counted once, too');
@@ -450,6 +520,88 @@ INSERT INTO order_timeout.policies (policy, short_tolerance) VALUES ('tolerant',
 SELECT t.create_order('won short', 100, 'tolerant'), t.pay('won short', 'won short', 50, gateway => 'won short'), t.record('won short', 'C', 50, 'chargeback'),
        t.pay('won short', 'ws3', 48);
 SELECT is(t.undo('won short', 'C') || ' ' || t.sums('won short'), 'reversed paid 98 = 0 + 0 + 0 + 98', 'as if it came now');
+
+-- Why a refund was stopped stays in view, whatever is reported of it since
+CREATE FUNCTION t.why(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(a.why || ' -> ' || split_part(a.resolved_by, ',', 1), '; ') FROM order_timeout.attention AS a
+     WHERE a.gateway = $1 AND a.kind = 'needs_attention'
+$$;
+CREATE FUNCTION t.tell_error(name text, result text, error text, number text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    SELECT t.try(format('complete_refund(%L, %L, %L, %L, %L)', k.ref, $2, k.token, $4, $3)) FROM t.known AS k WHERE k.name = $1
+$$;
+SELECT t.given('why ' || s, 'paid'), t.hand_out('why ' || s), t.record('why ' || s, 'N', 30), t.tell_error('why ' || s, s, 'timed out', 'M')
+  FROM unnest(ARRAY['unknown', 'failed', 'rejected', 'submitted', 'deferred']) AS s;
+SELECT is(t.why('why ' || s), 'stopped: the gateway reported money that went back, which may be this refund; reported since: timed out'
+          || CASE WHEN s IN ('failed', 'rejected') THEN ' (gateway_refund_ref M)' ELSE '' END || ' -> complete_refund',
+          'stopped, and then a worker reports ' || s)
+  FROM unnest(ARRAY['unknown', 'failed', 'rejected', 'submitted', 'deferred']) AS s;
+SELECT t.given('why long', 'paid'), t.hand_out('why long');
+SELECT t.try(format('stop_refund(%L, %L)', ref, repeat('é', 2000))), t.tell_error('why long', 'unknown', repeat('ü', 2000))
+  FROM t.known WHERE name = 'why long';
+SELECT matches(t.why('why long'), '^stopped: é{100,}; reported since: ü{100,} -> complete_refund', 'of long texts both parts are there');
+SELECT cmp_ok((SELECT octet_length(last_error) FROM order_timeout.refunds WHERE gateway = 'why long'), '<=', 2000, 'within the bound');
+SELECT t.given('why twice', 'paid'), t.hand_out('why twice'), t.person('why twice', 'stop_refund'), t.tell('why twice', 'unknown');
+SELECT t.try(format('complete_refund(%L, ''failed'', error => %L)', ref, e)) FROM t.known, unnest(ARRAY['first', 'second']) WITH ORDINALITY AS x (e, n)
+ WHERE name = 'why twice' ORDER BY n;
+SELECT matches(t.why('why twice'), '^stopped: why; reported since: (first|second) -> complete_refund', 'one report is kept, and the reason');
+-- one that needed attention already is stopped as well: retry_refund is the last thing to think of
+SELECT t.given('why before', 'paid'), t.hand_out('why before'), t.tell('why before', 'unknown');
+UPDATE order_timeout.policies SET refund_max_attempts = 2 WHERE policy = 'default';
+SELECT t.hand_out('why before'), t.tell_error('why before', 'unknown', 'timed out');
+UPDATE order_timeout.policies SET refund_max_attempts = 20 WHERE policy = 'default';
+SELECT is(t.why('why before'), 'timed out -> retry_refund', 'worn out');
+SELECT is(t.record('why before', 'N', 30) || ': ' || t.why('why before'), 'recorded: stopped: the gateway reported money that went back, '
+          'which may be this refund; reported before: timed out -> complete_refund', 'and then money is reported that may be this refund');
+SELECT is((SELECT count(*) FROM order_timeout.history('why before') AS e WHERE e.type = 'refund.stopped'), 1::bigint, 'that is an event');
+SELECT is(t.record('why before', 'N2', 30) || ': ' || left(t.why('why before'), 8), 'recorded: stopped:', 'reported once more');
+SELECT is((SELECT count(*) FROM order_timeout.history('why before') AS e WHERE e.type = 'refund.stopped'), 1::bigint, 'it is stopped already');
+-- retry_refund decides: what comes after it is about another attempt
+SELECT t.person('why before', 'retry_refund'), t.hand_out('why before'), t.tell_error('why before', 'rejected', 'no');
+SELECT is(t.why('why before'), 'no -> retry_refund', 'retried, and rejected');
+-- what a stopped refund still owes is stopped as well
+SELECT t.given('why rest', 'paid'), t.hand_out('why rest'), t.person('why rest', 'stop_refund'), t.tell('why rest', 'succeeded', true, 'N', 20);
+SELECT is(t.why('why rest'), 'stopped: why -> complete_refund', 'a rest of it');
+
+-- What the gateway reports again without a token changes nothing, as long as nobody sent the refund again
+CREATE FUNCTION t.is_now(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT format('%s %s %s', r.state, r.attempts, (SELECT count(*) FROM order_timeout.events AS e WHERE e.payload ->> 'refund_ref' = r.refund_ref))
+      FROM order_timeout.refunds AS r JOIN t.known AS k ON k.ref = r.refund_ref WHERE k.name = $1
+$$;
+CREATE TABLE t.was AS SELECT name, ''::text AS state FROM t.known WHERE false;
+CREATE FUNCTION t.again(name text, result text, number text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+    INSERT INTO t.was SELECT $1, t.is_now($1);
+    SELECT t.tell($1, $2, false, $3) || CASE WHEN t.is_now($1) = (SELECT w.state FROM t.was AS w WHERE w.name = $1 ORDER BY w.ctid DESC LIMIT 1)
+                                             THEN ', nothing changes' ELSE '' END
+$$;
+SELECT t.given('again ' || s || ' ' || r, 'paid'), t.hand_out('again ' || s || ' ' || r), t.tell('again ' || s || ' ' || r, s)
+  FROM unnest(ARRAY['submitted', 'unknown', 'rejected']) AS s, unnest(ARRAY['failed', 'rejected']) AS r;
+SELECT is(t.again('again ' || s || ' ' || r, r) || '; ' || t.again('again ' || s || ' ' || r, r), 'recorded; duplicate, nothing changes',
+          s || ', and the gateway reports ' || r || ' twice')
+  FROM unnest(ARRAY['submitted', 'unknown', 'rejected']) AS s, unnest(ARRAY['failed', 'rejected']) AS r;
+SELECT is(t.again('again submitted failed', 'rejected') || '; ' || t.again('again submitted rejected', 'failed'),
+          'stale, nothing changes; recorded', 'another result is none that was reported before');
+SELECT is(t.again('again submitted rejected', 'rejected') || '; ' || t.again('again submitted rejected', 'failed'),
+          'duplicate, nothing changes; duplicate, nothing changes', 'each of them again, in any sequence');
+SELECT is(t.again('again submitted rejected', 'failed', 'N1') || '; ' || t.again('again submitted rejected', 'failed', 'N1'),
+          'recorded; duplicate, nothing changes', 'a number is news once');
+-- submitted, rejected, retried, rejected: the second one is news only if a worker had the refund in between
+SELECT t.person('again unknown rejected', 'retry_refund');
+SELECT is(t.again('again unknown rejected', 'rejected'), 'duplicate, nothing changes', 'retried, and reported again: it goes on');
+SELECT t.hand_out('again unknown rejected');
+SELECT is(t.again('again unknown rejected', 'rejected'), 'stale, nothing changes', 'while a worker has it');
+SELECT t.tell('again unknown rejected', 'submitted');
+SELECT is(t.again('again unknown rejected', 'rejected') || '; ' || t.again('again unknown rejected', 'rejected'),
+          'recorded; duplicate, nothing changes', 'sent again, and rejected again: news');
+-- the lease of a stopped refund runs out without a word
+SELECT t.person('again unknown failed', 'stop_refund'), t.person('again unknown failed', 'retry_refund'), t.hand_out('again unknown failed'),
+       t.person('again unknown failed', 'stop_refund');
+UPDATE order_timeout.refunds SET leased_until = clock_timestamp() - interval '1 s' WHERE gateway = 'again unknown failed';
+SELECT is(t.again('again unknown failed', 'failed') || '; ' || t.again('again unknown failed', 'failed'),
+          'recorded; duplicate, nothing changes', 'stopped while a worker had it: news');
+-- a worker that polls learns what the webhook said; after a success it is a contradiction, not a repeat
+SELECT is(t.tell('again submitted rejected', 'rejected'), 'stale', 'the worker''s report of the same, with its token');
+SELECT is(t.tell('again rejected failed', 'succeeded', false) || ' ' || t.tell('again rejected failed', 'failed', false), 'recorded conflict',
+          'reported before and after success');
 
 SELECT t.sound();
 SELECT finish();

@@ -5,17 +5,20 @@ SELECT no_plan();
 INSERT INTO order_timeout.policies (policy, on_late) VALUES ('hold', 'hold');
 
 -- What the calls of a row may name: {n} the order, which is also its gateway and its payment, {ref} its newest refund,
--- {old} its oldest, {open} the open one, {token} the lease of that one, {conflict} its oldest open conflict.
+-- {old} its oldest, {open} the open one, {stopped} one that is stopped, {token} the lease of that one, {conflict} its oldest open conflict.
 CREATE FUNCTION t.filled(name text, call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     newest text := t.ref(name, name);
     oldest text := (SELECT r.refund_ref FROM order_timeout.refunds AS r WHERE r.gateway = name ORDER BY r.created_at LIMIT 1);
     open_one order_timeout.refunds := (SELECT r FROM order_timeout.refunds AS r WHERE r.gateway = name AND r.settled_at IS NULL LIMIT 1);
+    stopped text := (SELECT r.refund_ref FROM order_timeout.refunds AS r
+                      WHERE r.gateway = name AND r.state = 'needs_attention' AND r.last_error LIKE 'stopped:%' LIMIT 1);
     conflict bigint := (SELECT min(c.conflict_id) FROM order_timeout.conflicts AS c WHERE c.gateway = name AND c.resolved_at IS NULL);
 BEGIN
     call := replace(call, '{n}', quote_literal(name));
     call := replace(replace(call, '{ref}', quote_nullable(newest)), '{old}', quote_nullable(oldest));
     call := replace(replace(call, '{open}', quote_nullable(open_one.refund_ref)), '{token}', quote_nullable(open_one.lease_token));
+    call := replace(call, '{stopped}', quote_nullable(stopped));
     RETURN replace(call, '{conflict}', coalesce(conflict::text, 'NULL'));
 END
 $$;
@@ -292,19 +295,19 @@ SELECT t.way('conflict: a number of another refund, and this one is still owed',
              'paid 100 = 30 + 20 + 0 + 50', $$retry_refund({open})$$, $$resolve_conflict({conflict}, 'a wrong report')$$);
 SELECT t.given(name, 'paid'), t.pay(name, name || ' 2', 100, gateway => name), t.do(name, $$record_refund({n}, {n}, 'N', 50)$$,
              format($$record_refund({n}, '%s 2', 'N', 50)$$, name)) FROM unnest(ARRAY['c other', 'c other n']) AS name;
-SELECT t.way('conflict: a number of another payment, and this one is right', 'c other', 'conflict', 'reversed recorded resolved',
-             'paid 200 = 50 + 80 + 0 + 70', $$reverse_chargeback({n}, 'N', 'wrong payment')$$,
-             $$record_refund({n}, 'c other 2', 'N corrected', 50)$$, $$resolve_conflict({conflict}, 'corrected')$$);
-SELECT t.way('conflict: a number of another payment, and the first one is right', 'c other n', 'conflict', 'resolved',
-             'paid 200 = 50 + 100 + 0 + 50', $$resolve_conflict({conflict}, 'a wrong report')$$);
+SELECT t.way('conflict: a number of another payment, and this one is right', 'c other', 'conflict needs_attention',
+             'reversed recorded retried resolved', 'paid 200 = 50 + 80 + 0 + 70', $$reverse_chargeback({n}, 'N', 'wrong payment')$$,
+             $$record_refund({n}, 'c other 2', 'N corrected', 50)$$, $$retry_refund({stopped})$$, $$resolve_conflict({conflict}, 'corrected')$$);
+SELECT t.way('conflict: a number of another payment, and the first one is right', 'c other n', 'conflict needs_attention',
+             'retried resolved', 'paid 200 = 50 + 100 + 0 + 50', $$retry_refund({stopped})$$, $$resolve_conflict({conflict}, 'a wrong report')$$);
 SELECT t.succeeded('c part', 'paid'), t.do('c part', $$complete_refund({ref}, 'succeeded', gateway_refund_ref => 'N', refunded_amount => 150)$$);
 SELECT t.way('conflict: more than it was asked for, of which a part is kept', 'c part', 'conflict', 'OT004 recorded resolved',
              'paid 100 = 100 + 0 + 0 + 0', $$resolve_conflict({conflict}, 'too much', book => true)$$,
              $$record_refund({n}, {n}, 'N excess', 70)$$, $$resolve_conflict({conflict}, '70 recorded, 50 lost')$$);
 SELECT t.handed_out('c rest', 'late'), t.do('c rest', $$complete_refund({open}, 'succeeded', {token}, 'N', refunded_amount => 90)$$,
              $$complete_refund({old}, 'succeeded', gateway_refund_ref => 'N', refunded_amount => 100)$$);
-SELECT t.way('conflict: more than it was asked for, and the rest of it is still open', 'c rest', 'conflict', 'stopped settled resolved',
-             'expired 100 = 100 + 0 + 0 + 0', $$stop_refund({open}, 'N returned it')$$, $$settle_refund({open}, 'N returned it')$$,
+SELECT t.way('conflict: more than it was asked for, and the rest of it is still open', 'c rest', 'conflict needs_attention', 'settled resolved',
+             'expired 100 = 100 + 0 + 0 + 0', $$settle_refund({stopped}, 'N returned it')$$,
              $$resolve_conflict({conflict}, 'all of it went')$$);
 SELECT t.given('c orphan', 'orphan'), t.do('c orphan', $$record_refund({n}, {n}, 'N', 150)$$);
 SELECT t.way('conflict: more than an orphan', 'c orphan', 'conflict', 'resolved', 'orphan 100 = 100 + 0 + 0 + 0',
@@ -429,6 +432,14 @@ SELECT t.succeeded('w less k', 'paid');
 SELECT t.way('recorded wrong: less went, and the rest is not wanted', 'w less k', 'nothing', 'reversed withdrawn recorded',
              'paid 100 = 20 + 0 + 0 + 80', $$reverse_refund({ref}, 'only 20')$$, $$withdraw_refund({open}, '20 is enough')$$,
              $$record_refund({n}, {n}, 'N corrected', 20)$$);
+SELECT t.succeeded('w less r', 'paid');
+SELECT t.way('recorded wrong: the same, the rest being owed already', 'w less r', 'nothing', 'reversed recorded withdrawn',
+             'paid 100 = 20 + 0 + 0 + 80', $$reverse_refund({ref}, 'only 20')$$,
+             $$complete_refund({open}, 'succeeded', gateway_refund_ref => 'N corrected', refunded_amount => 20)$$,
+             $$withdraw_refund({open}, '20 is enough')$$);
+SELECT t.given('w less b', 'paid'), t.do('w less b', $$record_refund({n}, {n}, 'N', 30)$$);
+SELECT t.way('recorded wrong: record_refund took the place of a request that is not wanted any more', 'w less b', 'nothing', 'reversed withdrawn',
+             'paid 100 = 0 + 0 + 0 + 100', $$reverse_chargeback({n}, 'N', 'it bounced')$$, $$withdraw_refund({open}, 'nothing is wanted')$$);
 SELECT t.given('w less x', 'paid'), t.do('w less x', $$record_refund({n}, {n}, 'X', 50)$$, $$record_refund({n}, {n}, 'X', 40)$$);
 SELECT t.way('recorded wrong: by record_refund, less went', 'w less x', 'conflict', 'reversed recorded', 'paid 100 = 40 + 0 + 0 + 60',
              $$reverse_chargeback({n}, 'X', 'only 40')$$, $$record_refund({n}, {n}, 'X corrected', 40)$$);

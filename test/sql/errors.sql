@@ -79,6 +79,13 @@ SELECT r.outcome FROM order_timeout.refunds, order_timeout.reverse_refund(refund
 SELECT says(format('SELECT order_timeout.retry_refund(%L)', refund_ref))
   FROM order_timeout.refunds WHERE order_id = 'order-3' AND state = 'reversed';
 ROLLBACK;
+-- OT005: a refund that was withdrawn
+BEGIN;
+SELECT r.outcome FROM order_timeout.refunds, order_timeout.withdraw_refund(refund_ref, 'kept') r
+ WHERE order_id = 'order-2';
+SELECT says(format('SELECT order_timeout.retry_refund(%L)', refund_ref))
+  FROM order_timeout.refunds WHERE order_id = 'order-2';
+ROLLBACK;
 -- OT005: a payment
 SELECT says($$SELECT order_timeout.resolve_held('bank', 'pay-2', 'accept')$$);
 SELECT says($$SELECT order_timeout.refund_orphan('bank', 'pay-2')$$);

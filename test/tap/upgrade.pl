@@ -124,6 +124,7 @@ sub refused_of {
 		[ 'refund_orphan', 'bank', "$id-4" ],
 		[ 'record_refund', 'bank', "$id-1", "$id-chargeback", 5, 'chargeback' ],
 		[ 'record_refund', 'bank', "$id-1", "$id-too-much", 500, 'chargeback' ],
+		[ 'resolve_conflict', 1, 'looked' ],
 		[ 'create_order', "$id-cancelled", 100, 'EUR' ],
 		[ 'extend_order', "$id-cancelled", '2100-01-01' ],
 		[ 'cancel_order', "$id-cancelled" ],
@@ -295,6 +296,7 @@ for my $old (@released) {
 	balanced($dbh, "$old: the funds, later");
 	sums_agree($dbh, "$old: the sums, later");
 	upgraded_under_a_sweeper($old);
+	goes_back_to_a_request($old);
 }
 
 # A sweeper that is at work goes on, unless it cannot work with the old objects.
@@ -318,6 +320,31 @@ sub upgraded_under_a_sweeper {
 		ok(says_what_to_run({ state => $ended, error => $sweeper->errstr }), "$old: a sweeper says what to run")
 			or diag("$ended: ", $sweeper->errstr);
 	}
+	return;
+}
+
+# An open refund is known as one of a request, by what it replaced and what it is
+# a rest of; one of a late payment is not.
+sub goes_back_to_a_request {
+	my ($old) = @_;
+	my $db = 'requested_from_' . $old =~ tr/./_/r;
+	$server->safe_psql('postgres', "CREATE DATABASE $db");
+	my $dbh = $server->dbh($db);
+	$dbh->do("CREATE EXTENSION order_timeout VERSION '$old'");
+	load($db, "$root/test/tap/released/order_timeout--$old.sql");
+	$dbh->do(<<'END');
+INSERT INTO order_timeout.refunds (refund_ref, order_id, gateway, payment_ref, amount, asked, currency, reason, note, state,
+                                   attention_at, settled_at, replaced_by, created_at)
+SELECT k.name || v.ref, 'o', 'gate', k.name, v.amount, v.amount, 'EUR', coalesce(v.reason, k.reason), 'rest of ' || k.name || v.rest_of, v.state,
+       CASE v.state WHEN 'needs_attention' THEN now() END, CASE v.state WHEN 'needs_attention' THEN NULL ELSE now() END,
+       k.name || v.replaced_by, now()
+  FROM (VALUES ('late-', 'late'), ('asked-', 'requested')) AS k (name, reason),
+       (VALUES ('first', 30, NULL, 'reversed', 'second', NULL), ('second', 20, 'reversed', 'succeeded', NULL, NULL),
+               ('rest', 10, 'reversed', 'needs_attention', NULL, 'second')) AS v (ref, amount, reason, state, replaced_by, rest_of)
+END
+	$dbh->do('ALTER EXTENSION order_timeout UPDATE');
+	is_deeply($dbh->selectcol_arrayref('SELECT refund_ref FROM order_timeout.refunds WHERE was_requested'), ['asked-rest'],
+		"$old: what is owed of a request is known");
 	return;
 }
 

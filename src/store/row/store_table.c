@@ -103,7 +103,8 @@ static const ColumnSpec refund_columns[] = {
 	COLUMN("ended_leases", COLUMN_TEXT, Refund, ended_leases, CHANGES),
 	COLUMN("from_kept", COLUMN_INT8, Refund, from_kept, CHANGES),
 	COLUMN("from_held", COLUMN_INT8, Refund, from_held, CHANGES),
-	COLUMN("withdrawn", COLUMN_BOOL, Refund, withdrawn, CHANGES)
+	COLUMN("withdrawn", COLUMN_BOOL, Refund, withdrawn, CHANGES),
+	COLUMN("was_requested", COLUMN_BOOL, Refund, was_requested, FIXED)
 };
 
 static const ColumnSpec event_columns[] = {

@@ -50,7 +50,7 @@ sub every_kind_of_row {
 
 	$shop->do("UPDATE order_timeout.policies SET pay_within = '45 minutes', refund_jitter = 0 WHERE policy = 'default'");
 	$shop->do('INSERT INTO order_timeout.policies (policy, on_late) VALUES (?, ?)', undef, @$_)
-		for [ 'hold', 'hold' ], [ 'reopen', 'reopen' ], [ "nobody's \"own\" \\ Ordnung", 'refund' ];
+		for [ 'hold', 'hold' ], [ 'reopen', 'reopen' ], [ 'hooked', 'refund' ], [ "nobody's \"own\" \\ Ordnung", 'refund' ];
 
 	order($shop, 'pending');
 	order($shop, 'part');
@@ -88,6 +88,8 @@ sub every_kind_of_row {
 	complete($shop, $settled, 'rejected');
 	call($shop, 'settle_refund', $settled->{refund_ref}, 'in cash');
 	call($shop, 'record_refund', 'gate', 'p-2', 'chargeback-1', 15, 'chargeback');
+	call($shop, 'create_order', 'huge', 9223372036854775807, 'EUR');
+	pay($shop, 'huge', 'gate', 9223372036854775807) for 1, 2;
 
 	order($shop, 'stuck', 'default', '20 milliseconds');
 	$shop->do($_) for
@@ -96,15 +98,43 @@ sub every_kind_of_row {
 		"CALL order_timeout.sweep('300 milliseconds')",
 		'DROP TRIGGER refuse ON order_timeout.orders',
 		'DROP FUNCTION refuse';
+	what_follows($shop);
 	return;
 }
 
-# What is not there cannot get lost.
+# A refund that is set aside, a hook and a linked table, and what waits for them.
+# Function and table are gone in the end: their names are kept as text, and a
+# copy of the data alone has neither.
+sub what_follows {
+	my ($shop) = @_;
+
+	order($shop, 'aside');
+	call($shop, 'cancel_order', 'aside');
+	pay($shop, 'aside', 'aside');
+	order($shop, 'not followed', 'hooked');
+	$shop->do($_) for
+		"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE EXCEPTION 'refused'; END \$\$",
+		"CREATE FUNCTION refuse_paid(text[]) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN RAISE EXCEPTION 'refused'; END \$\$",
+		'CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.refunds FOR EACH ROW EXECUTE FUNCTION refuse()',
+		"SELECT order_timeout.claim_refunds('worker', 1, gateway => 'aside')",
+		'DROP TRIGGER refuse ON order_timeout.refunds',
+		'CREATE TABLE shop_orders (id bigint PRIMARY KEY, status text)',
+		"SELECT order_timeout.link_table('shop_orders', 'id', 'status', '{\"pending\": \"new\", \"paid\": \"paid\"}', 'shop-')",
+		"SELECT order_timeout.set_hook('hooked', 'paid_hook', 'refuse_paid')";
+	order($shop, 'shop-1');
+	pay($shop, $_, 'gate') for 'not followed', 'shop-1';
+	$shop->do($_) for 'DROP TABLE shop_orders', 'DROP FUNCTION refuse_paid', 'DROP FUNCTION refuse';
+	return;
+}
+
+# What is not there cannot get lost. An older version has no more than it knows.
 sub has_every_kind_of_row {
 	my ($shop, $name) = @_;
+	my $has = sub { $shop->selectrow_array("SELECT to_regclass('order_timeout.' || ?) IS NOT NULL", undef, @_) };
+	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups);
 	my %wanted = (
 		'orders.state'         => [qw(cancelled expired paid pending)],
-		'payments.disposition' => [qw(applied held late orphan surplus wrong_currency)],
+		'payments.disposition' => [qw(applied held late orphan surplus), @newer ? 'uncounted' : (), 'wrong_currency'],
 		'refunds.state' => [qw(failed needs_attention pending processing reversed submitted succeeded unknown)],
 	);
 
@@ -115,7 +145,7 @@ sub has_every_kind_of_row {
 			"SELECT DISTINCT $word COLLATE \"C\" FROM order_timeout.$table ORDER BY 1"),
 			$wanted{$column}, "$name: there are rows of every $column");
 	}
-	for my $table (qw(policies conflicts set_aside sweeps events)) {
+	for my $table (qw(policies conflicts set_aside sweeps events), @newer) {
 		isnt($shop->selectrow_array("SELECT count(*) FROM order_timeout.$table"), 0, "$name: there are rows in $table");
 	}
 	return;
