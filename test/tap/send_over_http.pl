@@ -53,11 +53,14 @@ for my $kind (OTGateway->payments) {
 	}
 }
 
-my $all_back = sub { !$dbh->selectrow_array("SELECT count(*) FROM order_timeout.refunds WHERE state <> 'succeeded'") };
+sub all_back {
+	my ($mine) = @_;
+	return !$mine->selectrow_array("SELECT count(*) FROM order_timeout.refunds WHERE state <> 'succeeded'");
+}
 my $end = time + 120;
 my $senders = fork_all(2, sub {
 	my $mine = $server->dbh('shop');
-	$mine->do("CALL order_timeout.send_refunds('3 seconds')") until time > $end || $all_back->();
+	$mine->do("CALL order_timeout.send_refunds('3 seconds')") until time > $end || all_back($mine);
 	return [];
 });
 
@@ -65,7 +68,7 @@ my $senders = fork_all(2, sub {
 my ($cancelled, %told) = (0);
 my $third = $server->dbh('shop');
 my ($pid) = $third->selectrow_array('SELECT pg_backend_pid()');
-until (time > $end || $all_back->()) {
+until (time > $end || all_back($dbh)) {
 	$third->do("CALL order_timeout.send_refunds('3 seconds')", { pg_async => PG_ASYNC });
 	sleep 0.5 + rand;
 	$dbh->do('SELECT pg_cancel_backend(?)', undef, $pid);
@@ -78,7 +81,7 @@ answers($senders);
 
 # ------------------------------------------------------------ the books
 
-ok($all_back->(), 'all refunds succeed')
+ok(all_back($dbh), 'all refunds succeed')
 	or diag(explain($dbh->selectall_arrayref("SELECT * FROM order_timeout.refunds WHERE state <> 'succeeded'", { Slice => {} })));
 my %moved;
 push @{ $moved{ $_->[0] } }, $_ for @{ $gateway->ledger };
