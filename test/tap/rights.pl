@@ -320,7 +320,8 @@ is(error_of($trapped, sub { $trapped->do("CALL order_timeout.sweep('100 millisec
 	or diag($trapped->errstr);
 
 $dbh->do(q{CREATE FUNCTION public.handle(text, text, text, text, bigint, text, text, integer, OUT result text,
-	OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text) LANGUAGE sql AS $$ SELECT 'failed', NULL, NULL::bigint, current_user::text $$});
+	OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text) LANGUAGE sql AS $$ SELECT 'failed'::pg_catalog.text, NULL::pg_catalog.text,
+	NULL::pg_catalog.int8, current_user::pg_catalog.text $$});
 call($dbh, 'set_hook', 'default', 'refund_handler', 'public.handle');
 is(error_of($trapped, sub { $trapped->do("CALL order_timeout.send_refunds('200 milliseconds')") }), '', 'send_refunds captures nothing')
 	or diag($trapped->errstr);
