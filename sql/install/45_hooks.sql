@@ -136,6 +136,11 @@ $$;
 COMMENT ON FUNCTION set_hook(text, text, text) IS
 'Names a function that the orders of a policy call: close_hook, paid_hook, reopen_hook: function(order_ids text[]), once for each hook of a call or of the sweeper''s batch, in the same transaction and with the rights of the caller. refund_handler: function(refund_ref text, order_id text, gateway text, payment_ref text, amount bigint, currency text, action text, attempt integer, OUT result text, OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text), called by send_refunds. function_name: null removes it. What was set aside or kept for the policy''s hooks is due at once. Outcomes: set, unchanged, removed. Errors: 42501 not the extension''s owner, OT008 no such policy, 22023 no such hook, 42883 no such function, 42804 it does not answer as a refund_handler, 22004. Locks: the row of the hook.';
 
+CREATE PROCEDURE send_refunds(run_for interval DEFAULT '1 minute')
+AS 'MODULE_PATHNAME', 'ot_send_refunds' LANGUAGE C;
+COMMENT ON PROCEDURE send_refunds(interval) IS
+'Does a worker''s work for refunds whose policy has a refund_handler: leases one that is due, commits, calls the handler as the caller, records its answer as complete_refund does, commits, and goes on for run_for. An error of the handler, or an answer that is no result of complete_refund, is recorded as unknown. If the call is cancelled, the lease lapses. Several calls share the work. Ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the refund (SKIP LOCKED), none while the handler runs and while it waits; what complete_refund locks.';
+
 CREATE FUNCTION resolve_link(order_id text, kind text, note text, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_link' LANGUAGE C;
 COMMENT ON FUNCTION resolve_link(text, text, text) IS

@@ -25,7 +25,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION require_pg_cron(text) IS
-'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper and unschedule_sweeper.';
+'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper, schedule_refunds and their counterparts.';
 
 -- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
 CREATE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
@@ -41,11 +41,11 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
     END IF;
     RAISE EXCEPTION 'pg_cron is installed but not loaded'
         USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
-              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper();';
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
 END
 $$;
 COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
-'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper and unschedule_sweeper.';
+'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
 
 -- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
 -- what cannot be seen as this role is said too.
@@ -140,6 +140,30 @@ $$;
 COMMENT ON FUNCTION unschedule_sweeper(text) IS
 'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
 
+CREATE FUNCTION schedule_refunds(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout refunds', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    job_name := coalesce(job_name, 'order_timeout refunds');
+    command := 'CALL order_timeout.send_refunds()';
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+END
+$$;
+COMMENT ON FUNCTION schedule_refunds(text, text) IS
+'Puts CALL order_timeout.send_refunds() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute. Several jobs share the work. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule.';
+
+CREATE FUNCTION unschedule_refunds(job_name text DEFAULT 'order_timeout refunds', OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    outcome := order_timeout.unschedule_sweeper(coalesce(job_name, 'order_timeout refunds'));
+END
+$$;
+COMMENT ON FUNCTION unschedule_refunds(text) IS
+'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
+
 -- What each kind of access may call; one list for grant_access and revoke_access.
 CREATE FUNCTION access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -147,14 +171,16 @@ DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                       'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
         WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
+                                   'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
                                    'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
+                                   'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
+                                   'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
     IF access IS NULL THEN

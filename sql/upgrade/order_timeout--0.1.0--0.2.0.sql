@@ -522,6 +522,11 @@ $$;
 COMMENT ON FUNCTION set_hook(text, text, text) IS
 'Names a function that the orders of a policy call: close_hook, paid_hook, reopen_hook: function(order_ids text[]), once for each hook of a call or of the sweeper''s batch, in the same transaction and with the rights of the caller. refund_handler: function(refund_ref text, order_id text, gateway text, payment_ref text, amount bigint, currency text, action text, attempt integer, OUT result text, OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text), called by send_refunds. function_name: null removes it. What was set aside or kept for the policy''s hooks is due at once. Outcomes: set, unchanged, removed. Errors: 42501 not the extension''s owner, OT008 no such policy, 22023 no such hook, 42883 no such function, 42804 it does not answer as a refund_handler, 22004. Locks: the row of the hook.';
 
+CREATE PROCEDURE send_refunds(run_for interval DEFAULT '1 minute')
+AS 'MODULE_PATHNAME', 'ot_send_refunds' LANGUAGE C;
+COMMENT ON PROCEDURE send_refunds(interval) IS
+'Does a worker''s work for refunds whose policy has a refund_handler: leases one that is due, commits, calls the handler as the caller, records its answer as complete_refund does, commits, and goes on for run_for. An error of the handler, or an answer that is no result of complete_refund, is recorded as unknown. If the call is cancelled, the lease lapses. Several calls share the work. Ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the refund (SKIP LOCKED), none while the handler runs and while it waits; what complete_refund locks.';
+
 CREATE FUNCTION resolve_link(order_id text, kind text, note text, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_link' LANGUAGE C;
 COMMENT ON FUNCTION resolve_link(text, text, text) IS
@@ -534,6 +539,54 @@ REVOKE ALL ON FUNCTION require_hook_function(text, text, regprocedure) FROM PUBL
 REVOKE ALL ON FUNCTION write_hook(text, text, text, regprocedure) FROM PUBLIC;
 REVOKE ALL ON FUNCTION set_hook(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION resolve_link(text, text, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE send_refunds(interval) FROM PUBLIC;
+
+-- Their job in pg_cron.
+-- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
+CREATE OR REPLACE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    answer bigint;
+BEGIN
+    EXECUTE statement INTO answer USING arguments;
+    RETURN answer;
+EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_file THEN
+    IF SQLERRM !~ 'shared_preload_libraries' THEN
+        RAISE;
+    END IF;
+    RAISE EXCEPTION 'pg_cron is installed but not loaded'
+        USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
+END
+$$;
+COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
+'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
+
+CREATE FUNCTION schedule_refunds(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout refunds', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    job_name := coalesce(job_name, 'order_timeout refunds');
+    command := 'CALL order_timeout.send_refunds()';
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+END
+$$;
+COMMENT ON FUNCTION schedule_refunds(text, text) IS
+'Puts CALL order_timeout.send_refunds() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute. Several jobs share the work. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule.';
+
+CREATE FUNCTION unschedule_refunds(job_name text DEFAULT 'order_timeout refunds', OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    outcome := order_timeout.unschedule_sweeper(coalesce(job_name, 'order_timeout refunds'));
+END
+$$;
+COMMENT ON FUNCTION unschedule_refunds(text) IS
+'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
+REVOKE ALL ON FUNCTION schedule_refunds(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION unschedule_refunds(text) FROM PUBLIC;
 
 -- Tables of the user's whose rows are orders.
 
@@ -926,7 +979,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION require_pg_cron(text) IS
-'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper and unschedule_sweeper.';
+'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper, schedule_refunds and their counterparts.';
 
 -- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
 -- what cannot be seen as this role is said too.
@@ -1099,14 +1152,16 @@ DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                       'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
         WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history', 'claim_refunds', 'complete_refund', 'record_refund',
+                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
+                                   'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
                                    'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'require_pg_cron', 'call_pg_cron']
+                                   'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
+                                   'require_pg_cron', 'call_pg_cron']
         END;
 BEGIN
     IF access IS NULL THEN

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "nodes/parsenodes.h"
+
 #include "api_call.h"
 #include "follow.h"
 #include "store.h"
@@ -30,6 +32,19 @@ ot_call(PGFunction body, FunctionCallInfo fcinfo, bool reports_money)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+void
+ot_require_own_transactions(FunctionCallInfo fcinfo, const char *procedure, const char *commits, const char *instead)
+{
+	CallContext *call = (CallContext *) fcinfo->context;
+
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s cannot run inside a transaction block or a function", procedure),
+				 errdetail("%s", commits),
+				 errhint("%s", instead)));
 }
 
 Datum

@@ -26,6 +26,9 @@
 
 extern Datum ot_call(PGFunction body, FunctionCallInfo fcinfo, bool reports_money);
 
+/* 2D000 unless a procedure was called alone, so that it can commit; the texts are DETAIL and HINT. */
+extern void ot_require_own_transactions(FunctionCallInfo fcinfo, const char *procedure, const char *commits, const char *instead);
+
 /* For a name in C that only SQL functions of an older version have: says what to run. */
 extern Datum ot_refuse_older_objects(void);
 

@@ -1,14 +1,14 @@
 /*
  * api_sweep.c
- *    The sweeper's SQL procedure and function: arguments and answers, no logic.
+ *    SQL procedures that commit between their steps, and sweep_once: arguments and answers, no logic.
  */
 #include "postgres.h"
 
-#include "nodes/parsenodes.h"
 #include "utils/timestamp.h"
 
 #include "api_args.h"
 #include "api_call.h"
+#include "send.h"
 #include "sweep.h"
 
 #define MAX_BATCH 100000
@@ -19,14 +19,9 @@ OT_FUNCTION(ot_sweep_procedure)
 	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
 	int			batch_size = ot_get_count(fcinfo, 1, "batch_size", 1000, MAX_BATCH);
 	int64		poll_interval = ot_get_usecs(fcinfo, 2, "poll_interval", USECS_PER_SEC / 10, USECS_PER_HOUR);
-	CallContext *call = (CallContext *) fcinfo->context;
 
-	if (call == NULL || !IsA(call, CallContext) || call->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sweep cannot run inside a transaction block or a function"),
-				 errdetail("It commits after every batch."),
-				 errhint("CALL order_timeout.sweep() alone, or use SELECT * FROM order_timeout.sweep_once().")));
+	ot_require_own_transactions(fcinfo, "sweep", "It commits after every batch.",
+								"CALL order_timeout.sweep() alone, or use SELECT * FROM order_timeout.sweep_once().");
 	ot_sweep(run_for, batch_size, poll_interval);
 	return (Datum) 0;
 }
@@ -40,4 +35,14 @@ OT_FUNCTION(ot_sweep_function)
 	ot_put_int8(&answer, run.failed);
 	ot_put_int8(&answer, run.leases_returned);
 	return ot_return(fcinfo, &answer);
+}
+
+OT_FUNCTION(ot_send_refunds)
+{
+	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
+
+	ot_require_own_transactions(fcinfo, "send_refunds", "It commits before and after every refund.",
+								"CALL order_timeout.send_refunds() alone.");
+	ot_send(run_for);
+	return (Datum) 0;
 }

@@ -111,6 +111,19 @@ ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure)
 }
 
 bool
+ot_attempt_handler(Work work, void *work_state, Failure *failure)
+{
+	ErrorData  *error = run_in_subtransaction(work, work_state, true);
+
+	if (error == NULL)
+		return true;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION || !ot_store_exists())
+		ReThrowError(error);
+	describe(error, failure);
+	return false;
+}
+
+bool
 ot_attempt_after_report(Work work, void *work_state, Failure *failure)
 {
 	ErrorData  *error = run_in_subtransaction(work, work_state, false);

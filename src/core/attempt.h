@@ -19,6 +19,12 @@ typedef struct Failure
 extern bool ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure);
 
 /*
+ * The same for a function of the user's that does its work outside, whatever error it ends with; deferred triggers are
+ * fired. Only what ends the statement goes on.
+ */
+extern bool ot_attempt_handler(Work work, void *work_state, Failure *failure);
+
+/*
  * The same for what follows a report of money, which is never refused for it: only errors that end the caller's
  * transaction anyway go on. After a statement_timeout the rest of the call has no limit, so it should be short.
  */

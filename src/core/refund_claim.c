@@ -1,6 +1,6 @@
 /*
  * refund_claim.c
- *    claim_refunds: refunds handed out to workers, and taken back from them.
+ *    claim_refunds: refunds handed out to workers, and taken back from them; send_refunds is a worker too.
  *
  * A lease says who has a refund until when. It moves no money, so neither payment nor order is locked. One refund that
  * cannot be handed out must not keep all workers from all others: it is set aside.
@@ -25,6 +25,8 @@ typedef struct Claim
 	const char *gateway;
 	TimestampTz asked_at;
 	List	   *claimed;		/* of all batches */
+	List	   *policies;		/* of send_refunds: whose refunds, and due since when */
+	TimestampTz from;
 } Claim;
 
 void
@@ -108,6 +110,15 @@ lock_due(RefundBatch *batch, int limit)
 	return ot_store_lock_due_refunds(claim->asked_at, claim->gateway, limit);
 }
 
+static List *
+lock_next(RefundBatch *batch, int limit)
+{
+	Claim	   *claim = (Claim *) batch;
+	Refund	   *refund = ot_store_lock_next_refund(claim->from, claim->asked_at, claim->policies);
+
+	return refund == NULL ? NIL : list_make1(refund);
+}
+
 static void
 claim_each(RefundBatch *batch)
 {
@@ -135,7 +146,8 @@ claim_each(RefundBatch *batch)
 List *
 ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway)
 {
-	Claim		claim = {{.lock = lock_due, .work = claim_each}, worker, lease, gateway, GetCurrentTimestamp(), NIL};
+	Claim		claim = {.batch = {.lock = lock_due, .work = claim_each}, .worker = worker, .lease = lease,
+	.gateway = gateway, .asked_at = GetCurrentTimestamp()};
 	int			limit;
 	int			found;
 
@@ -145,4 +157,19 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 		found = ot_refunds_work(&claim.batch, limit);
 	} while (found == limit && list_length(claim.claimed) < max_refunds);
 	return claim.claimed;
+}
+
+ClaimedRefund *
+ot_refund_claim_next(const char *worker, List *policies, TimestampTz *from)
+{
+	Claim		claim = {.batch = {.lock = lock_next, .work = claim_each, .fire_deferred = true}, .worker = worker,
+	.asked_at = GetCurrentTimestamp(), .policies = policies, .from = *from};
+	int			found;
+
+	do
+	{
+		found = ot_refunds_work(&claim.batch, 1);
+	} while (found > 0 && claim.claimed == NIL);
+	*from = found > 0 ? claim.batch.first.next_attempt_at : claim.asked_at;
+	return found > 0 ? linitial(claim.claimed) : NULL;
 }

@@ -18,6 +18,12 @@ typedef struct ClaimedRefund
 /* lease 0: as long as the refund's policy says; gateway NULL: any. */
 extern List *ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *gateway);
 
+/*
+ * One refund of these policies, leased for as long as its policy says; NULL if none is due at or after from. From moves on
+ * to the time before which no more is to be expected, so that refunds of other policies are not passed again and again.
+ */
+extern ClaimedRefund *ot_refund_claim_next(const char *worker, List *policies, TimestampTz *from);
+
 /* Its lease lapsed. */
 extern void ot_refund_take_back(Refund *refund, const Policy *policy, TimestampTz now);
 

@@ -115,6 +115,9 @@ extern List *ot_store_find_requested(const char *order_id, const char *request_k
 extern List *ot_store_lock_due_refunds(TimestampTz now, const char *gateway, int limit);
 extern List *ot_store_lock_lapsed_refunds(TimestampTz now, int limit);
 
+/* The same for the first one of these policies that has been due since from or later; NULL if there is none. */
+extern Refund *ot_store_lock_next_refund(TimestampTz from, TimestampTz now, List *policies);
+
 /*
  * Submitted at or before the time that goes with their policy in limits, a list of SubmittedLimit; without the locked ones
  * and those that are set aside at now.
@@ -150,8 +153,22 @@ extern bool ot_store_follows(void);
 /* The function that a policy, or with NULL any policy, names for a hook; NULL if none. */
 extern const char *ot_store_find_hook(const char *policy, const char *hook);
 
+/* Which policies name a function for a hook. */
+extern List *ot_store_find_policies_with(const char *hook);
+
 /* Calls the user's function, as the caller. */
 extern void ot_store_call_hook(const char *function_name, List *order_ids);
+
+/* The same for a refund_handler. It answers one row, unless the function was replaced since set_hook looked at it. */
+typedef struct HandlerAnswer
+{
+	char	   *result;
+	char	   *gateway_refund_ref;
+	bool		has_amount;
+	int64		refunded_amount;
+	char	   *error;
+} HandlerAnswer;
+extern List *ot_store_call_refund_handler(const char *function_name, const Refund *refund, const char *action);
 
 /* Linked tables, a list of Link. */
 extern List *ot_store_links(void);

@@ -242,6 +242,23 @@ ot_store_find_hook(const char *policy, const char *hook)
 	return NULL;
 }
 
+List *
+ot_store_find_policies_with(const char *hook)
+{
+	List	   *policies = NIL;
+	ListCell   *cell;
+
+	refresh();
+	foreach(cell, kept_hooks)
+	{
+		const Hook *row = lfirst(cell);
+
+		if (strcmp(row->hook, hook) == 0)
+			policies = lappend(policies, row->policy);
+	}
+	return policies;
+}
+
 static void
 add_context(void *function_name)
 {
@@ -259,6 +276,46 @@ ot_store_call_hook(const char *function_name, List *order_ids)
 	error_context_stack = &context;
 	ot_run(&call, &args);
 	error_context_stack = context.previous;
+}
+
+static void *
+read_handler_answer(Columns *columns)
+{
+	HandlerAnswer *answer = palloc(sizeof(HandlerAnswer));
+
+	answer->result = ot_column_text(columns);
+	answer->gateway_refund_ref = ot_column_text(columns);
+	answer->has_amount = ot_column_bool(columns);
+	answer->refunded_amount = ot_column_int8_or_zero(columns);
+	answer->error = ot_column_text(columns);
+	return answer;
+}
+
+/* The casts say what is wrong if the function was replaced by one that answers something else. */
+#define CALL_REFUND_HANDLER \
+	"SELECT h.result::pg_catalog.text, h.gateway_refund_ref::pg_catalog.text, h.refunded_amount IS NOT NULL, " \
+	"h.refunded_amount::pg_catalog.int8, h.error::pg_catalog.text FROM %s($1, $2, $3, $4, $5, $6, $7, $8) AS h"
+
+List *
+ot_store_call_refund_handler(const char *function_name, const Refund *refund, const char *action)
+{
+	Statement	call = {.sql = psprintf(CALL_REFUND_HANDLER, function_name), .as_caller = true, .once = true};
+	ErrorContextCallback context = {error_context_stack, add_context, unconstify(char *, function_name)};
+	Args		args = {0};
+	List	   *answers;
+
+	ot_arg_text(&args, refund->refund_ref);
+	ot_arg_text(&args, refund->order_id);
+	ot_arg_text(&args, refund->gateway);
+	ot_arg_text(&args, refund->payment_ref);
+	ot_arg_int8(&args, refund->amount);
+	ot_arg_text(&args, refund->currency);
+	ot_arg_text(&args, action);
+	ot_arg_int4(&args, refund->attempts + 1);
+	error_context_stack = &context;
+	answers = ot_run_list(&call, &args, read_handler_answer);
+	error_context_stack = context.previous;
+	return answers;
 }
 
 /* What failed and is tried again. */

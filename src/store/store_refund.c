@@ -136,6 +136,26 @@ ot_store_lock_lapsed_refunds(TimestampTz now, int limit)
 	return ot_run_rows(&lock, &args);
 }
 
+/*
+ * By SQL in both stores: the policy stands in another table, and next to the call of a gateway that follows it is nothing.
+ * A subplan and not a join, so that the index of open refunds gives the order.
+ */
+Refund *
+ot_store_lock_next_refund(TimestampTz from, TimestampTz now, List *policies)
+{
+	static Statement lock = {"WHERE refunds.settled_at IS NULL AND refunds.next_attempt_at" SQL_GE "$1 "
+		"AND refunds.next_attempt_at" SQL_LE "$2 AND COALESCE((SELECT o.policy FROM order_timeout.orders o "
+		"WHERE o.order_id" SQL_EQ "refunds.order_id), 'default')" SQL_EQ "ANY ($3) "
+		"AND " SQL_NOT_SET_ASIDE_REFUND("$2") " ORDER BY refunds.next_attempt_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+	.rows_of = TABLE_REFUNDS};
+	Args		args = {0};
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	ot_arg_texts(&args, policies);
+	return ot_run_row(&lock, &args);
+}
+
 /* Policies and times in step, as two arrays. */
 static void
 limits_args(Args *args, List *limits)

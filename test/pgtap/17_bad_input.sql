@@ -112,6 +112,9 @@ SELECT throws_ok($$SELECT order_timeout.grant_access('no such role', 'reader')$$
 SELECT throws_ok($$SELECT order_timeout.revoke_access('no such role', 'reader')$$, '42704', NULL, 'revoke_access from an unknown role');
 SELECT throws_ok($$SELECT order_timeout.schedule_sweeper()$$, '55000', NULL, 'schedule_sweeper without pg_cron');
 SELECT throws_ok($$SELECT order_timeout.unschedule_sweeper()$$, '55000', NULL, 'unschedule_sweeper without pg_cron');
+SELECT throws_ok($$SELECT order_timeout.schedule_refunds()$$, '55000', NULL, 'schedule_refunds without pg_cron');
+SELECT throws_ok($$SELECT order_timeout.unschedule_refunds()$$, '55000', NULL, 'unschedule_refunds without pg_cron');
+SELECT throws_ok($$CALL order_timeout.send_refunds()$$, '2D000', NULL, 'send_refunds in a transaction block');
 
 SELECT is(t.everything(), :'before', 'nothing of all this wrote a row');
 SELECT is((SELECT count(*) FROM order_timeout.sweeps), :sweeps::bigint, 'not even of a sweep');

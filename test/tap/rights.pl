@@ -84,13 +84,16 @@ my %try = (
 	forget_order       => q{SELECT order_timeout.forget_order('none')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
+	send_refunds       => q{CALL order_timeout.send_refunds('10 milliseconds')},
+	schedule_refunds   => q{SELECT order_timeout.schedule_refunds()},
+	unschedule_refunds => q{SELECT order_timeout.unschedule_refunds()},
 	schedule_sweeper   => q{SELECT order_timeout.schedule_sweeper()},
 	unschedule_sweeper => q{SELECT order_timeout.unschedule_sweeper()},
 	grant_access       => q{SELECT order_timeout.grant_access('nobody', 'reader')},
 	revoke_access      => q{SELECT order_timeout.revoke_access('nobody', 'reader')},
 );
 my @application = qw(create_order record_payment cancel_order expire_order extend_order request_refund funds history);
-my @worker      = qw(claim_refunds complete_refund record_refund);
+my @worker      = qw(claim_refunds complete_refund record_refund send_refunds);
 my @reader      = qw(funds funds_violations history);
 my %may = (
 	application => \@application,
@@ -315,6 +318,16 @@ goes_on('expired', 'expire_order', 'h6');
 is(eval { rows($trapped, 'sweep_once', 1)->[0]{expired} } // $trapped->errstr, 1, 'sweep_once captures nothing');
 is(error_of($trapped, sub { $trapped->do("CALL order_timeout.sweep('100 milliseconds')") }), '', 'sweep captures nothing')
 	or diag($trapped->errstr);
+
+$dbh->do(q{CREATE FUNCTION public.handle(text, text, text, text, bigint, text, text, integer, OUT result text,
+	OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text) LANGUAGE sql AS $$ SELECT 'failed'::pg_catalog.text, NULL::pg_catalog.text,
+	NULL::pg_catalog.int8, current_user::pg_catalog.text $$});
+call($dbh, 'set_hook', 'default', 'refund_handler', 'public.handle');
+is(error_of($trapped, sub { $trapped->do("CALL order_timeout.send_refunds('200 milliseconds')") }), '', 'send_refunds captures nothing')
+	or diag($trapped->errstr);
+cmp_ok($dbh->selectrow_array('SELECT count(*) FROM order_timeout.refunds WHERE state = ? AND last_error = ?', undef, 'failed', $hostile),
+	'>', 0, 'it calls the handler, as the caller');
+call($dbh, 'set_hook', 'default', 'refund_handler', undef);
 is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.orders WHERE order_id IN ('h7', 'h8') AND state = 'expired'"),
 	2, 'they close orders');
 goes_on('held', 'record_payment', 'h6', 'h', 'p8', 100, 'EUR');
@@ -326,7 +339,7 @@ cmp_ok(eval { scalar @{ rows($trapped, 'history', 'h1') } } // 0, '>', 5, 'histo
 is(error_of($trapped, sub { $trapped->do($_) }), '', "captures nothing: $_") for
 	'SELECT * FROM order_timeout.health',
 	'SELECT * FROM order_timeout.attention';
-is(error_of($trapped, sub { call($trapped, $_) }), '55000', "$_ captures nothing") for qw(schedule_sweeper unschedule_sweeper);
+is(error_of($trapped, sub { call($trapped, $_) }), '55000', "$_ captures nothing") for qw(schedule_sweeper unschedule_sweeper schedule_refunds unschedule_refunds);
 is($trapped->selectrow_array('SHOW search_path'), $path, 'the path is still the one that the caller set');
 
 my $filled = 0;

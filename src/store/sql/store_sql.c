@@ -526,16 +526,6 @@ sql_find_gateway_refund(const char *gateway, const char *gateway_refund_ref)
 	return refund;
 }
 
-static Datum *
-text_values(List *texts)
-{
-	Datum	   *values = palloc(list_length(texts) * sizeof(Datum));
-
-	for (int i = 0; i < list_length(texts); i++)
-		values[i] = CStringGetTextDatum(list_nth(texts, i));
-	return values;
-}
-
 /* In the order of the index, in which the fast store finds them: refunds of one closing are due in the same microsecond. */
 static List *
 sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit, List *set_aside)
@@ -549,7 +539,7 @@ sql_lock_due_refunds(TimestampTz now, const char *gateway, int limit, List *set_
 	ot_arg_time(&args, now);
 	ot_arg_text(&args, gateway);
 	ot_arg_int4(&args, limit);
-	ot_arg_array(&args, TEXTOID, text_values(set_aside), NULL, list_length(set_aside));
+	ot_arg_texts(&args, set_aside);
 	return ot_run_rows(&lock, &args);
 }
 
