@@ -41,7 +41,7 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
     END IF;
     RAISE EXCEPTION 'pg_cron is installed but not loaded'
         USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
-              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then repeat this call.';
 END
 $$;
 COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
@@ -49,31 +49,21 @@ COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
 
 -- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
 -- what cannot be seen as this role is said too.
-CREATE FUNCTION schedule_sweeper(
-    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
+CREATE FUNCTION warn_about_job(jobid bigint, routine text, look text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    look CONSTANT text := 'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;';
     workers CONSTANT text := 'Run as a superuser: ALTER SYSTEM SET cron.use_background_workers = on; then restart the server.';
     setting CONSTANT jsonb := (SELECT jsonb_object_agg(s.name, s.setting) FROM pg_settings s WHERE s.name LIKE 'cron.%');
     host CONSTANT text := setting ->> 'cron.host';
     by_socket CONSTANT boolean := host = '' OR host ~ '^[/@]';
     way_in text;
 BEGIN
-    schedule := coalesce(schedule, '* * * * *');
-    job_name := coalesce(job_name, 'order_timeout');
-    -- A lone CALL: pg_cron runs several statements as one transaction, in which sweep could not commit.
-    command := 'CALL order_timeout.sweep()';
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
-    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
-
     IF NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.rolname = current_user) THEN
         RAISE WARNING 'job % cannot run: role "%" may not log in', jobid, current_user
             USING HINT = format('ALTER ROLE %I LOGIN;', current_user);
     END IF;
-    IF NOT has_function_privilege('order_timeout.sweep(interval, integer, interval)', 'EXECUTE') THEN
-        RAISE WARNING 'job % cannot run: role "%" may not call sweep', jobid, current_user
+    IF NOT has_function_privilege(routine, 'EXECUTE') THEN
+        RAISE WARNING 'job % cannot run: role "%" may not call %', jobid, current_user, routine
             USING HINT = format('SELECT order_timeout.grant_access(%L, ''operator'');', current_user);
     END IF;
     -- Its name is shown to every role, its type is not.
@@ -118,6 +108,32 @@ BEGIN
               HINT = workers || ' ' || look;
 END
 $$;
+COMMENT ON FUNCTION warn_about_job(bigint, text, text) IS
+'Raises a WARNING for what keeps a job of pg_cron from running, and a NOTICE for what the caller''s role cannot see. Used by schedule_sweeper and schedule_refunds.';
+
+CREATE FUNCTION schedule_job(job_name text, schedule text, command text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
+    RETURN order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+END
+$$;
+COMMENT ON FUNCTION schedule_job(text, text, text) IS
+'Puts a command into pg_cron and answers the job''s number; 55000 with the line to run if pg_cron is not here. Used by schedule_sweeper and schedule_refunds.';
+
+CREATE FUNCTION schedule_sweeper(
+    OUT jobid bigint, INOUT schedule text DEFAULT NULL, IN job_name text DEFAULT 'order_timeout', OUT command text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schedule := coalesce(schedule, '* * * * *');
+    -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
+    command := 'CALL order_timeout.sweep()';
+    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout'), schedule, command);
+    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.sweep(interval, integer, interval)',
+                                         'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;');
+END
+$$;
 COMMENT ON FUNCTION schedule_sweeper(text, text) IS
 'Puts CALL order_timeout.sweep() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute (each run works through its minute, so closing does not wait for the tick). A WARNING says what keeps the job from running, a NOTICE what cannot be seen as this role; the HINT is what to do. Errors: 55000 with the line to run when pg_cron is elsewhere, not created or not loaded; pg_cron''s own for a bad schedule.';
 
@@ -145,15 +161,15 @@ CREATE FUNCTION schedule_refunds(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     schedule := coalesce(schedule, '* * * * *');
-    job_name := coalesce(job_name, 'order_timeout refunds');
+    -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
     command := 'CALL order_timeout.send_refunds()';
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
-    jobid := order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout refunds'), schedule, command);
+    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.send_refunds(interval)',
+                                         'Look whether the job runs within two minutes: SELECT status, return_message FROM cron.job_run_details ORDER BY runid DESC LIMIT 1;');
 END
 $$;
 COMMENT ON FUNCTION schedule_refunds(text, text) IS
-'Puts CALL order_timeout.send_refunds() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute. Several jobs share the work. Errors: 55000 with the line to run when pg_cron is elsewhere or not loaded; pg_cron''s own for a bad schedule.';
+'Puts CALL order_timeout.send_refunds() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute. Several jobs share the work. A WARNING says what keeps the job from running, a NOTICE what cannot be seen as this role; the HINT is what to do. Errors: 55000 with the line to run when pg_cron is elsewhere, not created or not loaded; pg_cron''s own for a bad schedule.';
 
 CREATE FUNCTION unschedule_refunds(job_name text DEFAULT 'order_timeout refunds', OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -180,7 +196,8 @@ DECLARE
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
                                    'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
-                                   'require_pg_cron', 'call_pg_cron']
+                                   'require_pg_cron', 'call_pg_cron',
+                                   'schedule_job', 'warn_about_job']
         END;
 BEGIN
     IF access IS NULL THEN
