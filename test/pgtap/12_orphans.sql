@@ -68,16 +68,17 @@ SELECT is(t.sums('cb'), 'pending 100 = 30 + 0 + 0 + 70', 'with what was charged 
 SELECT is(split_part(t.refund_orphan('cb-3'), ' ', 1), 'refunded', 'and one refunded');
 SELECT is((SELECT (refunded, refund_pending)::text FROM order_timeout.payments WHERE payment_ref = 'cb-3'), '(30,70)', 'the rest of it');
 
--- A refund of an orphan that the bank sent back: it goes where its payment goes
-SELECT t.pay('x', 'back', 100), order_timeout.record_refund('bank', 'back', 'back-1', 30);
-SELECT order_timeout.reverse_refund(t.ref('back'), 'sent back by the bank');
+-- A refund of an orphan that the bank sent back is the orphan's again; what is owed goes where the payment goes
+SELECT t.pay('x', 'back', 100), order_timeout.record_refund('bank', 'back', 'back-1', 70);
+SELECT order_timeout.refund_orphan('bank', 'back');
+SELECT order_timeout.reverse_refund(refund_ref, 'sent back by the bank') FROM order_timeout.refunds WHERE gateway_refund_ref = 'back-1';
 SELECT t.create_order('b back', 100);
-SELECT is(t.assign('back', 'b back'), 'partial pending applied', 'one with a refund that is owed again is assigned');
+SELECT is(t.assign('back', 'b back'), 'partial pending applied', 'one with a refund that is owed is assigned');
 SELECT is(t.sums('b back'), 'pending 100 = 0 + 30 + 0 + 70', 'what is owed of it is owed there');
-SELECT is(t.refunds('b back'), 'back 30 external reversed, back 30 reversed needs_attention', 'its refunds are that order''s');
+SELECT is(t.refunds('b back'), 'back 70 external reversed, back 30 orphan pending', 'its refunds are that order''s');
 SELECT t.sound('refunds moved with their payment');
 SELECT is((SELECT c.outcome FROM order_timeout.refunds AS r, order_timeout.complete_refund(r.refund_ref, 'succeeded') AS c
-            WHERE r.order_id = 'b back' AND r.reason = 'reversed'), 'recorded', 'the open one is completed');
+            WHERE r.order_id = 'b back' AND r.reason = 'orphan'), 'recorded', 'the open one is completed');
 SELECT is(t.sums('b back'), 'pending 100 = 30 + 0 + 0 + 70', 'in that order''s sums');
 
 -- What can't be
