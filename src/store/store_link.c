@@ -210,6 +210,7 @@ ot_store_lock_payable(const Link *link, const char *after, int limit)
 
 /* Writing. */
 
+/* Answers with the keys of those that have the word now: a trigger of the table may have seen to it that they have another. */
 List *
 ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason)
 {
@@ -218,13 +219,15 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
+	appendStringInfo(&sql, "WITH written AS (UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
 					 quote_identifier(link->status_column), link->status_type);
 	if (link->time_column != NULL)
 		appendStringInfo(&sql, ", %s = $4::pg_catalog.timestamptz", quote_identifier(link->time_column));
 	if (link->reason_column != NULL)
 		appendStringInfo(&sql, ", %s = $5::pg_catalog.text", quote_identifier(link->reason_column));
-	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s", has_key(link), has_word(link, 2), key_text(link));
+	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s AS key, t.%s::pg_catalog.text AS word) "
+					 "SELECT w.key FROM written w WHERE w.word" SQL_EQ "$3", has_key(link), has_word(link, 2), key_text(link),
+					 quote_identifier(link->status_column));
 	write.sql = sql.data;
 	ot_arg_texts(&args, keys);
 	ot_arg_texts(&args, from);

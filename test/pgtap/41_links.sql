@@ -244,6 +244,23 @@ SELECT throws_ok($$SELECT t.link('shop.p1', prefix => 'q:')$$, '42809', NULL, 'n
 INSERT INTO shop.p VALUES (7, 'new', 2);
 SELECT t.create_order('p:7', 5), t.cancel('p:7');
 SELECT is((SELECT status FROM shop.p2), 'closed', 'written in a partition');
+-- A trigger of the table that changes the word, or keeps the old one
+CREATE TABLE shop.stubborn (id int PRIMARY KEY, status text DEFAULT 'new', does text);
+CREATE FUNCTION shop.stubborn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.status := CASE OLD.does WHEN 'keeps' THEN OLD.status ELSE OLD.does END;
+    RETURN CASE WHEN OLD.does <> 'nothing' THEN NEW END;
+END
+$$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON shop.stubborn FOR EACH ROW EXECUTE FUNCTION shop.stubborn();
+SELECT t.link('shop.stubborn', statuses => '{"pending": "new", "paid": ["paid", "shipped"]}', prefix => 'st:');
+INSERT INTO shop.stubborn (id, does) VALUES (1, 'keeps'), (2, 'odd'), (3, 'nothing'), (4, 'shipped');
+SELECT t.create_order('st:' || i, 5), t.pay('st:' || i, 'st-' || i, 5) FROM generate_series(1, 4) i;
+SELECT is((SELECT string_agg(order_id || ' ' || error, ', ' ORDER BY order_id) FROM order_timeout.follow_ups WHERE order_id LIKE 'st:%'),
+          'st:1 the row in table shop.stubborn says "new", and the order went from pending to paid, '
+          'st:2 the row in table shop.stubborn says "odd", and the order went from pending to paid, '
+          'st:3 the row in table shop.stubborn says "new", and the order went from pending to paid',
+          'a row that does not have the word after it was written is shown');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 SELECT * FROM finish();
 ROLLBACK;
