@@ -261,6 +261,30 @@ SELECT is((SELECT string_agg(order_id || ' ' || error, ', ' ORDER BY order_id) F
           'st:2 the row in table shop.stubborn says "odd", and the order went from pending to paid, '
           'st:3 the row in table shop.stubborn says "new", and the order went from pending to paid',
           'a row that does not have the word after it was written is shown');
+-- One link ends, and another's table has another name at that moment
+CREATE TABLE shop.stays (id int PRIMARY KEY, status text);
+CREATE TABLE shop.goes (id int PRIMARY KEY, status text);
+SELECT t.link('shop.stays', prefix => 'stays:'), t.link('shop.goes', prefix => 'goes:');
+ALTER TABLE shop.stays RENAME TO renamed;
+SELECT is(order_timeout.unlink_table('shop.goes'), 'unlinked', 'one is unlinked');
+SELECT isnt_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regclass AND tgname = 'order_timeout_linked'$$, 'the other keeps its triggers');
+SELECT is(order_timeout.unlink_table('shop.stays'), 'unlinked', 'by the name that links shows');
+SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regclass$$, 'it loses them');
+
+-- Names before pg_catalog's capture nothing of a superuser's
+CREATE SCHEMA evil;
+CREATE TABLE evil.caught (what text);
+CREATE FUNCTION evil.catch(what text) RETURNS boolean LANGUAGE sql AS $$INSERT INTO evil.caught VALUES ($1); SELECT true$$;
+CREATE DOMAIN evil.regclass AS pg_catalog.regclass CHECK (evil.catch('regclass'));
+CREATE FUNCTION evil.to_regclass(pg_catalog.text) RETURNS pg_catalog.regclass LANGUAGE sql AS $$SELECT evil.catch('to_regclass'); SELECT NULL::pg_catalog.regclass$$;
+CREATE FUNCTION evil.join(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.text LANGUAGE sql AS $$SELECT evil.catch('||'); SELECT NULL::pg_catalog.text$$;
+CREATE OPERATOR evil.|| (FUNCTION = evil.join, LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text);
+CREATE FUNCTION shop.on_close(order_ids pg_catalog.text[]) RETURNS void LANGUAGE sql AS 'SELECT';
+SET LOCAL search_path = evil, pg_catalog, public;
+SELECT order_timeout.link_table('shop.goes', 'id', 'status', '{"pending": "new"}', 'goes:'), order_timeout.unlink_table('shop.goes'),
+       order_timeout.set_hook('default', 'close_hook', 'shop.on_close'), order_timeout.set_hook('default', 'close_hook', NULL);
+RESET search_path;
+SELECT is_empty('SELECT * FROM evil.caught', 'a search_path with names before pg_catalog''s captures nothing');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 SELECT * FROM finish();
 ROLLBACK;
