@@ -2,6 +2,22 @@
 BEGIN;
 \ir include/helpers.psql
 SELECT no_plan();
+-- Names before pg_catalog's capture nothing of a superuser's. First of all: a session compiles link_table once.
+CREATE SCHEMA evil;
+CREATE TABLE evil.orders (id int PRIMARY KEY, status text);
+CREATE TABLE evil.caught (what text);
+CREATE FUNCTION evil.catch(what text) RETURNS boolean LANGUAGE sql AS $$INSERT INTO evil.caught VALUES ($1); SELECT true$$;
+CREATE DOMAIN evil.regclass AS pg_catalog.regclass CHECK (evil.catch('regclass'));
+CREATE FUNCTION evil.to_regclass(text) RETURNS pg_catalog.regclass LANGUAGE sql AS $$SELECT evil.catch('to_regclass'); SELECT NULL::pg_catalog.regclass$$;
+CREATE FUNCTION evil.join(a text, b text) RETURNS text LANGUAGE sql AS $$SELECT evil.catch('||'); SELECT NULL::text$$;
+CREATE OPERATOR evil.|| (FUNCTION = evil.join, LEFTARG = text, RIGHTARG = text);
+CREATE FUNCTION evil.on_close(order_ids text[]) RETURNS void LANGUAGE sql AS 'SELECT';
+SET LOCAL search_path = evil, pg_catalog, public;
+SELECT order_timeout.link_table('evil.orders', 'id', 'status', '{"pending": "new"}'), order_timeout.unlink_table('evil.orders'),
+       order_timeout.set_hook('default', 'close_hook', 'evil.on_close'), order_timeout.set_hook('default', 'close_hook', NULL);
+RESET search_path;
+SELECT is_empty('SELECT * FROM evil.caught', 'a search_path with names before pg_catalog''s captures nothing');
+
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id bigserial PRIMARY KEY, status text NOT NULL DEFAULT 'new', closed_at timestamptz, why text, note text);
 CREATE FUNCTION t.status(id bigint) RETURNS text LANGUAGE sql AS $$SELECT o.status FROM shop.orders o WHERE o.id = $1$$;
@@ -271,20 +287,6 @@ SELECT isnt_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regcl
 SELECT is(order_timeout.unlink_table('shop.stays'), 'unlinked', 'by the name that links shows');
 SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regclass$$, 'it loses them');
 
--- Names before pg_catalog's capture nothing of a superuser's
-CREATE SCHEMA evil;
-CREATE TABLE evil.caught (what text);
-CREATE FUNCTION evil.catch(what text) RETURNS boolean LANGUAGE sql AS $$INSERT INTO evil.caught VALUES ($1); SELECT true$$;
-CREATE DOMAIN evil.regclass AS pg_catalog.regclass CHECK (evil.catch('regclass'));
-CREATE FUNCTION evil.to_regclass(pg_catalog.text) RETURNS pg_catalog.regclass LANGUAGE sql AS $$SELECT evil.catch('to_regclass'); SELECT NULL::pg_catalog.regclass$$;
-CREATE FUNCTION evil.join(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.text LANGUAGE sql AS $$SELECT evil.catch('||'); SELECT NULL::pg_catalog.text$$;
-CREATE OPERATOR evil.|| (FUNCTION = evil.join, LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text);
-CREATE FUNCTION shop.on_close(order_ids pg_catalog.text[]) RETURNS void LANGUAGE sql AS 'SELECT';
-SET LOCAL search_path = evil, pg_catalog, public;
-SELECT order_timeout.link_table('shop.goes', 'id', 'status', '{"pending": "new"}', 'goes:'), order_timeout.unlink_table('shop.goes'),
-       order_timeout.set_hook('default', 'close_hook', 'shop.on_close'), order_timeout.set_hook('default', 'close_hook', NULL);
-RESET search_path;
-SELECT is_empty('SELECT * FROM evil.caught', 'a search_path with names before pg_catalog''s captures nothing');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 SELECT * FROM finish();
 ROLLBACK;
