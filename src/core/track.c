@@ -23,6 +23,7 @@
 
 #include "utils/timestamp.h"
 
+#include "attempt.h"
 #include "check.h"
 #include "errors.h"
 #include "follow.h"
@@ -106,6 +107,36 @@ brings_terms(const Link *link, const LinkedRow *before, const LinkedRow *after)
 	return !is_same(before->amount, after->amount) || !is_same(before->currency, after->currency);
 }
 
+typedef struct Comparison
+{
+	const Link *link;
+	const LinkedRow *row;
+	const Order *order;
+	const char *problem;
+} Comparison;
+
+static void
+compare_terms(void *work_state)
+{
+	Comparison *comparison = work_state;
+
+	comparison->problem = ot_linked_terms_problem(comparison->link, comparison->row, comparison->order);
+}
+
+/* A row that asks for nothing that an order could have is noted, too. */
+static const char *
+problem_of_terms(const Link *link, const LinkedRow *row, const Order *order)
+{
+	Comparison	comparison = {link, row, order};
+	Failure		failure;
+
+	if (!link->notes_contradictions)
+		compare_terms(&comparison);
+	else if (!ot_attempt(compare_terms, &comparison, false, &failure))
+		return failure.error->message;
+	return comparison.problem;
+}
+
 static void
 follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, Order *order)
 {
@@ -113,7 +144,7 @@ follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, 
 
 	if (order->state != ORDER_PENDING || !brings_terms(link, before, after))
 		return;
-	why = ot_linked_terms_problem(link, after, order);
+	why = problem_of_terms(link, after, order);
 	if (why != NULL)
 		contradict(link, order, why, "Cancel the order, and use a new row with another key.");
 }

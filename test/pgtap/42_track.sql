@@ -109,6 +109,13 @@ SELECT is(t.shown(21), 'link: 27000: the row in table shop.orders asks for 200 E
 UPDATE shop.orders SET total = 1 WHERE id = 21;
 SELECT t.look_again();
 SELECT is(t.shown(21), NULL, 'and no longer');
+UPDATE shop.orders SET total = NULL WHERE id = 21;
+SELECT is(t.shown(21), 'link: 27000: row "21" of table shop.orders has no amount', 'no amount');
+UPDATE shop.orders SET total = 1, currency = 'eur' WHERE id = 21;
+SELECT ok(t.shown(21) LIKE '%"eur" is not three capital letters', 'no currency');
+UPDATE shop.orders SET currency = 'EUR' WHERE id = 21;
+SELECT t.look_again();
+SELECT is(t.shown(21), NULL, 'and no longer');
 DELETE FROM shop.orders WHERE id = 22;
 SELECT ok(t.shown(22) LIKE '%is deleted', 'deleted');
 SELECT is(order_timeout.resolve_link('s-22', 'link', 'was a test'), 'resolved', 'given up by a person');
