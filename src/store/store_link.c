@@ -6,11 +6,19 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "nodes/bitmapset.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/varlena.h"
 
 #include "store.h"
 #include "store_statement.h"
@@ -153,14 +161,42 @@ ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc)
 
 /* Locking. */
 
+static bool
+is_key_column(Relation table, const char *column)
+{
+	AttrNumber	number = column == NULL ? InvalidAttrNumber : get_attnum(RelationGetRelid(table), column);
+
+	return number != InvalidAttrNumber &&
+		bms_is_member(number - FirstLowInvalidHeapAttributeNumber, RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_KEY));
+}
+
+/*
+ * A column of a unique index cannot be written while foreign keys hold the row, and to find that out after the order is
+ * locked would be too late.
+ */
+static const char *
+lock_strength(const Link *link)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(link->table_name));
+	Relation	table = table_openrv_extended(makeRangeVarFromNameList(names), AccessShareLock, true);
+	bool		writes_key;
+
+	if (table == NULL)
+		return "NO KEY UPDATE";
+	writes_key = is_key_column(table, link->status_column) || is_key_column(table, link->time_column) ||
+		is_key_column(table, link->reason_column);
+	table_close(table, AccessShareLock);
+	return writes_key ? "UPDATE" : "NO KEY UPDATE";
+}
+
 List *
 ot_store_lock_linked(const Link *link, List *keys, bool wait)
 {
 	Statement	lock = {.as_caller = true, .once = true};
 	Args		args = {0};
 
-	lock.sql = psprintf("SELECT %s FROM %s t WHERE %s FOR NO KEY UPDATE OF t%s",
-						key_text(link), link->table_name, has_key(link), wait ? "" : " SKIP LOCKED");
+	lock.sql = psprintf("SELECT %s FROM %s t WHERE %s FOR %s OF t%s", key_text(link), link->table_name, has_key(link),
+						lock_strength(link), wait ? "" : " SKIP LOCKED");
 	ot_arg_texts(&args, keys);
 	return ot_run_list(&lock, &args, read_key);
 }
