@@ -237,6 +237,7 @@ BEGIN
     PERFORM order_timeout.link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
     PERFORM order_timeout.link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
     PERFORM order_timeout.link_column(linked_table, 'reason_column', link.reason_column, words);
+    LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
     PERFORM order_timeout.require_linkable(link);
 
     SELECT * INTO known FROM order_timeout.links l WHERE l.table_name = link.table_name;
@@ -255,8 +256,8 @@ BEGIN
         RETURN 'already_linked';
     END IF;
     INSERT INTO order_timeout.links SELECT link.*;
-    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout.linked()',
-                   link.table_name);
+    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout.linked(%L)',
+                   link.table_name, link.table_name);
     IF link.track THEN
         EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout.track(%L)',
                        link.table_name, link.table_name);
@@ -277,7 +278,7 @@ CREATE FUNCTION link_table(
 LANGUAGE plpgsql AS $$
 DECLARE
     link order_timeout.links;
-    linked_table regclass;
+    linked_table pg_catalog.regclass;
 BEGIN
     IF pg_catalog.num_nulls(table_name, key_column, status_column, statuses) OPERATOR(pg_catalog.>) 0 THEN
         RAISE EXCEPTION 'table_name, key_column, status_column and statuses must not be null' USING ERRCODE = '22004';
@@ -305,7 +306,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
-'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: the table (SHARE ROW EXCLUSIVE) while its trigger is made.';
+'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
 CREATE FUNCTION drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -321,12 +322,12 @@ BEGIN
     END IF;
     DELETE FROM order_timeout.follow_ups f WHERE f.kind = 'link' AND starts_with(f.order_id, link.order_prefix);
     UPDATE order_timeout.set_aside s SET retry_at = clock_timestamp() WHERE starts_with(s.order_id, link.order_prefix);
-    -- Of this table, whatever its name is by now.
+    -- Of this table, whatever its name is by now: its triggers have the name that links had.
     FOR left_over IN
         SELECT t.tgname, t.tgrelid::regclass AS of_table
           FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
          WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('linked', 'track') AND t.tgparentid = 0
-           AND t.tgrelid NOT IN (SELECT to_regclass(l.table_name) FROM order_timeout.links l WHERE to_regclass(l.table_name) IS NOT NULL)
+           AND t.tgargs = convert_to(link.table_name, getdatabaseencoding()) || '\x00'::bytea
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', left_over.tgname, left_over.of_table);
     END LOOP;

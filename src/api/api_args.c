@@ -224,16 +224,15 @@ ot_get_count(FunctionCallInfo fcinfo, int n, const char *name, int by_default, i
 TimestampTz
 ot_get_time_or_none(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	TimestampTz earliest = (TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-	TimestampTz latest = (TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 	TimestampTz time;
+	const char *problem;
 
 	if (is_null(fcinfo, n))
 		return OT_NO_TIME;
 	time = PG_GETARG_TIMESTAMPTZ(n);
-	if (time < earliest || time >= latest)
-		bad_value(name, psprintf("%s is not between the years 1970 and 9999", timestamptz_to_str(time)),
-				  "Give a time in these years.");
+	problem = ot_time_problem(time);
+	if (problem != NULL)
+		bad_value(name, problem, "Give a time in these years.");
 	return time;
 }
 

@@ -53,7 +53,7 @@ OT_FUNCTION(ot_track_row)
 		after = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : NULL;
 	}
 	ot_track(link, before ? ot_store_read_linked(link, before, desc) : NULL,
-			 after ? ot_store_read_linked(link, after, desc) : NULL);
+			 after ? ot_store_read_linked(link, after, desc) : NULL, data->tg_relation->rd_rel->relispartition);
 	return PointerGetDatum(NULL);
 }
 

@@ -8,6 +8,7 @@
 #include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "attempt.h"
@@ -74,12 +75,17 @@ run_in_subtransaction(Work work, void *work_state, bool fire_deferred)
 	return error;
 }
 
-/* A person's cancel has the same code; the clock tells them apart. */
+/*
+ * A person's cancel has the same code; the timer tells them apart. It began to run when the statement was parsed, which in
+ * the extended protocol is before the statement's own start.
+ */
 static bool
 is_statement_timeout(int sqlerrcode)
 {
+	TimestampTz end = get_timeout_finish_time(STATEMENT_TIMEOUT);
+
 	return sqlerrcode == ERRCODE_QUERY_CANCELED && StatementTimeout > 0 &&
-		GetCurrentTimestamp() - GetCurrentStatementStartTimestamp() >= StatementTimeout * (int64) 1000;
+		end >= GetCurrentStatementStartTimestamp() && end <= GetCurrentTimestamp();
 }
 
 static bool

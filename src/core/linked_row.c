@@ -28,8 +28,8 @@ required(const Link *link, const LinkedRow *row, const char *value, const char *
 	return value;
 }
 
-char *
-ot_linked_order_id(const Link *link, const char *key)
+static char *
+order_id_of(const Link *link, const char *key)
 {
 	char	   *order_id = psprintf("%s%s", link->order_prefix, key);
 	const char *problem = ot_id_problem(order_id);
@@ -64,16 +64,26 @@ amount_of(const Link *link, const LinkedRow *row, const char *currency)
 	return amount;
 }
 
+static TimestampTz
+deadline_of(const Link *link, const LinkedRow *row)
+{
+	const char *problem = row->deadline == OT_NO_TIME ? NULL : ot_time_problem(row->deadline);
+
+	if (problem != NULL)
+		invalid(link, row->key, "deadline", problem);
+	return row->deadline;
+}
+
 OrderTerms
 ot_linked_terms(const Link *link, const LinkedRow *row)
 {
 	OrderTerms	terms = {0};
 
-	terms.order_id = ot_linked_order_id(link, row->key);
+	terms.order_id = order_id_of(link, row->key);
 	terms.currency = currency_of(link, row);
 	terms.amount = amount_of(link, row, terms.currency);
 	terms.policy = row->policy != NULL ? row->policy : link->policy;
-	terms.expires_at = row->deadline;
+	terms.expires_at = deadline_of(link, row);
 	return terms;
 }
 

@@ -8,9 +8,6 @@
 #include "order_create.h"
 #include "rows.h"
 
-/* The order_id of a key; 22023 if it cannot be one. */
-extern char *ot_linked_order_id(const Link *link, const char *key);
-
 /* The terms of the order that the row asks for. Errors: 22023, 22003, 22004. */
 extern OrderTerms ot_linked_terms(const Link *link, const LinkedRow *row);
 

@@ -38,6 +38,24 @@ ot_lock_order_if_there(const char *order_id)
 	return ot_store_lock_order(order_id);
 }
 
+/* The linked row of an order that is not there may be busy, and was waited for already. */
+static Order *
+lock_if_created(const char *order_id)
+{
+	return ot_store_find_order(order_id) != NULL ? ot_lock_order_if_there(order_id) : NULL;
+}
+
+Order *
+ot_lock_order_or_id(const char *order_id)
+{
+	Order	   *order = ot_lock_order_if_there(order_id);
+
+	if (order != NULL)
+		return order;
+	ot_store_lock_order_id(order_id);
+	return lock_if_created(order_id);
+}
+
 Order *
 ot_lock_order(const char *order_id)
 {
@@ -69,7 +87,7 @@ ot_lock_payment(const char *gateway, const char *payment_ref)
 	{
 		ot_store_lock_order_id(found->order_id);
 		found = find_payment(gateway, payment_ref);
-		locked.order = ot_lock_order_if_there(found->order_id);
+		locked.order = lock_if_created(found->order_id);
 	}
 	locked.payment = ot_store_lock_payment(found);
 	if (locked.payment == NULL)

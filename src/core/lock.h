@@ -27,6 +27,9 @@ extern Order *ot_lock_order(const char *order_id);
 /* NULL if there is none. */
 extern Order *ot_lock_order_if_there(const char *order_id);
 
+/* NULL if there is none, and nobody creates it before this transaction ends. */
+extern Order *ot_lock_order_or_id(const char *order_id);
+
 /* Order, then payment; OT009 if there is no such payment. */
 extern Locked ot_lock_payment(const char *gateway, const char *payment_ref);
 

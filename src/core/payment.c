@@ -276,18 +276,6 @@ will_be_applied_whole(const Order *order, const Payment *reported, TimestampTz n
 		ot_funds_can_join(order, reported);
 }
 
-/* An order that is not there may be created at this moment: the second of the two calls sees what the first one did. */
-static Order *
-lock_order_of(const Payment *reported)
-{
-	Order	   *order = ot_lock_order_if_there(reported->order_id);
-
-	if (order != NULL)
-		return order;
-	ot_store_lock_order_id(reported->order_id);
-	return ot_lock_order_if_there(reported->order_id);
-}
-
 static PaymentAnswer
 keep_as_orphan(Payment *payment)
 {
@@ -316,7 +304,11 @@ record_reported(void *work_state)
 PaymentAnswer
 ot_payment_record(Payment *reported)
 {
-	Order	   *order = lock_order_of(reported);
+	/*
+	 * An order that is not there may be created at this moment: the second of the two calls sees what the first one
+	 * did.
+	 */
+	Order	   *order = ot_lock_order_or_id(reported->order_id);
 	TimestampTz now = GetCurrentTimestamp();
 	bool		look = !will_be_applied_whole(order, reported, now) || !ot_store_insert_payment_finds_duplicate();
 	Payment    *known = look ? ot_store_find_payment(reported->gateway, reported->payment_ref) : NULL;

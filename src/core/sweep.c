@@ -53,6 +53,7 @@
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
 #define SAME_FAILURES      3
+#define LOOK_NO_FURTHER    100000	/* orders at most, for one whose linked row is free */
 
 /* What a full batch needs is fetched from the system once, not again for each batch. */
 #define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE
@@ -76,7 +77,9 @@ typedef struct Batch
 	int			size;			/* at most so many */
 	List	   *candidates;		/* or of these order_ids size ones from first on */
 	int			first;
-	List	   *orders;			/* what was found */
+	List	   *orders;			/* what was found, and whose linked rows are free */
+	bool		full;			/* there may be more */
+	TimestampTz last;			/* the last deadline that was found */
 	List	   *closed;			/* those of them that no other transaction took first */
 	TimestampTz now;
 } Batch;
@@ -100,16 +103,48 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 
 /* Closing. */
 
+/* What fails before the linked rows are locked is blamed on all that was found. */
+static void
+find_due(Batch *batch, int limit)
+{
+	batch->orders = NIL;
+	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), limit);
+	batch->full = list_length(batch->orders) == limit;
+	if (batch->orders != NIL)
+		batch->last = ((Order *) llast(batch->orders))->expires_at;
+	batch->orders = ot_link_lock_if_free(batch->orders);
+}
+
+/* One transaction of the shop's may keep the rows of a whole batch and more busy: the others are behind them. */
+static void
+find_free(Batch *batch)
+{
+	int			limit = batch->size;
+
+	find_due(batch, limit);
+	while (batch->orders == NIL && batch->full && limit < LOOK_NO_FURTHER)
+	{
+		CHECK_FOR_INTERRUPTS();
+		limit = Min(limit * GROWTH, LOOK_NO_FURTHER);
+		find_due(batch, limit);
+	}
+	if (batch->orders == NIL && batch->full)
+		batch->last++;
+	if (list_length(batch->orders) <= batch->size)
+		return;
+	batch->orders = list_truncate(batch->orders, batch->size);
+	batch->last = ((Order *) llast(batch->orders))->expires_at;
+	batch->full = true;
+}
+
 static void
 close_due(void *work_state)
 {
 	Batch	   *batch = work_state;
-	List	   *free_orders;
 
-	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), batch->size);
-	free_orders = ot_link_lock_if_free(batch->orders);
+	find_free(batch);
 	batch->now = GetCurrentTimestamp();
-	batch->closed = ot_orders_expire(free_orders, batch->now);
+	batch->closed = ot_orders_expire(batch->orders, batch->now);
 	ot_follow();
 }
 
@@ -259,12 +294,12 @@ close_batch(Sweep *sweep, bool full_pass)
 		close_what_can_be_closed(sweep, batch.orders);
 	sweep->run.batches += batch.orders != NIL;
 	sweep->looked_at = batch.now;
-	sweep->more = list_length(batch.orders) == sweep->batch_size;
+	sweep->more = batch.full;
 	sweep->from = batch.now - SLACK;
 	sweep->run.behind = 0;
 	if (sweep->more)
 	{
-		sweep->from = ((Order *) llast(batch.orders))->expires_at;
+		sweep->from = batch.last;
 		sweep->run.behind = batch.now - sweep->from;
 	}
 	if (sweep->procedure)

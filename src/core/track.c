@@ -13,6 +13,8 @@
  *    says another state's word          -                     a contradiction
  *    has another amount or currency     pending               a contradiction
  *    has another key, or is deleted     there (pending)       a contradiction
+ *    is inserted with other terms       pending               a contradiction
+ *    goes to another partition          -                     nothing: PostgreSQL deletes and inserts it
  *
  * A contradiction is an error of the shop's statement (OT005), or with on_contradiction => 'note' it is shown until row
  * and order agree.
@@ -21,6 +23,8 @@
 
 #include "utils/timestamp.h"
 
+#include "attempt.h"
+#include "check.h"
 #include "errors.h"
 #include "follow.h"
 #include "link.h"
@@ -77,6 +81,7 @@ has_any_word(const Link *link, const LinkedRow *row)
 	return false;
 }
 
+/* The order was read without a lock, so it may have become another state's meanwhile. */
 static void
 follow_word(const Link *link, const LinkedRow *row, Order *order)
 {
@@ -88,29 +93,75 @@ follow_word(const Link *link, const LinkedRow *row, Order *order)
 		(void) ot_order_expire(order->order_id);
 	else if (order->state != ORDER_PAID && ot_link_has_word(link, ORDER_CANCELLED, row->status))
 		(void) ot_order_cancel(order->order_id, said);
-	else
+	order = ot_store_find_order(order->order_id);
+	if (!ot_link_has_word(link, order->state, row->status))
 		contradict(link, order, said, way_out(link, row, order));
 }
 
-/* What an order was created with. */
+/* What an order was created with. A row that is to be paid brings its terms when it is inserted, any row when they change. */
+static bool
+brings_terms(const Link *link, const LinkedRow *before, const LinkedRow *after)
+{
+	if (before == NULL)
+		return ot_link_has_word(link, ORDER_PENDING, after->status);
+	return !is_same(before->amount, after->amount) || !is_same(before->currency, after->currency);
+}
+
+typedef struct Comparison
+{
+	const Link *link;
+	const LinkedRow *row;
+	const Order *order;
+	const char *problem;
+} Comparison;
+
+static void
+compare_terms(void *work_state)
+{
+	Comparison *comparison = work_state;
+
+	comparison->problem = ot_linked_terms_problem(comparison->link, comparison->row, comparison->order);
+}
+
+/* A row that asks for nothing that an order could have is noted, too. */
+static const char *
+problem_of_terms(const Link *link, const LinkedRow *row, const Order *order)
+{
+	Comparison	comparison = {link, row, order};
+	Failure		failure;
+
+	if (!link->notes_contradictions)
+		compare_terms(&comparison);
+	else if (!ot_attempt(compare_terms, &comparison, false, &failure))
+		return failure.error->message;
+	return comparison.problem;
+}
 
 static void
 follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, Order *order)
 {
 	const char *why;
 
-	if (order->state != ORDER_PENDING || before == NULL ||
-		(is_same(before->amount, after->amount) && is_same(before->currency, after->currency)))
+	if (order->state != ORDER_PENDING || !brings_terms(link, before, after))
 		return;
-	why = ot_linked_terms_problem(link, after, order);
+	why = problem_of_terms(link, after, order);
 	if (why != NULL)
 		contradict(link, order, why, "Cancel the order, and use a new row with another key.");
+}
+
+/* A key that cannot be an order's is no error until the row is to be paid. */
+static Order *
+order_of(const Link *link, const LinkedRow *row)
+{
+	char	   *order_id = psprintf("%s%s", link->order_prefix, row->key);
+
+	return ot_id_problem(order_id) == NULL ? ot_store_find_order(order_id) : NULL;
 }
 
 static void
 follow_row(const Link *link, const LinkedRow *before, const LinkedRow *after)
 {
-	Order	   *order = ot_store_find_order(ot_linked_order_id(link, after->key));
+	Order	   *order = order_of(link, after);
 
 	if (order != NULL)
 	{
@@ -127,11 +178,13 @@ follow_row(const Link *link, const LinkedRow *before, const LinkedRow *after)
 
 /* The row that the order had is there no more. */
 static void
-lose_row(const Link *link, const LinkedRow *before, bool deleted)
+lose_row(const Link *link, const LinkedRow *before, bool deleted, bool may_have_moved)
 {
-	Order	   *order = ot_store_find_order(ot_linked_order_id(link, before->key));
+	Order	   *order = order_of(link, before);
 
 	if (order == NULL || (deleted && order->state != ORDER_PENDING))
+		return;
+	if (may_have_moved && ot_store_find_linked(link, list_make1(before->key)) != NIL)
 		return;
 	contradict(link, order,
 			   psprintf("its row in table %s %s", link->table_name, deleted ? "is deleted" : "gets another key"),
@@ -139,17 +192,17 @@ lose_row(const Link *link, const LinkedRow *before, bool deleted)
 }
 
 void
-ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after)
+ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool in_partition)
 {
 	if (after == NULL)
 	{
-		lose_row(link, before, true);
+		lose_row(link, before, true, in_partition);
 		return;
 	}
 	if (before != NULL && is_same(before->key, after->key) && is_same(before->status, after->status) &&
 		is_same(before->amount, after->amount) && is_same(before->currency, after->currency))
 		return;
 	if (before != NULL && !is_same(before->key, after->key))
-		lose_row(link, before, false);
+		lose_row(link, before, false, false);
 	follow_row(link, before, after);
 }

@@ -7,7 +7,7 @@
 
 #include "rows.h"
 
-/* A row of a tracked table was inserted (before is NULL), updated, or deleted (after is NULL). */
-extern void ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after);
+/* A row of a tracked table was inserted (before is NULL), updated, or deleted (after is NULL); or moved between partitions. */
+extern void ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool in_partition);
 
 #endif

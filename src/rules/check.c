@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
 
 #include "check.h"
 
@@ -92,4 +94,15 @@ ot_amount_problem(int64 amount, int64 least)
 	if (amount >= least)
 		return NULL;
 	return psprintf("%lld %s", (long long) amount, least == 0 ? "is negative" : "is not greater than zero");
+}
+
+const char *
+ot_time_problem(TimestampTz time)
+{
+	TimestampTz earliest = (TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	TimestampTz latest = (TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+
+	if (time >= earliest && time < latest)
+		return NULL;
+	return psprintf("%s is not between the years 1970 and 9999", timestamptz_to_str(time));
 }

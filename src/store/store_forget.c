@@ -55,6 +55,8 @@ ot_store_forget_order(const char *order_id)
 	static Statement conflicts = {"UPDATE order_timeout.conflicts c SET note = NULL WHERE c.order_id" SQL_EQ "$1 "
 	"AND c.note IS NOT NULL"};
 	static Statement set_aside = {"DELETE FROM order_timeout.set_aside s WHERE s.order_id" SQL_EQ "$1"};
+	static Statement follow_ups = {"UPDATE order_timeout.follow_ups f SET error = '' WHERE f.order_id" SQL_EQ "$1 "
+	"AND f.error" SQL_NE "''"};
 	static Statement set_aside_refunds = {"DELETE FROM order_timeout.set_aside_refunds s USING order_timeout.refunds r, "
 	REFUNDS_OF_ORDER " AND s.refund_ref" SQL_EQ "r.refund_ref"};
 	static Statement forgotten = {"SELECT FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 "
@@ -65,6 +67,7 @@ ot_store_forget_order(const char *order_id)
 	emptied += run(&refunds, order_id);
 	emptied += run(&conflicts, order_id);
 	emptied += run(&set_aside, order_id);
+	emptied += run(&follow_ups, order_id);
 	emptied += run(&set_aside_refunds, order_id);
 	emptied += empty_events(order_id);
 	return emptied > 0 || run(&forgotten, order_id) == 0;

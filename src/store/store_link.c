@@ -6,11 +6,19 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "nodes/bitmapset.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/varlena.h"
 
 #include "store.h"
 #include "store_statement.h"
@@ -153,14 +161,42 @@ ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc)
 
 /* Locking. */
 
+static bool
+is_key_column(Relation table, const char *column)
+{
+	AttrNumber	number = column == NULL ? InvalidAttrNumber : get_attnum(RelationGetRelid(table), column);
+
+	return number != InvalidAttrNumber &&
+		bms_is_member(number - FirstLowInvalidHeapAttributeNumber, RelationGetIndexAttrBitmap(table, INDEX_ATTR_BITMAP_KEY));
+}
+
+/*
+ * A column of a unique index cannot be written while foreign keys hold the row, and to find that out after the order is
+ * locked would be too late.
+ */
+static const char *
+lock_strength(const Link *link)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(link->table_name));
+	Relation	table = table_openrv_extended(makeRangeVarFromNameList(names), AccessShareLock, true);
+	bool		writes_key;
+
+	if (table == NULL)
+		return "NO KEY UPDATE";
+	writes_key = is_key_column(table, link->status_column) || is_key_column(table, link->time_column) ||
+		is_key_column(table, link->reason_column);
+	table_close(table, AccessShareLock);
+	return writes_key ? "UPDATE" : "NO KEY UPDATE";
+}
+
 List *
 ot_store_lock_linked(const Link *link, List *keys, bool wait)
 {
 	Statement	lock = {.as_caller = true, .once = true};
 	Args		args = {0};
 
-	lock.sql = psprintf("SELECT %s FROM %s t WHERE %s FOR NO KEY UPDATE OF t%s",
-						key_text(link), link->table_name, has_key(link), wait ? "" : " SKIP LOCKED");
+	lock.sql = psprintf("SELECT %s FROM %s t WHERE %s FOR %s OF t%s", key_text(link), link->table_name, has_key(link),
+						lock_strength(link), wait ? "" : " SKIP LOCKED");
 	ot_arg_texts(&args, keys);
 	return ot_run_list(&lock, &args, read_key);
 }
@@ -210,6 +246,7 @@ ot_store_lock_payable(const Link *link, const char *after, int limit)
 
 /* Writing. */
 
+/* Answers with the keys of those that have the word now: a trigger of the table may have seen to it that they have another. */
 List *
 ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason)
 {
@@ -218,13 +255,15 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
+	appendStringInfo(&sql, "WITH written AS (UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
 					 quote_identifier(link->status_column), link->status_type);
 	if (link->time_column != NULL)
 		appendStringInfo(&sql, ", %s = $4::pg_catalog.timestamptz", quote_identifier(link->time_column));
 	if (link->reason_column != NULL)
 		appendStringInfo(&sql, ", %s = $5::pg_catalog.text", quote_identifier(link->reason_column));
-	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s", has_key(link), has_word(link, 2), key_text(link));
+	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s AS key, t.%s::pg_catalog.text AS word) "
+					 "SELECT w.key FROM written w WHERE w.word" SQL_EQ "$3", has_key(link), has_word(link, 2), key_text(link),
+					 quote_identifier(link->status_column));
 	write.sql = sql.data;
 	ot_arg_texts(&args, keys);
 	ot_arg_texts(&args, from);

@@ -80,6 +80,18 @@ SELECT order_timeout.complete_refund(t.ref('c-1'), 'succeeded');
 SELECT is(t.try('c'), 'forgotten', 'is forgotten when it is back');
 SELECT is(t.where_is('Jane Doe'), '', 'with what it told');
 
+-- What follows an order and failed: the words of a hook
+CREATE FUNCTION t.knows_her(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'Jane Doe has moved'; END$$;
+SELECT order_timeout.set_hook('default', 'paid_hook', 't.knows_her');
+SELECT t.create_order('hooked', 10), t.pay('hooked', 'hooked-1', 10), t.create_order('hooked too', 10), t.pay('hooked too', 'hooked-2', 10);
+SELECT order_timeout.resolve_link('hooked too', 'hook', 'told Jane Doe');
+SELECT is(ltrim(t.where_is('Jane Doe')), 'order_timeout.events order_timeout.follow_ups', 'a hook names her');
+SELECT is(t.try('hooked') || t.try('hooked too'), 'forgottenforgotten', 'it is forgotten');
+SELECT is(t.where_is('Jane Doe'), '', 'with what the hook said');
+SELECT is((SELECT count(*) FROM order_timeout.follow_ups WHERE order_id = 'hooked'), 1::bigint, 'and waits as before');
+SELECT is(t.unchanged_by($$SELECT order_timeout.forget_order('hooked')$$), '(forgotten)', 'again');
+SELECT order_timeout.set_hook('default', 'paid_hook', NULL);
+
 SELECT t.create_order('h', 100, 'hold'), t.expire('h'), t.pay('h', 'h-1', 100);
 SELECT is(t.try('h'), 'OT005', 'money that is held');
 SELECT is(t.try('none'), 'OT001', 'no such order');

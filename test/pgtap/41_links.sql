@@ -2,6 +2,22 @@
 BEGIN;
 \ir include/helpers.psql
 SELECT no_plan();
+-- Names before pg_catalog's capture nothing of a superuser's. First of all: a session compiles link_table once.
+CREATE SCHEMA evil;
+CREATE TABLE evil.orders (id int PRIMARY KEY, status text);
+CREATE TABLE evil.caught (what text);
+CREATE FUNCTION evil.catch(what text) RETURNS boolean LANGUAGE sql AS $$INSERT INTO evil.caught VALUES ($1); SELECT true$$;
+CREATE DOMAIN evil.regclass AS pg_catalog.regclass CHECK (evil.catch('regclass'));
+CREATE FUNCTION evil.to_regclass(text) RETURNS pg_catalog.regclass LANGUAGE sql AS $$SELECT evil.catch('to_regclass'); SELECT NULL::pg_catalog.regclass$$;
+CREATE FUNCTION evil.join(a text, b text) RETURNS text LANGUAGE sql AS $$SELECT evil.catch('||'); SELECT NULL::text$$;
+CREATE OPERATOR evil.|| (FUNCTION = evil.join, LEFTARG = text, RIGHTARG = text);
+CREATE FUNCTION evil.on_close(order_ids text[]) RETURNS void LANGUAGE sql AS 'SELECT';
+SET LOCAL search_path = evil, pg_catalog, public;
+SELECT order_timeout.link_table('evil.orders', 'id', 'status', '{"pending": "new"}'), order_timeout.unlink_table('evil.orders'),
+       order_timeout.set_hook('default', 'close_hook', 'evil.on_close'), order_timeout.set_hook('default', 'close_hook', NULL);
+RESET search_path;
+SELECT is_empty('SELECT * FROM evil.caught', 'a search_path with names before pg_catalog''s captures nothing');
+
 CREATE SCHEMA shop;
 CREATE TABLE shop.orders (id bigserial PRIMARY KEY, status text NOT NULL DEFAULT 'new', closed_at timestamptz, why text, note text);
 CREATE FUNCTION t.status(id bigint) RETURNS text LANGUAGE sql AS $$SELECT o.status FROM shop.orders o WHERE o.id = $1$$;
@@ -244,6 +260,33 @@ SELECT throws_ok($$SELECT t.link('shop.p1', prefix => 'q:')$$, '42809', NULL, 'n
 INSERT INTO shop.p VALUES (7, 'new', 2);
 SELECT t.create_order('p:7', 5), t.cancel('p:7');
 SELECT is((SELECT status FROM shop.p2), 'closed', 'written in a partition');
+-- A trigger of the table that changes the word, or keeps the old one
+CREATE TABLE shop.stubborn (id int PRIMARY KEY, status text DEFAULT 'new', does text);
+CREATE FUNCTION shop.stubborn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.status := CASE OLD.does WHEN 'keeps' THEN OLD.status ELSE OLD.does END;
+    RETURN CASE WHEN OLD.does <> 'nothing' THEN NEW END;
+END
+$$;
+CREATE TRIGGER stubborn BEFORE UPDATE ON shop.stubborn FOR EACH ROW EXECUTE FUNCTION shop.stubborn();
+SELECT t.link('shop.stubborn', statuses => '{"pending": "new", "paid": ["paid", "shipped"]}', prefix => 'st:');
+INSERT INTO shop.stubborn (id, does) VALUES (1, 'keeps'), (2, 'odd'), (3, 'nothing'), (4, 'shipped');
+SELECT t.create_order('st:' || i, 5), t.pay('st:' || i, 'st-' || i, 5) FROM generate_series(1, 4) i;
+SELECT is((SELECT string_agg(order_id || ' ' || error, ', ' ORDER BY order_id) FROM order_timeout.follow_ups WHERE order_id LIKE 'st:%'),
+          'st:1 the row in table shop.stubborn says "new", and the order went from pending to paid, '
+          'st:2 the row in table shop.stubborn says "odd", and the order went from pending to paid, '
+          'st:3 the row in table shop.stubborn says "new", and the order went from pending to paid',
+          'a row that does not have the word after it was written is shown');
+-- One link ends, and another's table has another name at that moment
+CREATE TABLE shop.stays (id int PRIMARY KEY, status text);
+CREATE TABLE shop.goes (id int PRIMARY KEY, status text);
+SELECT t.link('shop.stays', prefix => 'stays:'), t.link('shop.goes', prefix => 'goes:');
+ALTER TABLE shop.stays RENAME TO renamed;
+SELECT is(order_timeout.unlink_table('shop.goes'), 'unlinked', 'one is unlinked');
+SELECT isnt_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regclass AND tgname = 'order_timeout_linked'$$, 'the other keeps its triggers');
+SELECT is(order_timeout.unlink_table('shop.stays'), 'unlinked', 'by the name that links shows');
+SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'shop.renamed'::regclass$$, 'it loses them');
+
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 SELECT * FROM finish();
 ROLLBACK;

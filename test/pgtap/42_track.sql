@@ -109,6 +109,13 @@ SELECT is(t.shown(21), 'link: 27000: the row in table shop.orders asks for 200 E
 UPDATE shop.orders SET total = 1 WHERE id = 21;
 SELECT t.look_again();
 SELECT is(t.shown(21), NULL, 'and no longer');
+UPDATE shop.orders SET total = NULL WHERE id = 21;
+SELECT is(t.shown(21), 'link: 27000: row "21" of table shop.orders has no amount', 'no amount');
+UPDATE shop.orders SET total = 1, currency = 'eur' WHERE id = 21;
+SELECT ok(t.shown(21) LIKE '%"eur" is not three capital letters', 'no currency');
+UPDATE shop.orders SET currency = 'EUR' WHERE id = 21;
+SELECT t.look_again();
+SELECT is(t.shown(21), NULL, 'and no longer');
 DELETE FROM shop.orders WHERE id = 22;
 SELECT ok(t.shown(22) LIKE '%is deleted', 'deleted');
 SELECT is(order_timeout.resolve_link('s-22', 'link', 'was a test'), 'resolved', 'given up by a person');
@@ -138,6 +145,52 @@ SELECT order_timeout.link_table('shop.parts', 'id', 'status', '{"pending": "new"
                                 amount_column => 'total', currency => 'USD', track => true);
 INSERT INTO shop.part1 (id, status, total) VALUES (1, 'new', 42);
 SELECT is((SELECT concat_ws(' ', state, amount, currency) FROM order_timeout.orders WHERE order_id = 'p-1'), 'pending 42 USD', 'minor units, a partition');
+-- A row that goes to another partition is deleted and inserted by PostgreSQL, and is the same row
+CREATE TABLE shop.moving (id int, status text, total bigint, region int, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE shop.moving1 PARTITION OF shop.moving FOR VALUES IN (1);
+CREATE TABLE shop.moving2 PARTITION OF shop.moving FOR VALUES IN (2);
+SELECT order_timeout.link_table('shop.moving', 'id', 'status', '{"pending": "new", "paid": "paid", "cancelled": "gone"}', 'm-',
+                                amount_column => 'total', currency => 'CNY', track => true);
+INSERT INTO shop.moving VALUES (1, 'new', 5, 1), (2, 'new', 5, 1), (3, 'new', 5, 1), (4, 'new', 5, 1);
+CREATE FUNCTION t.state(order_id text) RETURNS text LANGUAGE sql AS $$SELECT state FROM order_timeout.orders o WHERE o.order_id = $1$$;
+SELECT lives_ok('UPDATE shop.moving SET region = 2 WHERE id = 1', 'a row of a pending order goes to another partition');
+SELECT is(t.state('m-1'), 'pending', 'which is nothing to its order');
+SELECT lives_ok($$UPDATE shop.moving SET region = 2, status = 'gone' WHERE id = 2$$, 'with a word of cancelled');
+SELECT is(t.state('m-2'), 'cancelled', 'it cancels');
+SELECT throws_ok('UPDATE shop.moving SET region = 2, total = 6 WHERE id = 3', 'OT005', NULL, 'with another amount it contradicts');
+SELECT throws_ok('DELETE FROM shop.moving WHERE id = 4', 'OT005', NULL, 'deleted is deleted');
+SELECT is(t.pay('m-1', 'm-1', 5), 'paid paid applied', 'paid');
+SELECT is((SELECT status FROM shop.moving2 WHERE id = 1), 'paid', 'and written where it is now');
+-- The status is the partition key: our own writes move the row, too
+CREATE TABLE shop.open_closed (id int, status text, total bigint, PRIMARY KEY (id, status)) PARTITION BY LIST (status);
+CREATE TABLE shop.open PARTITION OF shop.open_closed FOR VALUES IN ('new');
+CREATE TABLE shop.closed PARTITION OF shop.open_closed DEFAULT;
+SELECT order_timeout.link_table('shop.open_closed', 'id', 'status', '{"pending": "new", "paid": "paid", "cancelled": "gone"}', 'oc-',
+                                amount_column => 'total', currency => 'CNY', track => true);
+INSERT INTO shop.open_closed VALUES (1, 'new', 5), (2, 'new', 5);
+SELECT is(t.pay('oc-1', 'oc-1', 5), 'paid paid applied', 'our write moves the row');
+UPDATE shop.open_closed SET status = 'gone' WHERE id = 2;
+SELECT is(t.state('oc-2'), 'cancelled', 'the shop''s does, and cancels');
+SELECT is((SELECT string_agg(status, ' ' ORDER BY id) FROM shop.closed), 'paid gone', 'both are there');
+
+-- A row whose order is there already
+SELECT t.create_order('m-10', 5), t.create_order('m-11', 5), t.create_order('m-12', 5);
+SELECT lives_ok($$INSERT INTO shop.moving VALUES (10, 'new', 5, 1), (11, 'draft', 6, 1)$$, 'a row with the terms of its order, a row that is not to be paid');
+SELECT throws_ok($$INSERT INTO shop.moving VALUES (12, 'new', 6, 1)$$, 'OT005', NULL, 'a row with other terms contradicts');
+
+-- Keys and deadlines that no order can have
+CREATE TABLE shop.odd (id text PRIMARY KEY, status text, total bigint, pay_until timestamptz);
+SELECT order_timeout.link_table('shop.odd', 'id', 'status', '{"pending": "new", "cancelled": "gone"}', 'odd-',
+                                amount_column => 'total', currency => 'CNY', deadline_column => 'pay_until', track => true);
+SELECT lives_ok($$INSERT INTO shop.odd VALUES (repeat('x', 300), 'draft', 1), (E'a\nb', 'gone', 1)$$, 'a key that is no order_id is no error');
+SELECT lives_ok($$UPDATE shop.odd SET status = 'other'$$, 'nor when the row changes');
+SELECT throws_ok($$UPDATE shop.odd SET status = 'new' WHERE id LIKE 'xx%'$$, '22023', NULL, 'until it is to be paid');
+SELECT lives_ok('DELETE FROM shop.odd', 'nor when it is deleted');
+SELECT throws_ok($$INSERT INTO shop.odd VALUES ('1', 'new', 1, 'infinity')$$, '22023', NULL, 'an order must have an end');
+SELECT throws_ok($$INSERT INTO shop.odd VALUES ('1', 'new', 1, '20000-01-01')$$, '22023', NULL, 'in the years that create_order takes');
+INSERT INTO shop.odd VALUES ('it''s \"x', 'new', 1);
+SELECT is(t.cancel('odd-it''s \"x'), 'cancelled cancelled', 'quotes and backslashes');
+SELECT is((SELECT status FROM shop.odd), 'gone', 'are in the key');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 SELECT * FROM finish();
 ROLLBACK;
