@@ -41,7 +41,7 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
     END IF;
     RAISE EXCEPTION 'pg_cron is installed but not loaded'
         USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = SQLERRM,
-              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then repeat this call.';
+              HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
 END
 $$;
 COMMENT ON FUNCTION call_pg_cron(text, text[]) IS

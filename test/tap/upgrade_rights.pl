@@ -83,8 +83,9 @@ for my $old (@released) {
 	call($dbh, 'grant_access', $_, $_) for @accesses;
 	call($dbh, 'grant_access', $_, 'operator') for qw(almost leaver);
 	$dbh->do($_) for
-		# Neither an operator nor a reader any more.
+		# None of the four any more.
 		'REVOKE SELECT ON order_timeout.sweeps FROM almost',
+		(map { "REVOKE EXECUTE ON FUNCTION order_timeout.$_ FROM almost" } qw(cancel_order claim_refunds)),
 		'GRANT USAGE ON SCHEMA order_timeout TO partial',
 		'GRANT EXECUTE ON FUNCTION order_timeout.record_payment TO partial WITH GRANT OPTION',
 		'GRANT EXECUTE ON FUNCTION order_timeout.resolve_conflict TO partial',
