@@ -158,6 +158,9 @@ BEGIN
                   DETAIL = 'A key must be NOT NULL, have a deterministic collation and a valid unique index that is neither partial nor deferrable.',
                   HINT = 'Give the table''s primary key.';
     END IF;
+    IF link.key_column IN (link.status_column, link.time_column, link.reason_column) THEN
+        RAISE EXCEPTION 'key_column cannot be a column that is written' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     -- Their errors would come at the commit, when the money is recorded and nobody knows any more which order they are about.
     SELECT t.tgname INTO deferred
       FROM pg_trigger t LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint

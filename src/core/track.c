@@ -67,6 +67,8 @@ way_out(const Link *link, const LinkedRow *row, const Order *order)
 		return "A paid order is not closed any more; call order_timeout.request_refund() to give money back.";
 	if (ot_link_has_word(link, ORDER_EXPIRED, row->status))
 		return "An order expires at its deadline; call order_timeout.cancel_order() to close it before.";
+	if (order->state == ORDER_EXPIRED && ot_link_has_word(link, ORDER_PENDING, row->status))
+		return "Call order_timeout.reopen_order(), which writes the row too.";
 	return "Use a new row with another key.";
 }
 
@@ -146,7 +148,8 @@ follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, 
 		return;
 	why = problem_of_terms(link, after, order);
 	if (why != NULL)
-		contradict(link, order, why, "Cancel the order, and use a new row with another key.");
+		contradict(link, order, why, "Change the amount of the order first with order_timeout.change_order(), "
+				   "or cancel the order and use a new row with another key.");
 }
 
 /* A key that cannot be an order's is no error until the row is to be paid. */

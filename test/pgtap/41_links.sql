@@ -277,6 +277,8 @@ SELECT is((SELECT string_agg(order_id || ' ' || error, ', ' ORDER BY order_id) F
           'st:2 the row in table shop.stubborn says "odd", and the order went from pending to paid, '
           'st:3 the row in table shop.stubborn says "new", and the order went from pending to paid',
           'a row that does not have the word after it was written is shown');
+SELECT throws_ok($$SELECT order_timeout.link_table('shop.stubborn', 'id', 'id', '{"pending": "1"}', 'x:')$$, '22023', NULL, 'the key is not written');
+
 -- One link ends, and another's table has another name at that moment
 CREATE TABLE shop.stays (id int PRIMARY KEY, status text);
 CREATE TABLE shop.goes (id int PRIMARY KEY, status text);

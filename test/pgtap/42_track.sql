@@ -173,6 +173,20 @@ UPDATE shop.open_closed SET status = 'gone' WHERE id = 2;
 SELECT is(t.state('oc-2'), 'cancelled', 'the shop''s does, and cancels');
 SELECT is((SELECT string_agg(status, ' ' ORDER BY id) FROM shop.closed), 'paid gone', 'both are there');
 
+-- reopen_order and change_order, in a table whose rows go to and fro
+SELECT t.create_order('oc-3', 5), t.create_order('oc-4', 5);
+INSERT INTO shop.open_closed VALUES (3, 'new', 5), (4, 'new', 5);
+SELECT order_timeout.unlink_table('shop.open_closed'), order_timeout.link_table('shop.open_closed', 'id', 'status',
+    '{"pending": "new", "paid": "paid", "expired": "late", "cancelled": "gone"}', 'oc-', amount_column => 'total', currency => 'CNY', track => true);
+SELECT t.expire('oc-3');
+SELECT is((SELECT status FROM shop.closed WHERE id = 3), 'late', 'expired');
+SELECT throws_ok($$UPDATE shop.open_closed SET status = 'new' WHERE id = 3$$, 'OT005', NULL, 'the row alone does not reopen it');
+SELECT is((SELECT concat_ws(' ', outcome, state) FROM order_timeout.reopen_order('oc-3')), 'reopened pending', 'reopen_order does');
+SELECT is((SELECT status FROM shop.open WHERE id = 3), 'new', 'and writes the row');
+SELECT throws_ok($$UPDATE shop.open_closed SET total = 6 WHERE id = 4$$, 'OT005', NULL, 'the row alone does not change the amount');
+SELECT is((SELECT concat_ws(' ', outcome, state, amount) FROM order_timeout.change_order('oc-4', 6)), 'changed pending 6', 'change_order does');
+SELECT lives_ok($$UPDATE shop.open_closed SET total = 6 WHERE id = 4$$, 'then the row can follow');
+
 -- A row whose order is there already
 SELECT t.create_order('m-10', 5), t.create_order('m-11', 5), t.create_order('m-12', 5);
 SELECT lives_ok($$INSERT INTO shop.moving VALUES (10, 'new', 5, 1), (11, 'draft', 6, 1)$$, 'a row with the terms of its order, a row that is not to be paid');
