@@ -251,6 +251,16 @@ $PLAY{'a day after the switch'} = sub {
 	app("UPDATE $table SET status = '$word->{shipped}' WHERE id = \$1", $open[0]);
 	is(status_of($open[0]), $word->{shipped}, "$name: what is paid is shipped");
 
+	if ($named{change}) {
+		my ($change, $set) = map { s/;\s*$//r } split /(?<=;)\n/, $named{change};
+		my ($was) = $dbh{shop}->selectrow_array("SELECT total FROM $table WHERE id = \$1", undef, $open[6]);
+		eval { app("UPDATE $table SET total = total + 1 WHERE id = \$1", $open[6]) };
+		is($dbh{shop}->state, 'OT005', "$name: another amount of the row alone is refused");
+		is(record($change, $open[6], ($was + 1) * 100)->{outcome}, 'changed', "$name: of the order first");
+		is(app("UPDATE $table SET total = total + 1 WHERE id = \$1", $open[6]), 1, "$name: then of the row");
+		is(record($set, $open[6], '2999-01-01')->{outcome}, 'set', "$name: a deadline");
+	}
+
 	is(pay(my $id = buy(), 'new_2'), 'paid paid', "$name: a new row, paid");
 	is(value(q{SELECT count(*) FROM order_timeout.refunds WHERE settled_at IS NULL}), 0, "$name: nothing is owed");
 	is(value(q{SELECT count(*) FROM order_timeout.funds_violations()}), 0, "$name: the proof");
