@@ -1168,6 +1168,47 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
                               AND x.classid = 'pg_class'::regclass
               JOIN pg_class j ON j.oid = x.objid AND j.relname = 'job' AND j.relnamespace = to_regnamespace('cron')
              WHERE e.extname = 'pg_cron'));
+
+-- By the catalogs: to_regclass and to_regprocedure raise an error where the caller has no right to the schema.
+CREATE VIEW integrations AS
+SELECT 'link' AS kind, l.table_name AS name, l.policy,
+       concat_ws(', ', 'order_id: ' || CASE WHEN l.order_prefix <> '' THEN quote_literal(l.order_prefix) || ' and ' ELSE '' END || l.key_column,
+                 'status: ' || l.status_column, 'amount: ' || l.amount_column,
+                 'currency: ' || coalesce(l.currency_column, l.currency), 'deadline: ' || l.deadline_column,
+                 'policy: ' || l.policy_column, 'time: ' || l.time_column, 'reason: ' || l.reason_column,
+                 CASE WHEN l.track THEN 'track, ' || l.on_contradiction END) AS uses,
+       NOT EXISTS (SELECT FROM unnest(ARRAY[l.key_column, l.status_column, l.amount_column, l.currency_column, l.deadline_column,
+                                            l.policy_column, l.time_column, l.reason_column]) AS used (name)
+                    WHERE used.name IS NOT NULL
+                      AND NOT EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+                                        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                                       WHERE ARRAY[n.nspname, c.relname]::text[] = parse_ident(l.table_name)
+                                         AND a.attname = used.name))
+       AND (NOT l.track OR EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+                                     JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'order_timeout_track' AND t.tgenabled <> 'D'
+                                    WHERE ARRAY[n.nspname, c.relname]::text[] = parse_ident(l.table_name))) AS is_there,
+       (SELECT count(*) FROM follow_ups f WHERE f.kind = 'link' AND starts_with(f.order_id, l.order_prefix)) AS waiting,
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+         WHERE starts_with(s.order_id, l.order_prefix)) AS orders_set_aside
+  FROM links l
+UNION ALL
+SELECT 'hook', h.hook, h.policy, h.function_name,
+       EXISTS (SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid
+                WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(h.function_name) AND p.prokind = 'f'
+                  AND oidvectortypes(p.proargtypes) = CASE h.hook WHEN 'refund_handler'
+                      THEN 'text, text, text, text, bigint, text, text, integer' ELSE 'text[]' END),
+       CASE h.hook WHEN 'refund_handler'
+            THEN (SELECT count(*) FROM refunds r JOIN orders o ON o.order_id = r.order_id AND o.policy = h.policy
+                   WHERE r.settled_at IS NULL AND r.state IN ('failed', 'unknown', 'needs_attention'))
+            ELSE (SELECT count(*) FROM follow_ups f JOIN orders o ON o.order_id = f.order_id AND o.policy = h.policy
+                   WHERE f.kind = h.hook) END,
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+         WHERE o.policy = h.policy)
+  FROM hooks h;
+COMMENT ON VIEW integrations IS
+'What of yours the extension uses: a row for each linked table and each hook, with its columns or function, whether all of it is still there, and how much waits.';
+REVOKE ALL ON integrations FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1201,7 +1242,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
-                              'hooks', 'links', 'follow_ups', 'health', 'attention']) AS t;
+                              'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';

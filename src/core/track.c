@@ -17,7 +17,8 @@
  *    goes to another partition          -                     nothing: PostgreSQL deletes and inserts it
  *
  * A contradiction is an error of the shop's statement (OT005), or with on_contradiction => 'note' it is shown until row
- * and order agree.
+ * and order agree. With 'note' no statement fails for what its row says: what cannot be followed is a warning, and
+ * shown too if there is an order.
  */
 #include "postgres.h"
 
@@ -194,18 +195,62 @@ lose_row(const Link *link, const LinkedRow *before, bool deleted, bool may_have_
 			   "Cancel the order first.");
 }
 
-void
-ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool in_partition)
+static void
+follow_change(const Link *link, const LinkedRow *before, const LinkedRow *after, bool in_partition)
 {
 	if (after == NULL)
 	{
 		lose_row(link, before, true, in_partition);
 		return;
 	}
-	if (before != NULL && is_same(before->key, after->key) && is_same(before->status, after->status) &&
-		is_same(before->amount, after->amount) && is_same(before->currency, after->currency))
-		return;
 	if (before != NULL && !is_same(before->key, after->key))
 		lose_row(link, before, false, false);
 	follow_row(link, before, after);
+}
+
+/* Where contradictions are noted, nothing that is written to the table is refused. */
+
+typedef struct Change
+{
+	const Link *link;
+	const LinkedRow *before;
+	const LinkedRow *after;
+	bool		in_partition;
+} Change;
+
+static void
+try_change(void *work_state)
+{
+	Change	   *change = work_state;
+
+	follow_change(change->link, change->before, change->after, change->in_partition);
+	ot_follow();
+}
+
+static void
+warn(const Change *change, const Failure *failure)
+{
+	const LinkedRow *row = change->after ? change->after : change->before;
+	Order	   *order = order_of(change->link, row);
+
+	ereport(WARNING,
+			(errmsg("row \"%s\" of table %s is not followed", row->key, change->link->table_name),
+			 errdetail("%s", failure->text)));
+	if (order != NULL)
+		ot_follow_note(order, failure->error->message);
+}
+
+void
+ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool in_partition)
+{
+	Change		change = {link, before, after, in_partition};
+	Failure		failure;
+
+	if (before != NULL && after != NULL && is_same(before->key, after->key) && is_same(before->status, after->status) &&
+		is_same(before->amount, after->amount) && is_same(before->currency, after->currency))
+		return;
+	if (!link->notes_contradictions)
+		follow_change(link, before, after, in_partition);
+	else if (!ot_attempt(try_change, &change, false, &failure))
+		warn(&change, &failure);
 }

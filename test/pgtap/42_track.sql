@@ -122,6 +122,21 @@ SELECT is(order_timeout.resolve_link('s-22', 'link', 'was a test'), 'resolved', 
 UPDATE shop.orders SET id = 24 WHERE id = 23;
 SELECT is(concat_ws(' | ', t.shown(23), t.order(24)), 'link: 27000: its row in table shop.orders gets another key | pending 100 EUR', 'another key');
 
+-- and where they are noted, no statement fails for what its row says
+SET LOCAL client_min_messages = error;
+INSERT INTO shop.orders (id, total) VALUES (25, 12.345), (26, NULL), (27, -1), (28, 1);
+INSERT INTO shop.orders (id, total, currency) VALUES (29, 1, 'eur'), (30, 1, NULL);
+INSERT INTO shop.orders (id, total, pay_until) VALUES (31, 1, '2020-01-01');
+INSERT INTO shop.orders (id, total, terms) VALUES (32, 1, 'none');
+SELECT results_eq($$SELECT id FROM shop.orders WHERE id BETWEEN 25 AND 32 AND t.order(id) IS NOT NULL$$, 'VALUES (28)',
+                  'rows that cannot become an order go through, next to one that can');
+UPDATE shop.orders SET total = 12.34 WHERE id = 25;
+SELECT is(t.order(25), 'pending 1234 EUR', 'once corrected they can');
+UPDATE shop.orders SET currency = 'eur' WHERE id = 28;
+SELECT ok(t.shown(28) LIKE 'link: 27000: row "28" of table shop.orders has an invalid currency: "eur" is not three capital letters', 'a row of an order that says nonsense is shown');
+DELETE FROM shop.orders WHERE id BETWEEN 25 AND 32;
+RESET client_min_messages;
+
 -- Whoever writes the table needs no right to ours
 CREATE ROLE t_shop;
 GRANT USAGE ON SCHEMA shop TO t_shop;

@@ -6,33 +6,14 @@ use strict;
 use warnings;
 use utf8;
 
-use FindBin;
+use OTPage;
 use OTServer;
 use Test::More;
-
-my $root = "$FindBin::Bin/../..";
 
 my $server = OTServer->started('examples', 'cron.database_name' => 'shop');
 $server->safe_psql('postgres', 'CREATE DATABASE shop');    # Install makes the rest
 my $file = $server->basedir . '/example.sql';
 my $has_python = $server->safe_psql('shop', "SELECT count(*) FROM pg_available_extensions WHERE name = 'plpython3u'");
-
-# Fenced blocks: { line, language, text }.
-sub blocks {
-	my ($page) = @_;
-	my (@blocks, $open);
-
-	open my $in, '<:encoding(UTF-8)', "$root/$page" or die "$page: $!\n";
-	while (my $line = <$in>) {
-		if ($line =~ /^( *)```(\w*)$/) {
-			push @blocks, $open if $open;
-			$open = $open ? undef : { line => $., indent => $1, language => $2, text => '' };
-			next;
-		}
-		$open->{text} .= $line =~ s/^$open->{indent}//r if $open;
-	}
-	return @blocks;
-}
 
 sub run {
 	my ($sql) = @_;
@@ -48,14 +29,6 @@ sub run {
 sub prepared {
 	my ($sql) = @_;
 	return join '', map { "PREPARE example AS $_;\nDEALLOCATE example;\n" } grep { /\S/ } split /;\s*\n/, $sql;
-}
-
-# Times and keys differ from run to run, and with them the widths of columns.
-sub shape {
-	my ($text) = @_;
-	$text =~ s/\brf_[0-9a-f]{32}\b/KEY/g;
-	$text =~ s/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00/TIME/g;
-	return [ grep { /\S/ } map { s/-+/-/gr =~ s/ +/ /gr =~ s/^ | $//gr } split /\n/, $text ];
 }
 
 my $answers = 0;
@@ -75,9 +48,8 @@ for my $together (@pages) {
 			my ($succeeded, $out, $err) = run($sql =~ /\$\d/ ? prepared($sql) : $sql);
 			ok($succeeded, "$page, line $line: runs") or diag($err);
 
-			my $next = $blocks[ $i + 1 ];
-			next unless $next && $next->{language} eq '' && $next->{line} == $line + ($sql =~ tr/\n//) + 2;
-			is_deeply(shape($out), shape($next->{text}), "$page, line $line: answers what is printed") or diag($out);
+			my $answer = answer_of(@blocks[ $i, $i + 1 ]) or next;
+			is_deeply(shape($out), shape($answer->{text}), "$page, line $line: answers what is printed") or diag($out);
 			$answers++;
 		}
 	}

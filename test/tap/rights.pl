@@ -102,7 +102,7 @@ my %may = (
 	operator    => [ grep { !/_access$/ } keys %try ],
 );
 my @tables = qw(policies orders payments refunds events);
-my @views  = qw(health attention);
+my @views  = qw(health attention integrations);
 
 for my $access (sort keys %may) {
 	my $role = role(qq(${access}'s "role"));
