@@ -97,7 +97,7 @@ sub rows ($sql, @values) { return @{ $dbh->selectall_arrayref($sql, { Slice => {
 sub by_currency { return rows(<<'END') }
 WITH orders AS (
     SELECT currency, sum(paid) AS paid, sum(owed) AS owed, sum(held) AS held,
-           sum(owed) FILTER (WHERE outcome IN ('late')) AS owed_late,
+           sum(owed) FILTER (WHERE outcome = 'late') AS owed_late,
            sum(owed) FILTER (WHERE outcome = 'expired') AS owed_short,
            sum(owed) FILTER (WHERE outcome IN ('paid', 'reopened', 'surplus')) AS owed_surplus,
            CASE WHEN bool_or(outcome = 'paid') THEN 'in_time' WHEN bool_or(outcome = 'reopened') THEN 'reopened'
@@ -183,14 +183,14 @@ sub chart (@names) {
 	my ($step, @periods) = calendar(100);
 	my ($first, $last) = ($periods[0]{at}, $periods[-1]{at} + $step);
 	my ($ticks) = grep { ($last - $first) / $_ <= 8 } @STEPS, 86_400 * 36_500;
-	my $height = 330 + 190 * @names;
+	my $height = 330 + 230 * @names;
 	my ($top, $script) = (1, '');
 	for my $panel (counts($step, $last, @periods), map { money($_, $first, $step, @periods) } @names) {
-		my $share = ($top == 1 ? 330 : 190) / $height;
+		my $share = ($top == 1 ? 330 : 230) / $height;
 		$top -= $share;
 		$script .= sprintf "set origin 0,%.4f\nset size 1,%.4f\n%s", $top, $share, $panel;
 	}
-	Gnuplot::draw($option{chart}, $height, "set multiplot\nset lmargin at screen 0.11\nset rmargin at screen 0.97\nset xdata time\n"
+	Gnuplot::draw($option{chart}, $height, "set multiplot\nset lmargin at screen 0.11\nset rmargin at screen 0.95\nset xdata time\n"
 		. "set timefmt '%s'\nset format x \"%Y-%m-%d\\n%H:%M\"\nset format y '%.0f'\nset xtics $ticks font ',11'\n"
 		. "set xrange ['$first':'$last']\nset yrange [0:*]\n${script}unset multiplot\n");
 	return;
