@@ -188,13 +188,13 @@ DECLARE
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                       'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
         WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
                                    'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
+                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
                                    'require_pg_cron', 'call_pg_cron',
                                    'schedule_job', 'warn_about_job']

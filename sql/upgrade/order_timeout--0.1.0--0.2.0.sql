@@ -959,6 +959,18 @@ REVOKE ALL ON FUNCTION drop_link(text, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unlink_table(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE adopt_orders(text, integer) FROM PUBLIC;
 
+-- What the engine would have done with orders that were not its own.
+
+CREATE FUNCTION replay_orders(
+    orders_query text, policy text DEFAULT 'default', pay_within interval DEFAULT NULL,
+    sweep_lag interval DEFAULT '0', report_lag interval DEFAULT '0')
+RETURNS TABLE (order_id text, happened_at timestamptz, outcome text, state text, currency text,
+               paid bigint, owed bigint, held bigint)
+AS 'MODULE_PATHNAME', 'ot_replay_orders' LANGUAGE C STABLE;
+COMMENT ON FUNCTION replay_orders(text, text, interval, interval, interval) IS
+'What would have become of these orders: a row for each payment, each closing, and each order that is still open or cost nothing, in order of order_id. Writes nothing. orders_query: a SELECT with the columns order_id, created_at, amount, currency, paid_at, paid_amount (null for never paid; a further payment of an order is a row of its own; amounts in minor units), run as the caller. pay_within: instead of the policy''s. sweep_lag: how long after its deadline an order closes. report_lag: how long after paid_at a payment is reported. paid is what the payment brought, owed what had to go back from then on, held what waits for the operator. Outcomes: paid, partial, surplus, late, reopened, held (of payments), expired, pending (of orders). Errors: OT008 no such policy, 22023 and 22004 with the number of the row, and what the query raises. Locks: none.';
+REVOKE ALL ON FUNCTION replay_orders(text, text, interval, interval, interval) FROM PUBLIC;
+
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
 -- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
 -- hidden from the caller, the row of its launcher still shows which database it is.
@@ -1216,13 +1228,13 @@ DECLARE
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                       'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
         WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
                                    'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'sweep', 'sweep_once',
+                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
                                    'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
                                    'require_pg_cron', 'call_pg_cron',
                                    'schedule_job', 'warn_about_job']

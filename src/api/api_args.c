@@ -105,6 +105,13 @@ ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 }
 
 char *
+ot_get_sql(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	require(fcinfo, n, name);
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+char *
 ot_get_text_cut(FunctionCallInfo fcinfo, int n)
 {
 	text	   *value;
@@ -119,12 +126,13 @@ char *
 ot_get_currency(FunctionCallInfo fcinfo, int n)
 {
 	char	   *currency;
+	const char *problem;
 
 	require(fcinfo, n, "currency");
 	currency = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (strlen(currency) != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		bad_value("currency", psprintf("\"%s\" is not three capital letters", ot_cut_text(currency)),
-				  "Give the code of ISO 4217, for example EUR.");
+	problem = ot_currency_problem(currency);
+	if (problem != NULL)
+		bad_value("currency", problem, "Give the code of ISO 4217, for example EUR.");
 	return currency;
 }
 
@@ -295,6 +303,16 @@ ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default,
 	if (usecs > most)
 		bad_interval(name, interval, "is too long", &longest);
 	return usecs;
+}
+
+int64
+ot_get_usecs_or_zero(FunctionCallInfo fcinfo, int n, const char *name, int64 most)
+{
+	Interval   *interval = is_null(fcinfo, n) ? NULL : PG_GETARG_INTERVAL_P(n);
+
+	if (interval != NULL && interval->month == 0 && interval->day == 0 && interval->time == 0)
+		return 0;
+	return ot_get_usecs(fcinfo, n, name, 0, most);
 }
 
 /* Answers. */

@@ -17,6 +17,9 @@ extern char *ot_get_text(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_text_cut(FunctionCallInfo fcinfo, int n);
 
+/* A statement of the caller's, of any length. */
+extern char *ot_get_sql(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* Minor units of at least least; the second form answers 0 for NULL. */
 extern int64 ot_get_amount(FunctionCallInfo fcinfo, int n, const char *name, int64 least);
 extern int64 ot_get_amount_or_zero(FunctionCallInfo fcinfo, int n, const char *name);
@@ -36,6 +39,9 @@ extern Interval *ot_get_interval_or_null(FunctionCallInfo fcinfo, int n, const c
 
 /* The same in microseconds, up to most. */
 extern int64 ot_get_usecs(FunctionCallInfo fcinfo, int n, const char *name, int64 by_default, int64 most);
+
+/* The same, where zero is good, and NULL is zero. */
+extern int64 ot_get_usecs_or_zero(FunctionCallInfo fcinfo, int n, const char *name, int64 most);
 
 /* One of the words. */
 extern int	ot_get_word(FunctionCallInfo fcinfo, int n, const char *name, const char *const *words);

@@ -7,6 +7,7 @@
 
 #include "utils/timestamp.h"
 
+#include "decide.h"
 #include "event.h"
 #include "lock.h"
 #include "money.h"
@@ -49,9 +50,9 @@ give_up_all_kept(Order *order, RefundReason reason, TimestampTz now)
 	{
 		Payment    *payment = lfirst(cell);
 
-		if (!ot_counts_for_order(payment) || ot_kept(&payment->funds) == 0)
+		if (ot_kept_for_order(payment) == 0)
 			continue;
-		if (policy->on_short == ON_SHORT_HOLD)
+		if (ot_holds_short(policy))
 			hold_kept(order, payment, now);
 		else
 			owe_kept(order, payment, reason, now);

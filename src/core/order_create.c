@@ -30,15 +30,6 @@ created_before(const Order *order, const OrderTerms *terms)
 	return ot_order_answer("exists", order);
 }
 
-static void
-no_such_policy(const char *policy)
-{
-	ereport(ERROR,
-			(errcode(OT_NO_SUCH_POLICY),
-			 errmsg("policy \"%s\" does not exist", policy),
-			 errhint("Name a row of order_timeout.policies, or insert the policy there first.")));
-}
-
 static TimestampTz
 deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 {
@@ -53,8 +44,8 @@ deadline_of(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 	return deadline;
 }
 
-static Order *
-make_order(const OrderTerms *terms, const Policy *policy, TimestampTz now)
+Order *
+ot_order_make(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 {
 	Order	   *order = palloc0(sizeof(Order));
 
@@ -85,13 +76,13 @@ ot_order_create(const OrderTerms *terms)
 		return created_before(order, terms);
 	policy = ot_store_find_policy(terms->policy);
 	if (policy == NULL)
-		no_such_policy(terms->policy);
+		ot_no_such_policy(terms->policy);
 	now = GetCurrentTimestamp();
-	order = make_order(terms, policy, now);
+	order = ot_order_make(terms, policy, now);
 	if (!ot_insert_order(order))
 	{
 		if (ot_store_find_policy(terms->policy) == NULL)
-			no_such_policy(terms->policy);
+			ot_no_such_policy(terms->policy);
 		known = ot_store_find_order(terms->order_id);
 		if (known == NULL)
 			ot_row_not_written();

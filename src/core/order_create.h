@@ -20,6 +20,8 @@ typedef struct OrderTerms
 	bool		may_be_overdue; /* it was there before the engine */
 } OrderTerms;
 
+/* In memory only, as it is at now. */
+extern Order *ot_order_make(const OrderTerms *terms, const Policy *policy, TimestampTz now);
 extern OrderAnswer ot_order_create(const OrderTerms *terms);
 
 #endif

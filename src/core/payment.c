@@ -1,13 +1,14 @@
 /*
  * payment.c
- *    record_payment, and what a payment does to its order: one function for each state that it may find the order in.
+ *    record_payment, and what a payment does to its order.
  *
- * How the states change stands in order_state.c, and the invariants too.
+ * What becomes of it is decided in decide.c. How the states change stands in order_state.c, and the invariants too.
  */
 #include "postgres.h"
 
 #include "utils/timestamp.h"
 
+#include "decide.h"
 #include "errors.h"
 #include "event.h"
 #include "follow.h"
@@ -20,124 +21,46 @@
 #include "store.h"
 #include "write.h"
 
-/* Each of these decides about one payment in one state of its order, in memory; the caller writes both rows. */
-
-static PaymentAnswer
-apply_wrong_currency(const Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_WRONG_CURRENCY);
-	return ot_payment_answer("wrong_currency", order, payment,
-							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_WRONG_CURRENCY, now));
-}
-
-/* Its order's sums would leave bigint. It is recorded all the same, since it is real money, and stays out of them. */
-static PaymentAnswer
-apply_uncounted(const Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_UNCOUNTED);
-	return ot_payment_answer("surplus", order, payment,
-							 ot_refund_owe(NULL, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
-}
-
-/* What the order keeps beyond its amount goes back to the payment that brought it. */
-static Refund *
-owe_surplus(Order *order, Payment *payment, TimestampTz now)
-{
-	int64		surplus = ot_money_subtract(ot_kept(&order->funds), order->amount);
-
-	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
-}
-
-/* Some policies take an order for paid that lacks a little; they are read only where that decides. */
+/* The policy is read only where money is missing. */
 bool
 ot_payment_is_enough(const Order *order)
 {
 	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
 
-	return lacks <= 0 || lacks <= ot_store_find_policy_of(order->order_id)->short_tolerance;
+	return lacks <= 0 || ot_is_tolerated(ot_store_find_policy_of(order->order_id), lacks);
 }
 
-static PaymentAnswer
-apply_to_pending(Order *order, Payment *payment, TimestampTz now)
+void
+ot_payment_settle(Order *order, Payment *payment, PaymentOutcome outcome, TimestampTz now)
 {
-	ot_payment_become(payment, PAYMENT_APPLIED);
-	ot_funds_join(order, payment);
-	if (!ot_payment_is_enough(order))
-		return ot_payment_answer("partial", order, payment, NULL);
-	ot_order_become_paid(order, now);
-	return ot_payment_answer("paid", order, payment, owe_surplus(order, payment, now));
+	if (ot_is_closed(order) && outcome != OUTCOME_WRONG_CURRENCY && outcome != OUTCOME_UNCOUNTED)
+		payment->late_reason = ot_late_reason(order, payment);
+	ot_payment_become(payment, ot_disposition_of(outcome));
+	if (ot_counts_for_order(payment))
+		ot_funds_join(order, payment);
+	if (outcome == OUTCOME_HELD)
+		ot_funds_hold(order, payment, now);
+	if (outcome == OUTCOME_PAID || outcome == OUTCOME_REOPENED)
+		ot_order_become_paid(order, now);
 }
 
-static PaymentAnswer
-apply_to_paid(Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_SURPLUS);
-	ot_funds_join(order, payment);
-	return ot_payment_answer("surplus", order, payment,
-							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_SURPLUS, now));
-}
-
-static PaymentAnswer
-hold(Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_HELD);
-	ot_funds_join(order, payment);
-	ot_funds_hold(order, payment, now);
-	return ot_payment_answer("held", order, payment, NULL);
-}
-
-static PaymentAnswer
-reopen(Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_APPLIED);
-	ot_funds_join(order, payment);
-	ot_order_become_paid(order, now);
-	return ot_payment_answer("reopened", order, payment, owe_surplus(order, payment, now));
-}
-
-static PaymentAnswer
-give_back_late(Order *order, Payment *payment, TimestampTz now)
-{
-	ot_payment_become(payment, PAYMENT_LATE);
-	ot_funds_join(order, payment);
-	return ot_payment_answer("late", order, payment,
-							 ot_refund_owe(order, payment, BUCKET_KEPT, ot_kept(&payment->funds), REASON_LATE, now));
-}
-
-static PaymentAnswer
-apply_to_closed(Order *order, Payment *payment, const Policy *policy, TimestampTz now)
-{
-	OnLate		on_late;
-
-	payment->late_reason = ot_late_reason(order, payment);
-	on_late = ot_on_late(policy, payment);
-	if (on_late == ON_LATE_HOLD)
-		return hold(order, payment, now);
-	if (on_late == ON_LATE_REOPEN && !payment->cannot_reopen && order->state == ORDER_EXPIRED &&
-		ot_kept(&payment->funds) >= order->amount)
-		return reopen(order, payment, now);
-	return give_back_late(order, payment, now);
-}
-
-/* The policy is read only where it decides: after the deadline, or when money is missing. */
+/* The caller writes both rows. */
 static PaymentAnswer
 apply(Order *order, Payment *payment, TimestampTz now)
 {
-	Policy	   *policy = NULL;
+	Policy	   *policy = ot_policy_decides(order, payment, now) ? ot_store_find_policy_of(order->order_id) : NULL;
+	PaymentOutcome outcome;
+	Refund	   *refund = NULL;
+	int64		owed;
 
-	if (strcmp(order->currency, payment->currency) != 0)
-		return apply_wrong_currency(order, payment, now);
-	if (!ot_funds_can_join(order, payment))
-		return apply_uncounted(order, payment, now);
-	if (ot_is_closed(order) || ot_is_due(order, now))
-		policy = ot_store_find_policy_of(order->order_id);
-	if (ot_is_due(order, now) && policy->late_rule == LATE_AT_DEADLINE)
+	if (ot_closes_first(order, policy, now))
 		ot_order_expire_for_payment(order, now);
-	if (order->state == ORDER_PENDING)
-		return apply_to_pending(order, payment, now);
-	if (order->state == ORDER_PAID)
-		return apply_to_paid(order, payment, now);
-	return apply_to_closed(order, payment, policy, now);
+	outcome = ot_decide_payment(order, payment, policy);
+	ot_payment_settle(order, payment, outcome, now);
+	owed = ot_owed_at_once(order, payment, outcome);
+	if (owed > 0)
+		refund = ot_refund_owe(order, payment, BUCKET_KEPT, owed, ot_owed_for(outcome), now);
+	return ot_payment_answer(ot_payment_outcomes[outcome], order, payment, refund);
 }
 
 /* A payment that moved its order is reported as the order's event; each type of event has one shape. */

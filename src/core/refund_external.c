@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "conflict.h"
+#include "decide.h"
 #include "event.h"
 #include "money.h"
 #include "order_close.h"
@@ -197,7 +198,7 @@ close_if_due(const Locked *money, TimestampTz now)
 	Order	   *order = money->order;
 
 	if (order == NULL || !ot_counts_for_order(money->payment) || !ot_is_due(order, now) ||
-		ot_store_find_policy(order->policy)->late_rule != LATE_AT_DEADLINE)
+		!ot_closes_first(order, ot_store_find_policy(order->policy), now))
 		return;
 	ot_order_expire_for_payment(order, now);
 	*money->payment = *ot_store_lock_payment(money->payment);

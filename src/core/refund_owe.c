@@ -64,7 +64,7 @@ ot_refund_owe(Order *order, Payment *payment, Bucket from, int64 amount, RefundR
 Refund *
 ot_refund_owe_surplus(Order *order, Payment *payment, TimestampTz now)
 {
-	int64		surplus = ot_money_subtract(ot_kept(&order->funds), order->amount);
+	int64		surplus = ot_surplus(order);
 
 	return surplus > 0 ? ot_refund_owe(order, payment, BUCKET_KEPT, surplus, REASON_SURPLUS, now) : NULL;
 }

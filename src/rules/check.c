@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "check.h"
+#include "rules.h"
 
 /* ISO 8859, of whatever part, has C1 where others have letters or the beginnings of characters. */
 static bool
@@ -105,4 +106,12 @@ ot_time_problem(TimestampTz time)
 	if (time >= earliest && time < latest)
 		return NULL;
 	return psprintf("%s is not between the years 1970 and 9999", timestamptz_to_str(time));
+}
+
+const char *
+ot_currency_problem(const char *currency)
+{
+	if (strlen(currency) == 3 && strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3)
+		return NULL;
+	return psprintf("\"%s\" is not three capital letters", ot_cut_text(currency));
 }

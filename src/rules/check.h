@@ -11,9 +11,10 @@
 
 #define OT_MAX_ID_BYTES 255
 
-/* What is wrong with it, or NULL. An identifier has 1 to OT_MAX_ID_BYTES bytes and no control character. */
+/* Each says what is wrong with a value, or NULL. An identifier has 1 to OT_MAX_ID_BYTES bytes and no control character. */
 extern const char *ot_id_problem(const char *id);
 extern const char *ot_amount_problem(int64 amount, int64 least);
 extern const char *ot_time_problem(TimestampTz time);
+extern const char *ot_currency_problem(const char *currency);
 
 #endif

@@ -37,12 +37,13 @@ ot_currency_exponent(const char *currency)
 }
 
 static void
-not_an_amount(const char *amount, const char *currency)
+not_an_amount(const char *amount, const char *currency, bool is_major)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("\"%s\" is not an amount of %s", amount, currency),
-			 errhint("Give a number with no more decimals than the currency has.")));
+			 is_major ? errhint("Give a number with no more decimals than the currency has.")
+			 : errhint("Give a whole number of minor units, as in 1234 for 12.34 EUR.")));
 }
 
 int64
@@ -61,10 +62,10 @@ ot_minor_units_of(const char *amount, const char *currency, bool is_major)
 				 errmsg("the minor units of currency \"%s\" are not known", currency),
 				 errhint("Use a currency of ISO 4217, or keep amounts in minor units in a column of type bigint.")));
 	if (whole + count == 0 || decimals[count] != '\0')
-		not_an_amount(amount, currency);
+		not_an_amount(amount, currency, is_major);
 	while (count > exponent)
 		if (decimals[--count] != '0')
-			not_an_amount(amount, currency);
+			not_an_amount(amount, currency, is_major);
 	/* bigint's own input function knows its range. */
 	minor = psprintf("%.*s%.*s%.*s%.*s", (int) (digits - amount), amount, whole, digits, count, decimals,
 					 exponent - count, "0000");

@@ -18,6 +18,15 @@ ot_no_such_order(const char *order_id)
 }
 
 void
+ot_no_such_policy(const char *policy)
+{
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_POLICY),
+			 errmsg("policy \"%s\" does not exist", policy),
+			 errhint("Name a row of order_timeout.policies, or insert the policy there first.")));
+}
+
+void
 ot_no_such_payment(const char *gateway, const char *payment_ref)
 {
 	ereport(ERROR,

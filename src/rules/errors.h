@@ -22,6 +22,7 @@
 #define OT_NO_SUCH_PAYMENT       MAKE_SQLSTATE('O', 'T', '0', '0', '9') /* OT009 */
 
 pg_noreturn extern void ot_no_such_order(const char *order_id);
+pg_noreturn extern void ot_no_such_policy(const char *policy);
 pg_noreturn extern void ot_no_such_payment(const char *gateway, const char *payment_ref);
 
 pg_noreturn extern void ot_deadline_not_in_future(const char *order_id, TimestampTz deadline, TimestampTz now);

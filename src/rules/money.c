@@ -67,6 +67,20 @@ ot_counts_for_order(const Payment *payment)
 		payment->disposition != PAYMENT_UNCOUNTED;
 }
 
+int64
+ot_kept_for_order(const Payment *payment)
+{
+	return ot_counts_for_order(payment) ? ot_kept(&payment->funds) : 0;
+}
+
+int64
+ot_surplus(const Order *order)
+{
+	int64		beyond = ot_money_subtract(ot_kept(&order->funds), order->amount);
+
+	return Max(beyond, 0);
+}
+
 void
 ot_payment_become(Payment *payment, Disposition disposition)
 {

@@ -24,8 +24,14 @@ extern bool ot_money_accumulate(int64 *sum, int64 by);
 /* What is neither owed back, nor given back, nor held. */
 extern int64 ot_kept(const Funds *funds);
 
+/* What an order keeps beyond its amount. */
+extern int64 ot_surplus(const Order *order);
+
 /* Whether the payment's money is part of its order's sums. */
 extern bool ot_counts_for_order(const Payment *payment);
+
+/* How much of what the order keeps came with the payment. */
+extern int64 ot_kept_for_order(const Payment *payment);
 
 /* What a payment is to its order, and with that whether it counts there. The caller writes the payment. */
 extern void ot_payment_become(Payment *payment, Disposition disposition);

@@ -72,9 +72,9 @@ ot_is_late(const Payment *payment)
 }
 
 OnLate
-ot_on_late(const Policy *policy, const Payment *payment)
+ot_on_late(const Policy *policy, const char *late_reason)
 {
-	if (policy->on_notified_late != ON_LATE_UNSET && strcmp(payment->late_reason, NOTIFIED_LATE) == 0)
+	if (policy->on_notified_late != ON_LATE_UNSET && strcmp(late_reason, NOTIFIED_LATE) == 0)
 		return policy->on_notified_late;
 	return policy->on_late;
 }

@@ -36,8 +36,8 @@ extern char *ot_late_reason(const Order *order, const Payment *payment);
 /* It came after its order was closed, whatever became of it then. */
 extern bool ot_is_late(const Payment *payment);
 
-/* What the policy wants of a late payment, whose late_reason is known. */
-extern OnLate ot_on_late(const Policy *policy, const Payment *payment);
+/* What the policy wants of a payment that is late for that reason. */
+extern OnLate ot_on_late(const Policy *policy, const char *late_reason);
 
 /* When a refund that was tried attempts times is tried again. */
 extern TimestampTz ot_next_attempt(const Policy *policy, int attempts, TimestampTz now);

@@ -12,6 +12,8 @@ const char *const ot_follow_kinds[] = {"link", "close_hook", "reopen_hook", "pai
 
 const char *const ot_dispositions[] = {"applied", "late", "surplus", "wrong_currency", "orphan", "held", "uncounted", NULL};
 
+const char *const ot_payment_outcomes[] = {"paid", "partial", "surplus", "late", "reopened", "held", "wrong_currency", "surplus", NULL};
+
 const char *const ot_refund_states[] = {"pending", "processing", "submitted", "unknown", "failed",
 "needs_attention", "succeeded", "reversed", NULL};
 

@@ -35,6 +35,19 @@ typedef enum Disposition
 	PAYMENT_UNCOUNTED
 } Disposition;
 
+/* What record_payment answers about a payment of an order that is there. */
+typedef enum PaymentOutcome
+{
+	OUTCOME_PAID,
+	OUTCOME_PARTIAL,
+	OUTCOME_SURPLUS,
+	OUTCOME_LATE,
+	OUTCOME_REOPENED,
+	OUTCOME_HELD,
+	OUTCOME_WRONG_CURRENCY,
+	OUTCOME_UNCOUNTED			/* "surplus" too: the order's sums cannot hold it */
+} PaymentOutcome;
+
 typedef enum RefundState
 {
 	REFUND_PENDING,
@@ -101,6 +114,7 @@ typedef enum Decision
 extern const char *const ot_order_states[];
 extern const char *const ot_follow_kinds[];
 extern const char *const ot_dispositions[];
+extern const char *const ot_payment_outcomes[];
 extern const char *const ot_refund_states[];
 extern const char *const ot_refund_reasons[];
 extern const char *const ot_refund_results[];

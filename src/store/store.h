@@ -262,6 +262,23 @@ extern void ot_store_update_sweep(const SweepRun *run);
 /* Empties what people wrote about an order, its payments, refunds, conflicts and events. False if it was done before. */
 extern bool ot_store_forget_order(const char *order_id);
 
+/* A row of the user's query that replay_orders was given; NULL and OT_NO_TIME for null. */
+typedef struct ReplayRow
+{
+	int64		number;			/* in the order of the query, from 1 on */
+	char	   *order_id;
+	TimestampTz created_at;
+	char	   *amount;
+	char	   *currency;
+	TimestampTz paid_at;
+	char	   *paid_amount;
+} ReplayRow;
+
+typedef void (*ReplayRowVisitor) (ReplayRow *row, void *state);
+
+/* Runs the query as the caller, read only; visits its rows in order of order_id and paid_at. */
+extern void ot_store_visit_replay(const char *query, ReplayRowVisitor visit, void *state);
+
 /* The proof. */
 
 /*

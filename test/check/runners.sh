@@ -31,12 +31,15 @@ answers() {
 	[[ ! -e $stubs/called ]] || complain "$* calls $(head -n 1 "$stubs/called")"
 }
 
-for runner in demo psql test test-majors test-install; do
+for runner in demo psql replay test test-majors test-install; do
 	answers 0 "bin/$runner|usage" "bin/$runner" --help
 	[[ $runner == test-majors ]] || answers 2 "bin/$runner|usage" "bin/$runner" --nonsense
 done
 answers 2 'usage' bin/demo --quick --clients 0
 answers 2 'usage' bin/demo --seconds soon
+answers 2 'nonsense.csv is no file that can be read' bin/replay nonsense.csv
+answers 2 'nonsense is no folder' bin/replay doc/replay/sample.csv --output nonsense
+answers 2 "on-late is one of refund reopen hold, not 'keep'" bin/replay doc/replay/sample.csv --on-late keep
 answers 1 "^error: there is no test 'nonsense' in test/pgtap" bin/test pgtap nonsense
 answers 1 "^error: OT_STORES has 'nonsense'" env OT_STORES=nonsense bin/test
 answers 1 "^error: PostgreSQL 15 or later is needed, and this is '13'" env PGMAJOR=13 bin/demo

@@ -81,6 +81,7 @@ my %try = (
 	funds              => q{SELECT order_timeout.funds('none')},
 	funds_violations   => q{SELECT order_timeout.funds_violations()},
 	history            => q{SELECT order_timeout.history('none')},
+	replay_orders      => q{SELECT order_timeout.replay_orders('SELECT 1 AS order_id, now() AS created_at, 1 AS amount, ''EUR'' AS currency, NULL AS paid_at, NULL AS paid_amount')},
 	forget_order       => q{SELECT order_timeout.forget_order('none')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
@@ -94,7 +95,7 @@ my %try = (
 );
 my @application = qw(create_order record_payment cancel_order expire_order extend_order request_refund funds history);
 my @worker      = qw(claim_refunds complete_refund record_refund send_refunds);
-my @reader      = qw(funds funds_violations history);
+my @reader      = qw(funds funds_violations history replay_orders);
 my %may = (
 	application => \@application,
 	worker      => \@worker,

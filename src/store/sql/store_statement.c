@@ -390,6 +390,18 @@ visit_rows(RowVisitor visit, void *state, MemoryContext row_context)
 	}
 }
 
+/* Answers with the caller. */
+static Role
+become_role_of(const Statement *statement)
+{
+	Role		caller;
+
+	if (!statement->as_caller)
+		return become_owner();
+	GetUserIdAndSecContext(&caller.user, &caller.security_context);
+	return caller;
+}
+
 void
 ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 {
@@ -399,10 +411,9 @@ ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 	Role		caller;
 
 	SPI_connect();
-	caller = become_owner();
-	prepare(statement, args);
+	caller = become_role_of(statement);
 	mark_nulls(args, nulls);
-	portal = SPI_cursor_open(NULL, statement->plan, args->values, nulls,
+	portal = SPI_cursor_open(NULL, prepare(statement, args), args->values, nulls,
 							 statement->snapshot == SNAPSHOT_OF_CALLER);
 	for (;;)
 	{
@@ -412,7 +423,7 @@ ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state)
 			break;
 		visit_rows(visit, state, row_context);
 		SPI_freetuptable(SPI_tuptable);
-		caller = become_owner();
+		caller = become_role_of(statement);
 	}
 	SPI_cursor_close(portal);
 	SPI_finish();
