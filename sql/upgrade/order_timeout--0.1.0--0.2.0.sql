@@ -101,7 +101,10 @@ $script$;
 
 SET LOCAL search_path TO order_timeout, pg_temp;
 
--- What the schema is for, and what a row of each table is.
+-- What the schema is for, and what a row of each table is. The extension's comment is the control file's of the version that
+-- was created.
+COMMENT ON EXTENSION order_timeout IS
+'close unpaid orders at their deadline, and give back what is paid too late (schema order_timeout)';
 COMMENT ON SCHEMA order_timeout IS
 'Orders with a deadline, their payments and refunds. The tables are written through the functions only, policies apart.';
 COMMENT ON TABLE policies IS
