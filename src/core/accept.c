@@ -122,7 +122,6 @@ accepted_event(const Payment *payment, const char *note, TimestampTz now)
 	Payload    *payload = ot_payment_payload(payment);
 
 	ot_payload_text(payload, "note", note);
-	ot_payload_decider(payload);
 	ot_event(payment->order_id, "payment.accepted", payload, now);
 }
 
@@ -263,7 +262,6 @@ accepted_short_event(const Order *order, const char *note, TimestampTz now)
 	Payload    *payload = ot_order_payload(order);
 
 	ot_payload_text(payload, "note", note);
-	ot_payload_decider(payload);
 	ot_event(order->order_id, "order.accepted_short", payload, now);
 }
 

@@ -15,6 +15,7 @@
 #include "event.h"
 #include "rules.h"
 #include "store.h"
+#include "unwritten.h"
 
 #define MAX_MEMBERS 16
 
@@ -95,8 +96,8 @@ ot_payload_time(Payload *payload, const char *name, TimestampTz time)
 }
 
 /* The role whose rights were used, and the one that logged in. */
-void
-ot_payload_decider(Payload *payload)
+static void
+put_decider(Payload *payload)
 {
 	ot_payload_text(payload, "role", GetUserNameFromId(GetUserId(), true));
 	ot_payload_text(payload, "session_user", GetUserNameFromId(GetSessionUserId(), true));
@@ -119,6 +120,8 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 
 	if (payload == NULL)
 		payload = ot_payload();
+	if (ot_decides())
+		put_decider(payload);
 	event->id = 0;				/* the store numbers it */
 	event->aggregatetype = "order";
 	event->order_id = order_id;

@@ -15,10 +15,7 @@ extern void ot_payload_text(Payload *payload, const char *name, const char *valu
 extern void ot_payload_int(Payload *payload, const char *name, int64 value);
 extern void ot_payload_time(Payload *payload, const char *name, TimestampTz value);
 
-/* Which role decided, where the operator did. */
-extern void ot_payload_decider(Payload *payload);
-
-/* Uses the payload up; it may be NULL. */
+/* Uses the payload up; it may be NULL. In a call that decides it gets the role that called. */
 extern Event *ot_event_make(const char *order_id, const char *type, Payload *payload, TimestampTz now);
 
 /* The same, and writes it at once. */

@@ -90,6 +90,18 @@ ot_reports_money(void)
 }
 
 void
+ot_set_decides(void)
+{
+	current->decides = true;
+}
+
+bool
+ot_decides(void)
+{
+	return current->decides;
+}
+
+void
 ot_set_reopening_refused(bool *refused)
 {
 	current->refused = refused;
@@ -108,6 +120,7 @@ ot_changes_begin(Changes *changes)
 	changes->order_ids = NIL;
 	changes->moved = NIL;
 	changes->reports_money = false;
+	changes->decides = false;
 	changes->refused = NULL;
 	changes->outer = current;
 	current = changes;

@@ -18,6 +18,7 @@ typedef struct Changes
 	List	   *moved;			/* orders whose new state is written, and which hooks and linked rows have yet to
 								 * follow */
 	bool		reports_money;	/* what follows must not refuse what this call reports */
+	bool		decides;		/* its events say which role called */
 	bool	   *refused;		/* where a reopen_hook may refuse: set while it is called; else NULL */
 	struct Changes *outer;		/* of the call in whose midst this one is made */
 } Changes;
@@ -38,6 +39,8 @@ extern List *ot_take_moved(void);
 /* Of the call that is made now. */
 extern void ot_set_reports_money(void);
 extern bool ot_reports_money(void);
+extern void ot_set_decides(void);
+extern bool ot_decides(void);
 extern void ot_set_reopening_refused(bool *refused);
 extern bool *ot_reopening_refused(void);
 

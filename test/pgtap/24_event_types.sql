@@ -67,7 +67,7 @@ SELECT is(t.happens($$SELECT order_timeout.resolve_held('bank', 'h-1', 'refund')
 SELECT is(t.told('payment.given_back') ->> 'disposition', 'late', 'as late');
 SELECT is(t.happens($$SELECT order_timeout.resolve_held('bank', 'h-2', 'accept')$$),
           'order.reopened payment.accepted payment.accepted refund.created', 'the others are accepted');
-SELECT is(t.told('order.reopened') - 'expires_at' - 'late_reason',
+SELECT is(t.told('order.reopened') - '{expires_at,late_reason,role,session_user}'::text[],
           '{"state": "paid", "amount": 100, "currency": "CNY", "paid": 180, "refund_pending": 80, '
           '"gateway": "bank", "payment_ref": "h-2", "payment_amount": 60}',
           'by the one that was chosen');
@@ -120,7 +120,7 @@ SELECT is(t.told('refund.conflict') - 'refund_ref',
           'what it contradicts');
 SELECT is(t.happens($$SELECT order_timeout.resolve_conflict(conflict_id, 'a misprint') FROM order_timeout.attention WHERE kind = 'conflict'$$),
           'conflict.resolved', 'somebody has looked');
-SELECT is(t.members('conflict.resolved') || ': ' || (t.told('conflict.resolved') ->> 'note'), 'conflict_id note: a misprint', 'and said');
+SELECT is(t.members('conflict.resolved') || ': ' || (t.told('conflict.resolved') ->> 'note'), 'conflict_id note role session_user: a misprint', 'and said');
 SELECT is(t.happens(format('SELECT order_timeout.reverse_refund(%L, %L)', :'ref', 'account closed')), 'refund.created refund.reversed',
           'it comes back');
 SELECT is(t.told('refund.created') ->> 'note', 'account closed', 'why there is a new one');

@@ -129,7 +129,7 @@ RESET ROLE;
 SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', payload ->> 'role', (payload ->> 'session_user') = :'me'), ', ')
              FROM order_timeout.events WHERE aggregateid LIKE 'by%' AND type IN ('payment.accepted', 'payment.given_back', 'order.accepted_short')),
           'clerk t', 'who decided');
-SELECT is((SELECT count(*) FROM order_timeout.events WHERE payload ? 'role' AND aggregateid LIKE 'by%'), 4::bigint, 'is in each of the four');
+SELECT is((SELECT count(*) FROM order_timeout.events WHERE payload ? 'role' AND aggregateid LIKE 'by%'), 9::bigint, 'is in each event of these calls');
 
 -- accept_short
 SELECT t.create_order('as', 100), t.pay('as', 'as-1', 60);
