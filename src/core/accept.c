@@ -112,7 +112,7 @@ take_back(Order *order, const Source *source, TimestampTz now)
 
 		ot_funds_move(order, payment, BUCKET_REFUND_PENDING, BUCKET_KEPT, refund->amount);
 		ot_refund_become_withdrawn(refund, now);
-		ot_write_refund_and_event(refund, "refund.withdrawn", now);
+		ot_write_refund_and_effect(refund, "refund.withdrawn", now);
 	}
 }
 

@@ -109,7 +109,7 @@ CREATE FUNCTION t.newest(order_id text, type text) RETURNS jsonb LANGUAGE sql AS
     SELECT e.payload FROM order_timeout.events AS e WHERE e.aggregateid = $1 AND e.type = $2 ORDER BY e.id DESC LIMIT 1
 $$;
 SELECT is((SELECT string_agg(type, ' ' ORDER BY id) FROM order_timeout.events WHERE aggregateid = 'a'),
-          'order.created order.expired refund.created payment.late refund.withdrawn payment.accepted order.reopened', 'what happened');
+          'order.created order.expired payment.late refund.created payment.accepted refund.withdrawn order.reopened', 'what happened');
 SELECT t.create_order('e', 100), t.expire('e'), t.pay('e', 'e-1', 100), order_timeout.accept_payment('bank', 'e-1', note => 'still in stock');
 SELECT is(t.newest('e', 'payment.accepted') - 'role' - 'session_user',
           '{"gateway": "bank", "payment_ref": "e-1", "amount": 100, "currency": "CNY", "disposition": "applied", '
