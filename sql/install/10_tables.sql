@@ -245,6 +245,52 @@ SELECT pg_catalog.pg_extension_config_dump('set_aside_refunds', '');
 SELECT pg_catalog.pg_extension_config_dump('sweeps', '');
 SELECT pg_catalog.pg_extension_config_dump('sweeps_sweep_id_seq', '');
 
+-- A CHECK's message says neither which words there are nor which range. This says it first; the CHECKs stay behind it.
+CREATE FUNCTION policies_check_settings() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong record;
+BEGIN
+    -- A null is right here: a column that cannot hold it says so itself.
+    SELECT c.setting, c.value, c.rule INTO wrong
+      FROM (VALUES
+        ('policy', NEW.policy, octet_length(NEW.policy) BETWEEN 1 AND 255 AND NEW.policy !~ '[[:cntrl:]]',
+         'Use 1 to 255 bytes, without control characters.'),
+        ('late_rule', NEW.late_rule, NEW.late_rule IN ('until_closed', 'at_deadline'), 'Use one of: until_closed, at_deadline.'),
+        ('on_late', NEW.on_late, NEW.on_late IN ('refund', 'reopen', 'hold'), 'Use one of: refund, reopen, hold.'),
+        ('on_short', NEW.on_short, NEW.on_short IN ('refund', 'hold'), 'Use one of: refund, hold.'),
+        ('on_notified_late', NEW.on_notified_late, NEW.on_notified_late IN ('refund', 'reopen', 'hold'),
+         'Use one of: refund, reopen, hold; or null, then on_late counts.'),
+        ('pay_within', NEW.pay_within::text, NEW.pay_within > interval '0' AND NEW.pay_within <= interval '1000 years',
+         'Use more than 0 and at most 1000 years.'),
+        ('refund_max_attempts', NEW.refund_max_attempts::text, NEW.refund_max_attempts BETWEEN 1 AND 1000, 'Use 1 to 1000.'),
+        ('refund_backoff', NEW.refund_backoff::text,
+         NEW.refund_backoff > interval '0' AND NEW.refund_backoff <= interval '365 days', 'Use more than 0 and at most 365 days.'),
+        ('refund_backoff_max', NEW.refund_backoff_max::text,
+         NEW.refund_backoff_max >= NEW.refund_backoff AND NEW.refund_backoff_max <= interval '365 days',
+         format('Use at least refund_backoff, which is %s, and at most 365 days.', NEW.refund_backoff)),
+        ('refund_jitter', NEW.refund_jitter::text, NEW.refund_jitter BETWEEN 0 AND 1, 'Use 0 to 1.'),
+        ('refund_lease', NEW.refund_lease::text,
+         NEW.refund_lease > interval '0' AND NEW.refund_lease <= interval '365 days', 'Use more than 0 and at most 365 days.'),
+        ('refund_settle_within', NEW.refund_settle_within::text,
+         NEW.refund_settle_within > interval '0' AND NEW.refund_settle_within <= interval '1000 years',
+         'Use more than 0 and at most 1000 years.'),
+        ('orphan_after', NEW.orphan_after::text, NEW.orphan_after > interval '0' AND NEW.orphan_after <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then orphans are kept.'),
+        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.')
+      ) AS c (setting, value, is_right, rule)
+     WHERE NOT c.is_right LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'invalid %: "%"', wrong.setting, wrong.value
+            USING ERRCODE = 'check_violation', HINT = wrong.rule,
+                  SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = wrong.setting;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_settings BEFORE INSERT OR UPDATE ON policies
+    FOR EACH ROW EXECUTE FUNCTION policies_check_settings();
+
 -- A restore brings a row `default` into a table that CREATE EXTENSION has just filled with one: the untouched seed gives way.
 -- An edited one does not: then a second `default` is a duplicate key like any other.
 CREATE FUNCTION policies_restore_default() RETURNS trigger

@@ -101,7 +101,10 @@ $script$;
 
 SET LOCAL search_path TO order_timeout, pg_temp;
 
--- What the schema is for, and what a row of each table is.
+-- What the schema is for, and what a row of each table is. The extension's comment is the control file's of the version that
+-- was created.
+COMMENT ON EXTENSION order_timeout IS
+'close unpaid orders at their deadline, and give back what is paid too late (schema order_timeout)';
 COMMENT ON SCHEMA order_timeout IS
 'Orders with a deadline, their payments and refunds. The tables are written through the functions only, policies apart.';
 COMMENT ON TABLE policies IS
@@ -153,6 +156,53 @@ BEGIN
     RETURN NEW;
 END
 $$;
+
+-- A CHECK's message says neither which words there are nor which range. This says it first; the CHECKs stay behind it.
+CREATE FUNCTION policies_check_settings() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong record;
+BEGIN
+    -- A null is right here: a column that cannot hold it says so itself.
+    SELECT c.setting, c.value, c.rule INTO wrong
+      FROM (VALUES
+        ('policy', NEW.policy, octet_length(NEW.policy) BETWEEN 1 AND 255 AND NEW.policy !~ '[[:cntrl:]]',
+         'Use 1 to 255 bytes, without control characters.'),
+        ('late_rule', NEW.late_rule, NEW.late_rule IN ('until_closed', 'at_deadline'), 'Use one of: until_closed, at_deadline.'),
+        ('on_late', NEW.on_late, NEW.on_late IN ('refund', 'reopen', 'hold'), 'Use one of: refund, reopen, hold.'),
+        ('on_short', NEW.on_short, NEW.on_short IN ('refund', 'hold'), 'Use one of: refund, hold.'),
+        ('on_notified_late', NEW.on_notified_late, NEW.on_notified_late IN ('refund', 'reopen', 'hold'),
+         'Use one of: refund, reopen, hold; or null, then on_late counts.'),
+        ('pay_within', NEW.pay_within::text, NEW.pay_within > interval '0' AND NEW.pay_within <= interval '1000 years',
+         'Use more than 0 and at most 1000 years.'),
+        ('refund_max_attempts', NEW.refund_max_attempts::text, NEW.refund_max_attempts BETWEEN 1 AND 1000, 'Use 1 to 1000.'),
+        ('refund_backoff', NEW.refund_backoff::text,
+         NEW.refund_backoff > interval '0' AND NEW.refund_backoff <= interval '365 days', 'Use more than 0 and at most 365 days.'),
+        ('refund_backoff_max', NEW.refund_backoff_max::text,
+         NEW.refund_backoff_max >= NEW.refund_backoff AND NEW.refund_backoff_max <= interval '365 days',
+         format('Use at least refund_backoff, which is %s, and at most 365 days.', NEW.refund_backoff)),
+        ('refund_jitter', NEW.refund_jitter::text, NEW.refund_jitter BETWEEN 0 AND 1, 'Use 0 to 1.'),
+        ('refund_lease', NEW.refund_lease::text,
+         NEW.refund_lease > interval '0' AND NEW.refund_lease <= interval '365 days', 'Use more than 0 and at most 365 days.'),
+        ('refund_settle_within', NEW.refund_settle_within::text,
+         NEW.refund_settle_within > interval '0' AND NEW.refund_settle_within <= interval '1000 years',
+         'Use more than 0 and at most 1000 years.'),
+        ('orphan_after', NEW.orphan_after::text, NEW.orphan_after > interval '0' AND NEW.orphan_after <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then orphans are kept.'),
+        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.')
+      ) AS c (setting, value, is_right, rule)
+     WHERE NOT c.is_right LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'invalid %: "%"', wrong.setting, wrong.value
+            USING ERRCODE = 'check_violation', HINT = wrong.rule,
+                  SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = wrong.setting;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_settings BEFORE INSERT OR UPDATE ON policies
+    FOR EACH ROW EXECUTE FUNCTION policies_check_settings();
+REVOKE ALL ON FUNCTION policies_check_settings() FROM PUBLIC;
 
 ALTER TABLE payments ADD COLUMN IF NOT EXISTS accepted_at timestamptz;
 ALTER TABLE payments DROP CONSTRAINT payments_disposition;
@@ -1277,6 +1327,388 @@ COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS
 'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
+
+-- What each column is, in the words of doc/tables.md.
+
+COMMENT ON COLUMN policies.policy IS
+'its name, the key; an identifier';
+COMMENT ON COLUMN policies.pay_within IS
+'the deadline of an order that is created without one; up to 1000 years';
+COMMENT ON COLUMN policies.late_rule IS
+'until_closed: a payment is in time until the order is really closed; the first to commit wins. at_deadline: a payment at or after expires_at is late, even if the order is not closed yet';
+COMMENT ON COLUMN policies.on_late IS
+'what becomes of a late payment: refund, reopen or hold. It counts for every late payment, also of a buyer who paid after the deadline; to treat those who paid in time differently, use on_notified_late';
+COMMENT ON COLUMN policies.refund_max_attempts IS
+'the number of ended attempts after which the operator must decide; 1 to 1000';
+COMMENT ON COLUMN policies.refund_backoff IS
+'the wait after the first attempt; doubles with each further attempt; up to 365 days';
+COMMENT ON COLUMN policies.refund_backoff_max IS
+'the longest wait; not less than refund_backoff, up to 365 days';
+COMMENT ON COLUMN policies.refund_jitter IS
+'the random spread of a wait, as a part of it, from 0 to 1: 0.1 is a tenth up or down, 1 is from nothing to double. It never raises a wait above refund_backoff_max';
+COMMENT ON COLUMN policies.refund_lease IS
+'how long a worker may take for a claimed refund; up to 365 days';
+COMMENT ON COLUMN policies.refund_settle_within IS
+'how long a submitted refund may take; up to 1000 years';
+COMMENT ON COLUMN policies.orphan_after IS
+'null: orphans are kept until the operator decides. Otherwise the sweeper refunds older orphans; up to 1000 years. Only the value of default counts';
+COMMENT ON COLUMN policies.short_tolerance IS
+'minor units: when a payment arrives in time and the order then lacks at most this much of its amount, it is paid. A late payment has to reach the amount';
+COMMENT ON COLUMN policies.on_short IS
+'what becomes of part payments when the order closes, by its deadline or by cancel_order: refund, or hold for a decision';
+COMMENT ON COLUMN policies.on_notified_late IS
+'what becomes of a late payment whose buyer paid in time (notified_late): refund, reopen or hold; null: as on_late says';
+
+COMMENT ON COLUMN orders.order_id IS
+'the application''s order number, the key; one list for the whole database, so give each shop a prefix';
+COMMENT ON COLUMN orders.policy IS
+'the policy that it follows';
+COMMENT ON COLUMN orders.state IS
+'pending, paid, expired, cancelled';
+COMMENT ON COLUMN orders.amount IS
+'what is to be paid, 0 or more';
+COMMENT ON COLUMN orders.currency IS
+'three capital letters';
+COMMENT ON COLUMN orders.paid IS
+'the sum of its payments in its own currency';
+COMMENT ON COLUMN orders.refunded IS
+'what of paid is back with the buyer';
+COMMENT ON COLUMN orders.refund_pending IS
+'what of paid is owed and not yet back, whatever the result of the last attempt';
+COMMENT ON COLUMN orders.held IS
+'what of paid needs a decision';
+COMMENT ON COLUMN orders.expires_at IS
+'the deadline';
+COMMENT ON COLUMN orders.created_at IS
+'when it was created';
+COMMENT ON COLUMN orders.settled_at IS
+'when it was last paid (also by reopening) or closed; null while pending. Cancelling an expired order does not change it';
+COMMENT ON COLUMN orders.close_reason IS
+'deadline, or the reason given to cancel_order; null unless closed';
+COMMENT ON COLUMN orders.metadata IS
+'the application''s own data';
+
+COMMENT ON COLUMN payments.gateway IS
+'the gateway''s name; with payment_ref the key. A gateway''s test mode needs a name of its own';
+COMMENT ON COLUMN payments.payment_ref IS
+'the gateway''s number of the capture';
+COMMENT ON COLUMN payments.order_id IS
+'the order that it is for';
+COMMENT ON COLUMN payments.amount IS
+'what the gateway received, more than 0';
+COMMENT ON COLUMN payments.currency IS
+'three capital letters';
+COMMENT ON COLUMN payments.paid_at IS
+'the gateway''s clock; may be null';
+COMMENT ON COLUMN payments.received_at IS
+'when it was first recorded here';
+COMMENT ON COLUMN payments.disposition IS
+'applied, late, surplus, wrong_currency, orphan, held, uncounted';
+COMMENT ON COLUMN payments.late_reason IS
+'for a payment that arrived after closing: notified_late if it was paid in time and reported late (paid_at is before both the deadline and the closing), otherwise paid_late; null for other payments';
+COMMENT ON COLUMN payments.refunded IS
+'what of amount is back with the buyer';
+COMMENT ON COLUMN payments.refund_pending IS
+'what of amount is owed';
+COMMENT ON COLUMN payments.held IS
+'what of amount needs a decision';
+COMMENT ON COLUMN payments.held_at IS
+'when it was put on hold; stays after the decision';
+COMMENT ON COLUMN payments.told_order_id IS
+'the order_id that the gateway reported, if assign_orphan assigned it to another order; otherwise null';
+COMMENT ON COLUMN payments.details IS
+'anything else that the gateway reported';
+COMMENT ON COLUMN payments.accepted_at IS
+'when the operator took this late or held money after all (accept_payment, resolve_held)';
+
+COMMENT ON COLUMN refunds.refund_ref IS
+'the key, and the idempotency key for the gateway: rf_ and 32 hexadecimal digits, random';
+COMMENT ON COLUMN refunds.order_id IS
+'the order of its payment';
+COMMENT ON COLUMN refunds.gateway IS
+'the gateway of the payment';
+COMMENT ON COLUMN refunds.payment_ref IS
+'the payment that it returns money of';
+COMMENT ON COLUMN refunds.amount IS
+'the money that is owed, or was returned';
+COMMENT ON COLUMN refunds.currency IS
+'the payment''s currency';
+COMMENT ON COLUMN refunds.reason IS
+'why it is owed';
+COMMENT ON COLUMN refunds.note IS
+'free text from a caller, or a remark of a function';
+COMMENT ON COLUMN refunds.state IS
+'where it stands';
+COMMENT ON COLUMN refunds.attempts IS
+'attempts that have ended; 0 while the first one is under way';
+COMMENT ON COLUMN refunds.next_attempt_at IS
+'when it is due; for a leased refund, when the lease lapses; null if it will not become due by itself';
+COMMENT ON COLUMN refunds.leased_until IS
+'while processing: when the lease lapses';
+COMMENT ON COLUMN refunds.lease_token IS
+'while processing: the token that the worker must pass';
+COMMENT ON COLUMN refunds.worker IS
+'while processing: the name that the worker gave';
+COMMENT ON COLUMN refunds.gateway_refund_ref IS
+'the gateway''s number of the refund, unique within the gateway; null if the gateway gave none';
+COMMENT ON COLUMN refunds.last_error IS
+'the last error; of a stopped refund stopped:, why, and what was reported before and since; null once it succeeded, or was retried after it had been stopped';
+COMMENT ON COLUMN refunds.request_key IS
+'the key given to request_refund';
+COMMENT ON COLUMN refunds.asked IS
+'the amount that it was created with; amount is less if the gateway returned less';
+COMMENT ON COLUMN refunds.handed_out_at IS
+'when a worker first claimed it; from then on the gateway may know it';
+COMMENT ON COLUMN refunds.submitted_at IS
+'when the gateway accepted it; null again if it failed after all';
+COMMENT ON COLUMN refunds.returned_at IS
+'when the money went back; stays if the refund is reversed later';
+COMMENT ON COLUMN refunds.replaced_by IS
+'for a reversed refund: the refund_ref that stands for the money now';
+COMMENT ON COLUMN refunds.by_hand IS
+'true if the operator paid it out another way (settle_refund)';
+COMMENT ON COLUMN refunds.attention_at IS
+'while needs_attention: since when';
+COMMENT ON COLUMN refunds.created_at IS
+'when it was created';
+COMMENT ON COLUMN refunds.settled_at IS
+'when it ended; null while the money is owed';
+COMMENT ON COLUMN refunds.maybe_sent IS
+'true if the gateway may have it, leases apart; a refund is clear if this is false and no worker has it';
+COMMENT ON COLUMN refunds.ended_leases IS
+'tokens of leases that ended, each with its result, and failures that were reported without one, so that a repeated report is recognised';
+COMMENT ON COLUMN refunds.from_kept IS
+'for a refund that record_refund recorded: the part that was taken from kept money';
+COMMENT ON COLUMN refunds.from_held IS
+'for a refund that record_refund recorded: the part that was taken from held money. The rest was taken from refunds, which name it in replaced_by';
+COMMENT ON COLUMN refunds.withdrawn IS
+'true if it was reversed because nobody wants it any more (withdraw_refund, accept_payment); then nothing replaces it';
+COMMENT ON COLUMN refunds.was_requested IS
+'of reason reversed: true if it owes again what was requested, wholly or in part; so withdraw_refund accepts it';
+
+COMMENT ON COLUMN events.id IS
+'ascending, with gaps; not in the order of commits';
+COMMENT ON COLUMN events.aggregatetype IS
+'always order';
+COMMENT ON COLUMN events.aggregateid IS
+'the order_id';
+COMMENT ON COLUMN events.type IS
+'what happened';
+COMMENT ON COLUMN events.payload IS
+'the details';
+COMMENT ON COLUMN events.created_at IS
+'when it happened';
+
+COMMENT ON COLUMN conflicts.conflict_id IS
+'the key, for resolve_conflict';
+COMMENT ON COLUMN conflicts.order_id IS
+'the order of the payment';
+COMMENT ON COLUMN conflicts.gateway IS
+'the gateway that reported it';
+COMMENT ON COLUMN conflicts.payment_ref IS
+'the payment that it is about';
+COMMENT ON COLUMN conflicts.refund_ref IS
+'the refund that it is about, if any';
+COMMENT ON COLUMN conflicts.gateway_refund_ref IS
+'the gateway''s number of the refund, if it reported one';
+COMMENT ON COLUMN conflicts.amount IS
+'in minor units of the payment''s currency. If the gateway returned more than expected, the part that is not recorded; otherwise the amount that it reported';
+COMMENT ON COLUMN conflicts.problem IS
+'the contradiction in words';
+COMMENT ON COLUMN conflicts.created_at IS
+'when it was reported';
+COMMENT ON COLUMN conflicts.resolved_at IS
+'when the operator resolved it, or it turned out to be a refund of ours that was reported later; null while it is open';
+COMMENT ON COLUMN conflicts.note IS
+'the operator''s note, or which refund it was';
+COMMENT ON COLUMN conflicts.reason IS
+'external or chargeback if record_refund reported it; null if complete_refund did';
+COMMENT ON COLUMN conflicts.is_failure IS
+'true if the contradiction says that the buyer may have nothing';
+COMMENT ON COLUMN conflicts.counted_once IS
+'what was taken for money that is recorded already; resolve_conflict with book counts it again';
+COMMENT ON COLUMN conflicts.booked_by IS
+'the refund_ref that resolve_conflict recorded with book';
+COMMENT ON COLUMN conflicts.reported IS
+'the whole amount that was reported; amount is the part that is counted nowhere';
+
+COMMENT ON COLUMN set_aside.order_id IS
+'the key: the order';
+COMMENT ON COLUMN set_aside.since IS
+'when it failed first';
+COMMENT ON COLUMN set_aside.failures IS
+'the number of failures';
+COMMENT ON COLUMN set_aside.retry_at IS
+'when the sweeper tries again: 10 seconds after the first failure, then after waits that double up to an hour';
+COMMENT ON COLUMN set_aside.sqlstate IS
+'the SQLSTATE of the last failure';
+COMMENT ON COLUMN set_aside.error IS
+'the message of the last failure';
+
+COMMENT ON COLUMN set_aside_refunds.refund_ref IS
+'the key: the refund';
+COMMENT ON COLUMN set_aside_refunds.due_at IS
+'the refund''s next_attempt_at when it failed';
+COMMENT ON COLUMN set_aside_refunds.since IS
+'when it failed first';
+COMMENT ON COLUMN set_aside_refunds.failures IS
+'the number of failures';
+COMMENT ON COLUMN set_aside_refunds.retry_at IS
+'when it is tried again; the waits are those of set_aside';
+COMMENT ON COLUMN set_aside_refunds.sqlstate IS
+'the SQLSTATE of the last failure';
+COMMENT ON COLUMN set_aside_refunds.error IS
+'the message of the last failure';
+
+COMMENT ON COLUMN hooks.policy IS
+'with hook, the key';
+COMMENT ON COLUMN hooks.hook IS
+'close_hook, paid_hook, reopen_hook or refund_handler';
+COMMENT ON COLUMN hooks.function_name IS
+'the function, with its schema';
+
+COMMENT ON COLUMN links.table_name IS
+'the key: the table, with its schema';
+COMMENT ON COLUMN links.order_prefix IS
+'an order_id is this and the key';
+COMMENT ON COLUMN links.key_column IS
+'the column that holds the key of a row';
+COMMENT ON COLUMN links.key_type IS
+'the key column''s type when the table was linked';
+COMMENT ON COLUMN links.status_column IS
+'the column that holds the status of a row';
+COMMENT ON COLUMN links.status_type IS
+'the status column''s type when the table was linked';
+COMMENT ON COLUMN links.statuses IS
+'for each state its words as an array; the first one is written';
+COMMENT ON COLUMN links.amount_column IS
+'the column that holds the amount, if any';
+COMMENT ON COLUMN links.amount_is_major IS
+'whether it is numeric and holds major units (12.34), or whole minor units (1234)';
+COMMENT ON COLUMN links.currency_column IS
+'the column that holds the currency, if any';
+COMMENT ON COLUMN links.currency IS
+'the currency of all rows, if there is no column';
+COMMENT ON COLUMN links.deadline_column IS
+'the column that holds the deadline, if any';
+COMMENT ON COLUMN links.policy_column IS
+'the column that holds the policy, if any';
+COMMENT ON COLUMN links.policy IS
+'the policy of the rows'' orders, if there is no column';
+COMMENT ON COLUMN links.time_column IS
+'written with the status: when the order was settled';
+COMMENT ON COLUMN links.reason_column IS
+'written with the status: why the order was closed';
+COMMENT ON COLUMN links.track IS
+'whether the rows create and cancel orders';
+COMMENT ON COLUMN links.on_contradiction IS
+'refuse or note';
+COMMENT ON COLUMN links.linked_at IS
+'when the table was linked';
+COMMENT ON COLUMN links.adopted_to IS
+'the last key that an unfinished adopt_orders has seen';
+COMMENT ON COLUMN links.adopted IS
+'orders that adopt_orders has created';
+COMMENT ON COLUMN links.adopted_at IS
+'when it ended last';
+
+COMMENT ON COLUMN follow_ups.follow_up_id IS
+'the key; the hooks of an order are called in this sequence';
+COMMENT ON COLUMN follow_ups.order_id IS
+'the order';
+COMMENT ON COLUMN follow_ups.kind IS
+'link, close_hook, reopen_hook or paid_hook';
+COMMENT ON COLUMN follow_ups.left_state IS
+'the state of the order before the change that is followed';
+COMMENT ON COLUMN follow_ups.since IS
+'when it failed first';
+COMMENT ON COLUMN follow_ups.failures IS
+'the number of failures; 0: it waits for an older hook of the same order';
+COMMENT ON COLUMN follow_ups.retry_at IS
+'when it is tried again; the waits are those of set_aside';
+COMMENT ON COLUMN follow_ups.sqlstate IS
+'the SQLSTATE of the last failure; 00000 if there was none';
+COMMENT ON COLUMN follow_ups.error IS
+'the message of the last failure';
+
+COMMENT ON COLUMN sweeps.sweep_id IS
+'the key';
+COMMENT ON COLUMN sweeps.pid IS
+'the server process that ran it';
+COMMENT ON COLUMN sweeps.started_at IS
+'when the run started';
+COMMENT ON COLUMN sweeps.active_at IS
+'when the run last wrote its row';
+COMMENT ON COLUMN sweeps.ended_at IS
+'null: the run still works, or it was interrupted';
+COMMENT ON COLUMN sweeps.batches IS
+'the number of batches that closed something';
+COMMENT ON COLUMN sweeps.expired IS
+'the number of orders that it closed';
+COMMENT ON COLUMN sweeps.failed IS
+'the number of failures to close an order';
+COMMENT ON COLUMN sweeps.leases_returned IS
+'the number of lapsed leases that it took back';
+COMMENT ON COLUMN sweeps.orphans_settled IS
+'the number of orphans that it refunded or applied';
+COMMENT ON COLUMN sweeps.max_lag IS
+'how late the latest closing of this run was: its time minus the deadline';
+COMMENT ON COLUMN sweeps.behind IS
+'at active_at: how far the run was behind the clock; 0 if it had closed all due orders';
+COMMENT ON COLUMN sweeps.last_error IS
+'the last error that the run survived';
+
+COMMENT ON COLUMN health.pending IS
+'orders that wait for money';
+COMMENT ON COLUMN health.overdue IS
+'pending orders that are past their deadline';
+COMMENT ON COLUMN health.oldest_overdue IS
+'how long the oldest overdue order is past its deadline; null if none is';
+COMMENT ON COLUMN health.refunds_by_state IS
+'the number of open refunds, by state';
+COMMENT ON COLUMN health.owed_by_currency IS
+'money owed and not yet back, in minor units, by currency: the sum of the open refunds';
+COMMENT ON COLUMN health.oldest_refund_owed IS
+'the age of the oldest open refund';
+COMMENT ON COLUMN health.refunds_needing_attention IS
+'rows of attention with kind needs_attention';
+COMMENT ON COLUMN health.payments_held IS
+'rows of attention with kind held';
+COMMENT ON COLUMN health.payments_orphaned IS
+'rows of attention with kind orphan';
+COMMENT ON COLUMN health.orders_set_aside IS
+'rows of attention with kind set_aside, of orders';
+COMMENT ON COLUMN health.conflicts_open IS
+'rows of attention with kind conflict';
+COMMENT ON COLUMN health.last_sweep IS
+'when the newest sweep last wrote its row';
+COMMENT ON COLUMN health.last_sweep_lag IS
+'how far the newest sweep was behind the clock then';
+COMMENT ON COLUMN health.refunds_set_aside IS
+'rows of attention with kind set_aside, of refunds';
+
+COMMENT ON COLUMN attention.kind IS
+'what it is';
+COMMENT ON COLUMN attention.order_id IS
+'the order; null for sweeper';
+COMMENT ON COLUMN attention.gateway IS
+'the gateway; null for an order that is set_aside, and for sweeper';
+COMMENT ON COLUMN attention.payment_ref IS
+'the payment; null for an order that is set_aside, and for sweeper';
+COMMENT ON COLUMN attention.refund_ref IS
+'the refund: for needs_attention, for a refund that is set_aside, and for a conflict about a refund';
+COMMENT ON COLUMN attention.conflict_id IS
+'for conflict: its number, for resolve_conflict';
+COMMENT ON COLUMN attention.amount IS
+'the money that it is about, in minor units; for an order that is set_aside, its amount; null for sweeper';
+COMMENT ON COLUMN attention.currency IS
+'its currency; null for sweeper';
+COMMENT ON COLUMN attention.since IS
+'since when it needs the operator. For sweeper: the last sign of life; if there was never one, the earliest deadline that is overdue, and null if none is';
+COMMENT ON COLUMN attention.why IS
+'the cause in words';
+COMMENT ON COLUMN attention.resolved_by IS
+'the functions that resolve it';
 
 -- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
 -- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.

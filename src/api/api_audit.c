@@ -70,7 +70,7 @@ OT_FUNCTION(ot_history)
 	return (Datum) 0;
 }
 
-OT_FUNCTION(ot_forget_order)
+OT_DECISION_FUNCTION(ot_forget_order)
 {
 	Answer		answer = {0};
 

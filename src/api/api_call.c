@@ -12,14 +12,16 @@
 #include "unwritten.h"
 
 Datum
-ot_call(PGFunction body, FunctionCallInfo fcinfo, bool reports_money)
+ot_call(PGFunction body, FunctionCallInfo fcinfo, CallKind kind)
 {
 	Changes		changes;
 	Datum		result;
 
 	ot_changes_begin(&changes);
-	if (reports_money)
+	if (kind == CALL_REPORTS_MONEY)
 		ot_set_reports_money();
+	if (kind == CALL_DECIDES)
+		ot_set_decides();
 	PG_TRY();
 	{
 		result = body(fcinfo);

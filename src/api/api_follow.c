@@ -8,7 +8,7 @@
 #include "api_call.h"
 #include "follow.h"
 
-OT_FUNCTION(ot_resolve_link)
+OT_DECISION_FUNCTION(ot_resolve_link)
 {
 	static const char *const kinds[] = {"hook", "link", NULL};
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");

@@ -101,7 +101,7 @@ OT_MONEY_FUNCTION(ot_record_payment_2)
 	return return_payment(fcinfo, ot_payment_record(payment));
 }
 
-OT_FUNCTION(ot_cancel_order)
+OT_DECISION_FUNCTION(ot_cancel_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
@@ -113,21 +113,21 @@ OT_FUNCTION(ot_expire_order)
 	return return_order(fcinfo, ot_order_expire(ot_get_id(fcinfo, 0, "order_id")), false);
 }
 
-OT_FUNCTION(ot_extend_order)
+OT_DECISION_FUNCTION(ot_extend_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_extend(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
 }
 
-OT_FUNCTION(ot_set_deadline)
+OT_DECISION_FUNCTION(ot_set_deadline)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_set_deadline(order_id, ot_get_time(fcinfo, 1, "expires_at")), true);
 }
 
-OT_FUNCTION(ot_reopen_order)
+OT_DECISION_FUNCTION(ot_reopen_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 	Interval   *expires_in = ot_get_interval_or_null(fcinfo, 1, "expires_in");
@@ -137,7 +137,7 @@ OT_FUNCTION(ot_reopen_order)
 	return return_order(fcinfo, ot_order_reopen(order_id, expires_in, expires_at), true);
 }
 
-OT_FUNCTION(ot_change_order)
+OT_DECISION_FUNCTION(ot_change_order)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 	OrderAnswer from = ot_order_change(order_id, ot_get_amount(fcinfo, 1, "amount", 0));
@@ -149,7 +149,7 @@ OT_FUNCTION(ot_change_order)
 	return ot_return(fcinfo, &answer);
 }
 
-OT_FUNCTION(ot_resolve_held)
+OT_DECISION_FUNCTION(ot_resolve_held)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -158,7 +158,7 @@ OT_FUNCTION(ot_resolve_held)
 	return return_order(fcinfo, ot_held_resolve(gateway, payment_ref, decision), false);
 }
 
-OT_FUNCTION(ot_accept_payment)
+OT_DECISION_FUNCTION(ot_accept_payment)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -166,14 +166,14 @@ OT_FUNCTION(ot_accept_payment)
 	return return_order(fcinfo, ot_payment_accept(gateway, payment_ref, ot_get_text_or_null(fcinfo, 2, "note")), false);
 }
 
-OT_FUNCTION(ot_accept_short)
+OT_DECISION_FUNCTION(ot_accept_short)
 {
 	char	   *order_id = ot_get_id(fcinfo, 0, "order_id");
 
 	return return_order(fcinfo, ot_order_accept_short(order_id, ot_get_text_or_null(fcinfo, 1, "note")), false);
 }
 
-OT_FUNCTION(ot_refund_orphan)
+OT_DECISION_FUNCTION(ot_refund_orphan)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
@@ -190,7 +190,7 @@ OT_FUNCTION(ot_assign_orphan)
 	return ot_refuse_older_objects();
 }
 
-OT_FUNCTION(ot_assign_orphan_2)
+OT_DECISION_FUNCTION(ot_assign_orphan_2)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");

@@ -28,7 +28,7 @@ OT_FUNCTION(ot_request_refund)
 	return ot_refuse_older_objects();
 }
 
-OT_FUNCTION(ot_request_refund_2)
+OT_DECISION_FUNCTION(ot_request_refund_2)
 {
 	RefundRequest request;
 	RequestAnswer from;
@@ -118,19 +118,19 @@ return_outcome_and_state(FunctionCallInfo fcinfo, RefundAnswer from)
 	return ot_return(fcinfo, &answer);
 }
 
-OT_FUNCTION(ot_retry_refund)
+OT_DECISION_FUNCTION(ot_retry_refund)
 {
 	return return_outcome_and_state(fcinfo, ot_refund_retry(ot_get_id(fcinfo, 0, "refund_ref")));
 }
 
-OT_FUNCTION(ot_settle_refund)
+OT_DECISION_FUNCTION(ot_settle_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 
 	return return_outcome_and_state(fcinfo, ot_refund_settle(refund_ref, ot_get_text(fcinfo, 1, "note")));
 }
 
-OT_FUNCTION(ot_reverse_refund)
+OT_DECISION_FUNCTION(ot_reverse_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 	RefundAnswer from = ot_refund_reverse(refund_ref, ot_get_text(fcinfo, 1, "reason"));
@@ -142,14 +142,14 @@ OT_FUNCTION(ot_reverse_refund)
 	return ot_return(fcinfo, &answer);
 }
 
-OT_FUNCTION(ot_stop_refund)
+OT_DECISION_FUNCTION(ot_stop_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 
 	return return_outcome_and_state(fcinfo, ot_refund_stop_by_hand(refund_ref, ot_get_text(fcinfo, 1, "note")));
 }
 
-OT_FUNCTION(ot_withdraw_refund)
+OT_DECISION_FUNCTION(ot_withdraw_refund)
 {
 	char	   *refund_ref = ot_get_id(fcinfo, 0, "refund_ref");
 
@@ -182,7 +182,7 @@ OT_MONEY_FUNCTION(ot_record_refund_2)
 	return ot_return(fcinfo, &answer);
 }
 
-OT_FUNCTION(ot_reverse_chargeback)
+OT_DECISION_FUNCTION(ot_reverse_chargeback)
 {
 	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
 	char	   *note = ot_get_text_or_null(fcinfo, 2, "note");
@@ -204,7 +204,7 @@ OT_FUNCTION(ot_resolve_conflict)
 	return ot_refuse_older_objects();
 }
 
-OT_FUNCTION(ot_resolve_conflict_2)
+OT_DECISION_FUNCTION(ot_resolve_conflict_2)
 {
 	int64		conflict_id = ot_get_amount(fcinfo, 0, "conflict_id", 1);
 	char	   *note = ot_get_text_or_null(fcinfo, 1, "note");

@@ -112,7 +112,7 @@ take_back(Order *order, const Source *source, TimestampTz now)
 
 		ot_funds_move(order, payment, BUCKET_REFUND_PENDING, BUCKET_KEPT, refund->amount);
 		ot_refund_become_withdrawn(refund, now);
-		ot_write_refund_and_event(refund, "refund.withdrawn", now);
+		ot_write_refund_and_effect(refund, "refund.withdrawn", now);
 	}
 }
 
@@ -122,7 +122,6 @@ accepted_event(const Payment *payment, const char *note, TimestampTz now)
 	Payload    *payload = ot_payment_payload(payment);
 
 	ot_payload_text(payload, "note", note);
-	ot_payload_decider(payload);
 	ot_event(payment->order_id, "payment.accepted", payload, now);
 }
 
@@ -263,7 +262,6 @@ accepted_short_event(const Order *order, const char *note, TimestampTz now)
 	Payload    *payload = ot_order_payload(order);
 
 	ot_payload_text(payload, "note", note);
-	ot_payload_decider(payload);
 	ot_event(order->order_id, "order.accepted_short", payload, now);
 }
 

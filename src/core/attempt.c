@@ -51,9 +51,12 @@ run_in_subtransaction(Work work, void *work_state, bool fire_deferred)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Changes		changes;
+	bool		decides = ot_decides();
 	ErrorData  *error = NULL;
 
 	ot_changes_begin(&changes);
+	if (decides)
+		ot_set_decides();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();

@@ -200,7 +200,7 @@ ot_conflict_end(Conflict *conflict, const char *note, TimestampTz now)
 	ot_store_resolve_conflict(conflict, note);
 	ot_payload_int(payload, "conflict_id", conflict->conflict_id);
 	ot_payload_text(payload, "note", note);
-	ot_event(conflict->order_id, "conflict.resolved", payload, now);
+	ot_effect(conflict->order_id, "conflict.resolved", payload, now);
 }
 
 void

@@ -15,6 +15,7 @@
 #include "event.h"
 #include "rules.h"
 #include "store.h"
+#include "unwritten.h"
 
 #define MAX_MEMBERS 16
 
@@ -95,8 +96,8 @@ ot_payload_time(Payload *payload, const char *name, TimestampTz time)
 }
 
 /* The role whose rights were used, and the one that logged in. */
-void
-ot_payload_decider(Payload *payload)
+static void
+put_decider(Payload *payload)
 {
 	ot_payload_text(payload, "role", GetUserNameFromId(GetUserId(), true));
 	ot_payload_text(payload, "session_user", GetUserNameFromId(GetSessionUserId(), true));
@@ -119,6 +120,8 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 
 	if (payload == NULL)
 		payload = ot_payload();
+	if (ot_decides())
+		put_decider(payload);
 	event->id = 0;				/* the store numbers it */
 	event->aggregatetype = "order";
 	event->order_id = order_id;
@@ -130,9 +133,80 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 }
 
 void
+ot_events_end(void)
+{
+	KeptEvents *kept = ot_kept_events();
+	List	   *events = kept->events;
+
+	/* Taken first: a user's trigger may make a call that is in the midst of this one. */
+	kept->events = NIL;
+	kept->effects_from = 0;
+	if (list_length(events) == 1)
+		ot_store_add_event(linitial(events));
+	else if (events != NIL)
+		ot_store_add_events(events);
+}
+
+void
+ot_event_add(Event *event)
+{
+	KeptEvents *kept = ot_kept_events();
+
+	if (kept->events == NIL && kept->held == 0)
+	{
+		ot_store_add_event(event);
+		return;
+	}
+	kept->events = list_insert_nth(kept->events, kept->effects_from, event);
+	kept->effects_from = list_length(kept->events);
+	if (kept->held == 0)
+		ot_events_end();
+}
+
+/* Of several orders; each one's before its effects. */
+void
+ot_events_add(List *events)
+{
+	KeptEvents *kept = ot_kept_events();
+
+	Assert(kept->held == 0 && kept->effects_from == 0);
+	kept->events = list_concat(events, kept->events);
+	ot_events_end();
+}
+
+void
 ot_event(const char *order_id, const char *type, Payload *payload, TimestampTz now)
 {
-	ot_store_add_event(ot_event_make(order_id, type, payload, now));
+	ot_event_add(ot_event_make(order_id, type, payload, now));
+}
+
+void
+ot_effect(const char *order_id, const char *type, Payload *payload, TimestampTz now)
+{
+	KeptEvents *kept = ot_kept_events();
+
+	kept->events = lappend(kept->events, ot_event_make(order_id, type, payload, now));
+}
+
+/* Answers what ot_events_release() wants to know. */
+int
+ot_events_hold(void)
+{
+	KeptEvents *kept = ot_kept_events();
+	int			held_from = kept->effects_from;
+
+	kept->held++;
+	kept->effects_from = list_length(kept->events);
+	return held_from;
+}
+
+void
+ot_events_release(int held_from)
+{
+	KeptEvents *kept = ot_kept_events();
+
+	kept->held--;
+	kept->effects_from = held_from;
 }
 
 Payload *
@@ -189,4 +263,10 @@ void
 ot_refund_event(const Refund *refund, const char *type, TimestampTz now)
 {
 	ot_event(refund->order_id, type, ot_refund_payload(refund), now);
+}
+
+void
+ot_refund_effect(const Refund *refund, const char *type, TimestampTz now)
+{
+	ot_effect(refund->order_id, type, ot_refund_payload(refund), now);
 }

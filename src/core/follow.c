@@ -339,6 +339,7 @@ ot_follow(void)
 	List	   *orders = ot_take_moved();
 	ListCell   *cell;
 
+	ot_events_end();
 	if (orders == NIL || !ot_store_follows())
 		return;
 	if (!ot_reports_money())

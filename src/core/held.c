@@ -21,14 +21,10 @@
 static void
 give_back(Order *order, Payment *payment, RefundReason reason, Disposition disposition, TimestampTz now)
 {
-	Payload    *payload;
-
 	ot_refund_owe(order, payment, BUCKET_HELD, payment->funds.held, reason, now);
 	ot_payment_become(payment, disposition);
 	ot_write_money(order, payment);
-	payload = ot_payment_payload(payment);
-	ot_payload_decider(payload);
-	ot_event(order->order_id, "payment.given_back", payload, now);
+	ot_event(order->order_id, "payment.given_back", ot_payment_payload(payment), now);
 }
 
 /* A part payment is what it would be if it had not been held. An order that was paid meanwhile had expired: it reopened. */

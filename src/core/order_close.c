@@ -30,7 +30,7 @@ hold_kept(Order *order, Payment *payment, TimestampTz now)
 {
 	ot_funds_hold(order, payment, now);
 	ot_write_payment(payment);
-	ot_event(order->order_id, "payment.held", ot_payment_payload(payment), now);
+	ot_effect(order->order_id, "payment.held", ot_payment_payload(payment), now);
 }
 
 /*
@@ -89,7 +89,7 @@ ot_order_expire(const char *order_id)
 		return ot_order_answer("not_due", order);
 	close_at_deadline(order, now);
 	ot_write_order(order);
-	ot_store_add_event(closed_event(order, now));
+	ot_event_add(closed_event(order, now));
 	return ot_order_answer("expired", order);
 }
 
@@ -107,7 +107,7 @@ ot_order_cancel(const char *order_id, const char *reason)
 		give_up_all_kept(order, REASON_CANCELLED, now);
 	ot_order_become_cancelled(order, reason, now);
 	ot_write_order(order);
-	ot_store_add_event(closed_event(order, now));
+	ot_event_add(closed_event(order, now));
 	return ot_order_answer("cancelled", order);
 }
 
@@ -115,7 +115,7 @@ void
 ot_order_expire_for_payment(Order *order, TimestampTz now)
 {
 	close_at_deadline(order, now);
-	ot_store_add_event(closed_event(order, now));
+	ot_event_add(closed_event(order, now));
 }
 
 /* The sweeper's closing. */
@@ -164,6 +164,6 @@ ot_orders_expire(List *due, TimestampTz now)
 	foreach(cell, orders)
 		events = lappend(events, closed_event(lfirst(cell), now));
 	if (events != NIL)
-		ot_store_add_events(events);
+		ot_events_add(events);
 	return orders;
 }

@@ -28,11 +28,15 @@
 static void
 replace_refund(const Locked *money, Refund *refund, const Refund *external, int64 part, TimestampTz now)
 {
+	Refund	   *rest = NULL;
+
 	ot_funds_move(money->order, money->payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, part);
 	if (part < refund->amount)
-		ot_refund_insert(ot_refund_make_rest(refund, money->payment, refund->amount - part, now));
+		rest = ot_refund_make_rest(refund, money->payment, refund->amount - part, now);
 	ot_refund_become_reversed(refund, external, now);
-	ot_write_refund_and_event(refund, "refund.reversed", now);
+	ot_write_refund_and_effect(refund, "refund.reversed", now);
+	if (rest != NULL)
+		ot_refund_insert(rest);
 }
 
 /* These three take what they find, up to an amount, and answer the rest. */
@@ -125,7 +129,7 @@ static void
 stop(Refund *refund, const char *why, TimestampTz now)
 {
 	ot_refund_stop(refund, why, now);
-	ot_write_refund_and_event(refund, "refund.stopped", now);
+	ot_write_refund_and_effect(refund, "refund.stopped", now);
 }
 
 void
@@ -302,10 +306,12 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 	bool		is_paid = money->order != NULL && money->order->state == ORDER_PAID;
 	int64		kept = external->from_kept + (is_paid ? external->from_held : 0);
 	bool		needs_person;
+	int			held_from;
 	Refund	   *owed;
 	Refund	   *surplus = NULL;
 
 	close_if_due(money, now);
+	held_from = ot_events_hold();
 	needs_person = ours == NULL && !(money->order != NULL && ot_counts_for_order(money->payment) && !ot_is_closed(money->order));
 	owed = owe_again(money, from_refunds + (can_keep(money) ? 0 : kept), external, note, needs_person, now);
 	if (!is_paid)
@@ -320,6 +326,7 @@ ot_external_give_back(const Locked *money, Refund *external, const Refund *ours,
 	if (owed == NULL)
 		owed = surplus;
 	ot_refund_become_reversed(external, ours != NULL ? ours : owed, now);
+	ot_events_release(held_from);
 	ot_write_refund_and_event(external, "refund.reversed", now);
 	return owed;
 }

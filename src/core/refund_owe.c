@@ -48,7 +48,7 @@ void
 ot_refund_insert(Refund *refund)
 {
 	ot_insert_refund(refund);
-	ot_refund_event(refund, "refund.created", refund->created_at);
+	ot_refund_effect(refund, "refund.created", refund->created_at);
 }
 
 Refund *

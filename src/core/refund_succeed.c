@@ -271,6 +271,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 	int64		left;
 	bool		two_numbers;
 	bool		less;
+	int			held_from = ot_events_hold();
 
 	find_reported(&success);
 	excess = Max(ot_money_subtract(success.returned, refund->amount), 0);
@@ -283,6 +284,7 @@ ot_refund_succeed(const LockedRefund *locked, const RefundReport *report, Timest
 	refund->last_error = NULL;
 	ot_refund_become_succeeded(refund, now);
 	ot_funds_move(money.order, money.payment, BUCKET_REFUND_PENDING, BUCKET_REFUNDED, refund->amount);
+	ot_events_release(held_from);
 	ot_write_refund_and_event(refund, "refund.succeeded", now);
 	left = book_excess(&success, excess);	/* after that write: this refund is none that it may take from */
 	stop_if_uncounted(&success, left, two_numbers);

@@ -103,6 +103,13 @@ ot_write_refund_and_event(Refund *refund, const char *event_type, TimestampTz no
 }
 
 void
+ot_write_refund_and_effect(Refund *refund, const char *event_type, TimestampTz now)
+{
+	ot_write_refund(refund);
+	ot_refund_effect(refund, event_type, now);
+}
+
+void
 ot_give_up_refund(Refund *refund)
 {
 	ot_row_written(&refund->unwritten);

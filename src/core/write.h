@@ -33,5 +33,6 @@ extern void ot_write_money(Order *order, Payment *payment);
 extern void ot_insert_refund(Refund *refund);
 extern void ot_write_refund(Refund *refund);
 extern void ot_write_refund_and_event(Refund *refund, const char *event_type, TimestampTz now);
+extern void ot_write_refund_and_effect(Refund *refund, const char *event_type, TimestampTz now);
 
 #endif

@@ -77,6 +77,12 @@ ot_take_moved(void)
 	return moved;
 }
 
+KeptEvents *
+ot_kept_events(void)
+{
+	return &current->kept;
+}
+
 void
 ot_set_reports_money(void)
 {
@@ -87,6 +93,18 @@ bool
 ot_reports_money(void)
 {
 	return current->reports_money;
+}
+
+void
+ot_set_decides(void)
+{
+	current->decides = true;
+}
+
+bool
+ot_decides(void)
+{
+	return current->decides;
 }
 
 void
@@ -107,7 +125,9 @@ ot_changes_begin(Changes *changes)
 	changes->rows = 0;
 	changes->order_ids = NIL;
 	changes->moved = NIL;
+	memset(&changes->kept, 0, sizeof(KeptEvents));
 	changes->reports_money = false;
+	changes->decides = false;
 	changes->refused = NULL;
 	changes->outer = current;
 	current = changes;
@@ -118,6 +138,8 @@ ot_changes_require_written(void)
 {
 	if (current->rows != 0)
 		elog(ERROR, "rows that were changed and not written: %d", current->rows);
+	if (current->kept.events != NIL)
+		elog(ERROR, "events that were kept and not written: %d", list_length(current->kept.events));
 	if (current->moved != NIL)
 		elog(ERROR, "orders that changed their state and were not followed: %d", list_length(current->moved));
 }

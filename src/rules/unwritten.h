@@ -10,6 +10,14 @@
 #include "nodes/pg_list.h"
 #include "rows.h"
 
+/* Events that are not written yet, because what led to them has its event first; kept by event.c. */
+typedef struct KeptEvents
+{
+	List	   *events;
+	int			effects_from;	/* those from here on are effects of the next one */
+	int			held;			/* how often: while it is not 0, none is written */
+} KeptEvents;
+
 /* What one call has changed and not written yet. */
 typedef struct Changes
 {
@@ -17,7 +25,9 @@ typedef struct Changes
 	List	   *order_ids;		/* of those rows; some may be written by now */
 	List	   *moved;			/* orders whose new state is written, and which hooks and linked rows have yet to
 								 * follow */
+	KeptEvents	kept;
 	bool		reports_money;	/* what follows must not refuse what this call reports */
+	bool		decides;		/* its events say which role called */
 	bool	   *refused;		/* where a reopen_hook may refuse: set while it is called; else NULL */
 	struct Changes *outer;		/* of the call in whose midst this one is made */
 } Changes;
@@ -36,8 +46,11 @@ extern void ot_order_moved(Order *order);
 extern List *ot_take_moved(void);
 
 /* Of the call that is made now. */
+extern KeptEvents *ot_kept_events(void);
 extern void ot_set_reports_money(void);
 extern bool ot_reports_money(void);
+extern void ot_set_decides(void);
+extern bool ot_decides(void);
 extern void ot_set_reopening_refused(bool *refused);
 extern bool *ot_reopening_refused(void);
 

@@ -131,7 +131,7 @@ rows($dbh, 'claim_refunds', 'worker', 100);
 
 my $text = do { local (@ARGV, $/) = "$root/doc/reference.md"; <> };
 my ($chapter) = $text =~ /^## Events\n(.*?)^## /ms;
-my %members = map { $_ => [] } qw(order payment refund);
+my %members = map { $_ => [] } qw(order payment refund decision);
 for my $kind (keys %members) {
 	my ($list) = $chapter =~ /^Payload of an? $kind\b[^:]*: (.*)$/m or die "no members of $kind\n";
 	$members{$kind} = [ $list =~ /`(\w+)`/g ];
@@ -140,7 +140,7 @@ my (%documented, %all);
 while ($chapter =~ /^\| `(\w+\.\w+)` \|[^|]*\| (.*?) \|$/mg) {
 	my ($type, $payload) = ($1, $2);
 	my @names = $members{$payload} ? @{ $members{$payload} } : $payload =~ /`(\w+)`/g;
-	$documented{$type}{$_} = $all{$_} = 1 for @names;
+	$documented{$type}{$_} = $all{$_} = 1 for @names, @{ $members{decision} };
 }
 
 my (%seen, %all_seen);

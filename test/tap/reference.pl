@@ -47,6 +47,14 @@ sub table {
 
 sub name_in { return $_[0] =~ /^`([^`]+)`$/ ? $1 : "not a name: $_[0]" }
 
+# A cell as a comment: without marks, and without what refers to another place of the page.
+sub comment_in {
+	my ($cell) = @_;
+	$cell =~ s/[,:]? see \[[^\]]*\]\([^)]*\)//g;
+	$cell =~ s/\[([^\]]*)\]\([^)]*\)/$1/g;
+	return $cell =~ tr/`//dr || 'no meaning';
+}
+
 sub first_column {
 	my %seen;
 	return [ grep { !$seen{$_}++ } map { name_in($_->[0]) } table(@_) ];
@@ -129,7 +137,7 @@ for my $name (grep { $documented{$_} } sort keys %function) {
 my %columns;
 push @{ $columns{ $_->{relation} } }, $_ for @{ $dbh->selectall_arrayref(<<'END', { Slice => {} }) };
 SELECT c.relname AS relation, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
-       pg_get_expr(d.adbin, d.adrelid) AS initial
+       pg_get_expr(d.adbin, d.adrelid) AS initial, col_description(c.oid, a.attnum) AS comment
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
  WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -142,6 +150,10 @@ for my $relation (grep { $described{$_} } sort keys %columns) {
 		[ map { name_in($_->[0]) . ' ' . type($_->[1]) } table($described{$relation}, 'column |') ],
 		[ map { "$_->{name} $_->{type}" } @{ $columns{$relation} } ],
 		"$relation: columns");
+	is_deeply(
+		[ map { name_in($_->[0]) . ': ' . comment_in($_->[-2]) } table($described{$relation}, 'column |') ],
+		[ map { "$_->{name}: " . ($_->{comment} // 'no comment') } @{ $columns{$relation} } ],
+		"$relation: each column has a comment, with the meaning that the page gives");
 }
 for my $row (table($described{policies}, 'column | type | default |')) {
 	my ($name, $type, $default) = (name_in($row->[0]), type($row->[1]), $row->[2] eq '' ? 'null' : $row->[2]);
