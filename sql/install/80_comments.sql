@@ -379,3 +379,17 @@ COMMENT ON COLUMN attention.why IS
 'the cause in words';
 COMMENT ON COLUMN attention.resolved_by IS
 'the functions that resolve it';
+COMMENT ON COLUMN integrations.kind IS
+'link or hook';
+COMMENT ON COLUMN integrations.name IS
+'the table with its schema, or which hook';
+COMMENT ON COLUMN integrations.policy IS
+'the policy that has the hook, or that the orders of the table follow if their row names none';
+COMMENT ON COLUMN integrations.uses IS
+'the columns of the table, or the function';
+COMMENT ON COLUMN integrations.is_there IS
+'whether all of it is there: the table with these columns and, with track, its enabled trigger; the function with the arguments of the hook';
+COMMENT ON COLUMN integrations.waiting IS
+'rows that were not written, or calls of the hook that failed; for a refund_handler, refunds whose last attempt did not succeed';
+COMMENT ON COLUMN integrations.orders_set_aside IS
+'orders of the table or the policy that the sweeper could not close, for whatever cause';
