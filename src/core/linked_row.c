@@ -45,11 +45,13 @@ currency_of(const Link *link, const LinkedRow *row)
 {
 	char	   *currency = pstrdup(link->currency ? link->currency : required(link, row, row->currency, "currency"));
 	int			length = strlen(currency);
+	const char *problem;
 
 	while (length > 0 && currency[length - 1] == ' ')
 		currency[--length] = '\0';
-	if (length != 3 || strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3)
-		invalid(link, row->key, "currency", psprintf("\"%s\" is not three capital letters", currency));
+	problem = ot_currency_problem(currency);
+	if (problem != NULL)
+		invalid(link, row->key, "currency", problem);
 	return currency;
 }
 
