@@ -75,6 +75,7 @@ typedef struct Batch
 {
 	TimestampTz from;
 	int			size;			/* at most so many */
+	bool		following;		/* all rows are written: what fails now is a hook or a linked table */
 	List	   *candidates;		/* or of these order_ids size ones from first on */
 	int			first;
 	List	   *orders;			/* what was found, and whose linked rows are free */
@@ -168,7 +169,9 @@ close_again(void *work_state)
 	batch->orders = ot_link_lock_if_free(batch->orders);
 	batch->now = GetCurrentTimestamp();
 	batch->closed = ot_orders_expire(batch->orders, batch->now);
+	batch->following = true;
 	ot_follow();
+	batch->following = false;
 }
 
 static void
@@ -209,8 +212,8 @@ count_failure(Failures *failures, const Failure *failure)
 }
 
 /*
- * Finds those that fail by halving. What fails for three of them in the same way most likely fails for all (a hook, a
- * linked table): the rest is set aside untried.
+ * Finds those that fail by halving. A hook or a linked table that fails for three of them in the same way most likely fails
+ * for all: the rest is set aside untried. A trigger on our tables that raises keeps back only the orders it raises for.
  */
 static void
 close_halves(Sweep *sweep, List *order_ids, int first, int size, Failures *failures)
@@ -230,7 +233,8 @@ close_halves(Sweep *sweep, List *order_ids, int first, int size, Failures *failu
 	else if (size == 1)
 	{
 		set_aside(sweep, order_id, &failure);
-		count_failure(failures, &failure);
+		if (batch.following)
+			count_failure(failures, &failure);
 	}
 	else
 	{

@@ -15,6 +15,7 @@ BEGIN
     SELECT hook, order_ids, array_agg(o.state ORDER BY o.order_id) FROM order_timeout.orders o WHERE o.order_id = ANY (order_ids);
 END
 $$;
+CREATE FUNCTION t.raise() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$;
 CREATE FUNCTION t.on_close(order_ids text[]) RETURNS void LANGUAGE sql AS $$SELECT t.note('close', order_ids)$$;
 CREATE FUNCTION t.on_paid(order_ids text[]) RETURNS integer LANGUAGE sql AS $$SELECT t.note('paid', order_ids); SELECT 1$$;
 CREATE FUNCTION t.on_reopen(order_ids text[]) RETURNS void LANGUAGE sql AS $$SELECT t.note('reopen', order_ids)$$;
@@ -197,6 +198,18 @@ $$;
 SELECT is((SELECT s::text FROM order_timeout.sweep_once() s), '(0,500,0)', 'all are set aside');
 SELECT cmp_ok(nextval('t.tries'), '<', 20::bigint, 'and few were tried');
 SELECT is((SELECT count(*) FROM order_timeout.set_aside WHERE error = 'never'), 500::bigint, 'each with the reason');
+
+-- A trigger on our tables keeps back only the orders it raises for, however many
+DELETE FROM order_timeout.orders WHERE order_id ~ '^l';
+SELECT order_timeout.set_hook('default', 'close_hook', NULL);
+CREATE TRIGGER some_fail BEFORE UPDATE ON order_timeout.orders FOR EACH ROW WHEN (NEW.order_id ~ '^m[0-9]*7$') EXECUTE FUNCTION t.raise();
+SELECT t.create_order('m' || i, 1) FROM generate_series(1, 100) i;
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 second' WHERE order_id ~ '^m[0-9]*[^7]$';
+ALTER TABLE order_timeout.orders DISABLE TRIGGER some_fail;
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 second' WHERE order_id ~ '^m[0-9]*7$';
+ALTER TABLE order_timeout.orders ENABLE TRIGGER some_fail;
+SELECT is((SELECT s::text FROM order_timeout.sweep_once() s), '(90,10,0)', 'ten of a hundred fail, the others are closed');
+DROP TRIGGER some_fail ON order_timeout.orders;
 
 -- The function is gone: resolved at each use
 DROP FUNCTION t.on_paid;
