@@ -58,7 +58,8 @@ sub tries {
 	for my $access (@accesses) {
 		$tries{$access} = { map { @$_ } @{ $dbh->selectall_arrayref(<<'END', undef, ($access) x 2) } };
 SELECT p.proname, format('%s order_timeout.%I(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, p.proname,
-                         (SELECT string_agg('NULL::' || t::regtype, ', ') FROM unnest(p.proargtypes) t))
+                         (SELECT string_agg(CASE WHEN p.prokind = 'p' AND t = 'interval'::regtype THEN '''1 s''::' ELSE 'NULL::' END || t::regtype, ', ')
+                            FROM unnest(p.proargtypes) t))
   FROM pg_proc p WHERE 'EXECUTE ON ROUTINE ' || p.oid::regprocedure IN (SELECT order_timeout.access_grants(?))
 UNION ALL
 SELECT c.relname, format('SELECT FROM order_timeout.%I', c.relname)
@@ -138,7 +139,7 @@ sub refused_update {
 	my $state = error_of($dbh, sub { $dbh->do('ALTER EXTENSION order_timeout UPDATE') });
 	my ($message, @more) = split /\n/, $state eq '' ? '' : $dbh->errstr;
 	my ($hint) = grep { /^HINT:/ } @more;
-	return { state => $state, message => $message // '', detail => join("\n", grep { / uses / } @more), hint => $hint // '' };
+	return { state => $state, message => $message // '', detail => join("\n", grep { / uses / && !/'/ } @more), hint => $hint // '' };
 }
 
 sub nothing_changed {
