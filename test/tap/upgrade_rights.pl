@@ -139,7 +139,7 @@ sub refused_update {
 	my $state = error_of($dbh, sub { $dbh->do('ALTER EXTENSION order_timeout UPDATE') });
 	my ($message, @more) = split /\n/, $state eq '' ? '' : $dbh->errstr;
 	my ($hint) = grep { /^HINT:/ } @more;
-	return { state => $state, message => $message // '', detail => join("\n", grep { / uses / && !/'/ } @more), hint => $hint // '' };
+	return { state => $state, message => $message // '', detail => join("\n", grep { / uses / && !/'|^\s/ } @more), hint => $hint // '' };
 }
 
 sub nothing_changed {
