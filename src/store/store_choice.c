@@ -39,6 +39,16 @@ ot_store_insert_new(TableName table, void *row)
 	return ot_store_is_fast(store) && ot_sql_store.insert_new(table, row);
 }
 
+bool
+ot_store_insert_new_order(Order *order)
+{
+	const RowStore *store = ot_store_of_both(TABLE_ORDERS, TABLE_POLICIES);
+
+	if (store->insert_order(order))
+		return true;
+	return ot_store_is_fast(store) && ot_sql_store.insert_order(order);
+}
+
 void
 ot_store_choice_init(void)
 {

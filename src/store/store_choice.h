@@ -18,6 +18,9 @@ extern bool ot_store_is_fast(const RowStore *store);
 /* Writes a row unless one with its key is there; false if there is. */
 extern bool ot_store_insert_new(TableName table, void *row);
 
+/* The same for an order; also false if its policy is not there. */
+extern bool ot_store_insert_new_order(Order *order);
+
 /* Once, when the library is loaded. */
 extern void ot_store_choice_init(void);
 

@@ -67,7 +67,7 @@ ot_store_lock_order_if_free(const char *order_id)
 bool
 ot_store_insert_order(Order *order)
 {
-	return ot_store_of_both(TABLE_ORDERS, TABLE_POLICIES)->insert_order(order);
+	return ot_store_insert_new_order(order);
 }
 
 void

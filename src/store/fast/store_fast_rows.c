@@ -154,7 +154,7 @@ fast_insert_many(TableName name, List *rows)
 
 /*
  * The lock on the table is held by now, so a transaction that deletes the policy has committed, or waits. Another one that
- * creates the same order waits for the advisory lock of its order_id, so no other row with this key can be on its way.
+ * creates the same order may be one of those that create many, which hold no lock of its order_id.
  */
 static bool
 fast_insert_order(Order *order)
@@ -163,8 +163,7 @@ fast_insert_order(Order *order)
 
 	if (fast_find(TABLE_POLICIES, &policy) == NULL)
 		return false;
-	fast_insert(TABLE_ORDERS, order);
-	return true;
+	return fast_insert_new(TABLE_ORDERS, order);
 }
 
 static int
