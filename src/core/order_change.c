@@ -61,5 +61,7 @@ ot_order_change(const char *order_id, int64 amount)
 	ot_write_order(order);
 	if (is_paid)
 		ot_event(order_id, "order.paid", ot_order_payload(order), now);
+	if (is_paid && ot_kept(&order->funds) < order->amount)
+		ot_event(order_id, "order.accepted_short", ot_order_payload(order), now);
 	return ot_order_answer(is_paid ? "paid" : "changed", order);
 }

@@ -84,6 +84,8 @@ SELECT throws_ok($$SELECT order_timeout.change_order('none', 1)$$, 'OT001', NULL
 INSERT INTO order_timeout.policies (policy, short_tolerance) VALUES ('tolerant', 3);
 SELECT t.create_order('j', 100, 'tolerant'), t.pay('j', 'j-1', 90);
 SELECT is(t.change('j', 93), 'paid paid 93', 'what the policy takes for it');
+SELECT is((SELECT string_agg(type, ' ' ORDER BY id) FROM order_timeout.history('j') WHERE type ~ '^order'),
+          'order.created order.changed order.paid order.accepted_short', 'and says that it is less');
 SELECT is(t.sums('j'), 'paid 90 = 0 + 0 + 0 + 90', 'with what there is');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
 
