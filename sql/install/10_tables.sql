@@ -25,7 +25,13 @@ CREATE TABLE policies (
     short_tolerance      bigint NOT NULL DEFAULT 0 CHECK (short_tolerance >= 0),
     on_short             text NOT NULL DEFAULT 'refund' CHECK (on_short IN ('refund', 'hold')),
     on_notified_late     text CHECK (on_notified_late IN ('refund', 'reopen', 'hold')),
-    CONSTRAINT policies_backoff_order CHECK (refund_backoff <= refund_backoff_max)
+    attempt_hold         interval CHECK (attempt_hold > interval '0' AND attempt_hold <= interval '1000 years'),
+    before_close         text NOT NULL DEFAULT 'close' CHECK (before_close IN ('close', 'void')),
+    void_within          interval NOT NULL DEFAULT '5 minutes' CHECK (void_within > interval '0' AND void_within <= interval '365 days'),
+    remind_before        interval CHECK (remind_before > interval '0' AND remind_before <= interval '1000 years'),
+    CONSTRAINT policies_backoff_order CHECK (refund_backoff <= refund_backoff_max),
+    -- At the deadline a payment is late, whatever is asked of the gateway.
+    CONSTRAINT policies_before_close CHECK (before_close = 'close' OR late_rule = 'until_closed')
 );
 COMMENT ON TABLE policies IS
 'A named set of rules that orders follow: how long they wait for payment, what becomes of late payments, how refunds are tried again.';
@@ -46,21 +52,26 @@ CREATE TABLE orders (
     settled_at     timestamptz,
     close_reason   text,
     metadata       jsonb,
+    open_until     timestamptz,                 -- attempts, an authorisation or voids keep it open until then
+    -- When it falls due.
+    closes_at      timestamptz NOT NULL GENERATED ALWAYS AS (greatest(expires_at, open_until)) STORED,
+    due_since      timestamptz,                 -- of a closing order: the closes_at that passed
+    reminded_of    timestamptz,                 -- the deadline that order.due_soon was written for
+    has_attempts   boolean NOT NULL DEFAULT false,  -- one was begun, whatever became of it
     -- The funds identity of one row; kept = paid - refunded - refund_pending - held. Written for few nodes: each statement
     -- that writes a row parses the CHECKs' trees again, and with one branch a state this one cost more than all else.
     CONSTRAINT orders_funds CHECK (
         least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
-        AND paid - refunded - refund_pending - held <= CASE state WHEN 'paid' THEN amount
-                                                                  WHEN 'pending' THEN amount - 1
-                                                                  WHEN 'expired' THEN 0
-                                                                  WHEN 'cancelled' THEN 0
+        AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
+                                                                  WHEN state = 'paid' THEN amount
+                                                                  WHEN state = ANY ('{expired,cancelled}') THEN 0
                                                                   ELSE -1 END),
-    CONSTRAINT orders_settled CHECK ((state = 'pending') = (settled_at IS NULL))
+    CONSTRAINT orders_settled CHECK ((state = ANY ('{pending,authorized,closing}')) = (settled_at IS NULL))
 );
 COMMENT ON TABLE orders IS
-'An order that must be paid by expires_at: its state, and the sums of what was paid, returned, is owed back and is held.';
+'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';
 -- Only orders that can still fall due are in it, so that the sweeper's cost does not grow with the orders of the past.
-CREATE INDEX orders_due ON orders (expires_at) WHERE settled_at IS NULL;
+CREATE INDEX orders_due ON orders (closes_at) WHERE settled_at IS NULL;
 
 CREATE TABLE payments (
     gateway        text COLLATE "C" NOT NULL,
@@ -79,6 +90,7 @@ CREATE TABLE payments (
     told_order_id  text COLLATE "C",            -- what the gateway reported, when assign_orphan gave it another order
     details        jsonb,
     accepted_at    timestamptz,                 -- when the operator took late money after all (accept_payment, resolve_held)
+    attempt_ref    text COLLATE "C",            -- the attempt that brought it, as far as that was said
     PRIMARY KEY (gateway, payment_ref),
     CONSTRAINT payments_disposition CHECK
         (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted')),
@@ -91,6 +103,44 @@ COMMENT ON TABLE payments IS
 CREATE INDEX payments_order ON payments (order_id);
 -- What waits for an order or for the operator: small, so that looking for it costs nothing.
 CREATE INDEX payments_waiting ON payments (received_at) WHERE disposition IN ('orphan', 'held');
+
+CREATE TABLE attempts (
+    gateway         text COLLATE "C" NOT NULL,
+    attempt_ref     text COLLATE "C" NOT NULL,
+    order_id        text COLLATE "C" NOT NULL,
+    state           text NOT NULL,
+    authorized      bigint CHECK (authorized > 0),  -- what the gateway promised; null: nothing yet
+    currency        text,
+    valid_until     timestamptz,                -- the promise
+    holds_until     timestamptz,                -- while it is open, it keeps its order open until then, as far as the policy lets it
+    can_void        boolean NOT NULL,
+    details         jsonb,
+    covers          boolean NOT NULL DEFAULT false, -- it authorised its order
+    captured        bigint NOT NULL DEFAULT 0 CHECK (captured >= 0),    -- what its payments brought
+    attempts        integer NOT NULL DEFAULT 0, -- how often its void was tried
+    next_attempt_at timestamptz,                -- its void is due then; of a leased one: when the lease lapses
+    leased_until    timestamptz,
+    lease_token     text,
+    worker          text,
+    last_error      text,
+    handed_out_at   timestamptz,                -- first time that a worker got its void: from then on it is queried
+    maybe_sent      boolean NOT NULL DEFAULT false,
+    ended_leases    text,                       -- as in refunds
+    attention_at    timestamptz,                -- since when the operator must look
+    created_at      timestamptz NOT NULL,
+    settled_at      timestamptz,                -- since when nothing more is to be done about it
+    PRIMARY KEY (gateway, attempt_ref),
+    CONSTRAINT attempts_state CHECK (
+        CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
+             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
+             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL END),
+    CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
+);
+COMMENT ON TABLE attempts IS
+'A try to pay that was begun at a gateway, once for each (gateway, attempt_ref): its state, what it may still bring, and the lease of its void.';
+CREATE INDEX attempts_order ON attempts (order_id);
+CREATE INDEX attempts_due ON attempts (next_attempt_at, gateway) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX attempts_attention ON attempts (attention_at) WHERE attention_at IS NOT NULL;
 
 CREATE TABLE refunds (
     refund_ref         text COLLATE "C" PRIMARY KEY,
@@ -235,6 +285,7 @@ CREATE INDEX sweeps_started ON sweeps (started_at);
 SELECT pg_catalog.pg_extension_config_dump('policies', '');
 SELECT pg_catalog.pg_extension_config_dump('orders', '');
 SELECT pg_catalog.pg_extension_config_dump('payments', '');
+SELECT pg_catalog.pg_extension_config_dump('attempts', '');
 SELECT pg_catalog.pg_extension_config_dump('refunds', '');
 SELECT pg_catalog.pg_extension_config_dump('events', '');
 SELECT pg_catalog.pg_extension_config_dump('events_id_seq', '');
@@ -277,7 +328,16 @@ BEGIN
          'Use more than 0 and at most 1000 years.'),
         ('orphan_after', NEW.orphan_after::text, NEW.orphan_after > interval '0' AND NEW.orphan_after <= interval '1000 years',
          'Use more than 0 and at most 1000 years; or null, then orphans are kept.'),
-        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.')
+        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.'),
+        ('attempt_hold', NEW.attempt_hold::text, NEW.attempt_hold > interval '0' AND NEW.attempt_hold <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then attempts keep no order open.'),
+        ('before_close', NEW.before_close, NEW.before_close IN ('close', 'void'), 'Use one of: close, void.'),
+        ('before_close', NEW.before_close, NEW.before_close <> 'void' OR NEW.late_rule = 'until_closed',
+         'It needs late_rule until_closed: at_deadline lets nothing be paid after the deadline.'),
+        ('void_within', NEW.void_within::text, NEW.void_within > interval '0' AND NEW.void_within <= interval '365 days',
+         'Use more than 0 and at most 365 days.'),
+        ('remind_before', NEW.remind_before::text, NEW.remind_before > interval '0' AND NEW.remind_before <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then nobody is reminded.')
       ) AS c (setting, value, is_right, rule)
      WHERE NOT c.is_right LIMIT 1;
     IF FOUND THEN
@@ -302,12 +362,15 @@ BEGIN
            refund_backoff_max = NEW.refund_backoff_max, refund_jitter = NEW.refund_jitter,
            refund_lease = NEW.refund_lease, refund_settle_within = NEW.refund_settle_within,
            orphan_after = NEW.orphan_after, short_tolerance = NEW.short_tolerance, on_short = NEW.on_short,
-           on_notified_late = NEW.on_notified_late
+           on_notified_late = NEW.on_notified_late, attempt_hold = NEW.attempt_hold, before_close = NEW.before_close,
+           void_within = NEW.void_within, remind_before = NEW.remind_before
      WHERE p.policy = 'default'
        AND (p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max,
-            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short)
-         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund')
-       AND p.orphan_after IS NULL AND p.on_notified_late IS NULL;
+            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short,
+            p.before_close, p.void_within)
+         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund',
+            'close', '5 minutes')
+       AND num_nonnulls(p.orphan_after, p.on_notified_late, p.attempt_hold, p.remind_before) = 0;
     IF FOUND THEN
         RETURN NULL;
     END IF;

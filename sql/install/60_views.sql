@@ -12,15 +12,21 @@ SELECT o.pending,
        (SELECT count(*) FROM payments p
          WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
        (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
-                                                                   AND so.expires_at <= s.since) AS orders_set_aside,
+                                                                   AND so.closes_at <= s.since) AS orders_set_aside,
        (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
        w.active_at AS last_sweep,
        w.behind AS last_sweep_lag,
        (SELECT count(*) FROM set_aside_refunds s JOIN refunds x ON x.refund_ref = s.refund_ref
-                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside
-FROM (SELECT count(*) AS pending,
-             count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS overdue,
-             clock_timestamp() - min(expires_at) FILTER (WHERE expires_at <= clock_timestamp()) AS oldest_overdue
+                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside,
+       o.authorized,
+       o.closing,
+       (SELECT count(*) FROM attempts v WHERE v.next_attempt_at IS NOT NULL) AS voids_due,
+       (SELECT count(*) FROM attempts v WHERE v.attention_at IS NOT NULL) AS voids_needing_attention
+FROM (SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+             count(*) FILTER (WHERE closes_at <= clock_timestamp()) AS overdue,
+             clock_timestamp() - min(closes_at) FILTER (WHERE closes_at <= clock_timestamp()) AS oldest_overdue,
+             count(*) FILTER (WHERE state = 'authorized') AS authorized,
+             count(*) FILTER (WHERE state = 'closing') AS closing
         FROM orders WHERE settled_at IS NULL) o
 CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_state,
                    clock_timestamp() - min(s.oldest) AS oldest_refund_owed
@@ -53,7 +59,7 @@ SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
-  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
        s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
@@ -78,9 +84,9 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
        'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
- CROSS JOIN (SELECT min(o.expires_at) AS oldest FROM orders o
-              WHERE o.settled_at IS NULL AND o.expires_at <= clock_timestamp() - interval '2 minutes'
-                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.expires_at <= s.since)) d
+ CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
+              WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
+                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.closes_at <= s.since)) d
  WHERE coalesce(w.last_sweep, '-infinity') < clock_timestamp() - interval '2 minutes'
    AND (d.oldest IS NOT NULL
         OR (SELECT CASE WHEN has_schema_privilege(j.relnamespace, 'USAGE') AND has_table_privilege(j.oid, 'SELECT')
@@ -115,7 +121,7 @@ SELECT 'link' AS kind, l.table_name AS name, l.policy,
                                      JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'order_timeout_track' AND t.tgenabled <> 'D'
                                     WHERE ARRAY[n.nspname, c.relname]::text[] = parse_ident(l.table_name))) AS is_there,
        (SELECT count(*) FROM follow_ups f WHERE f.kind = 'link' AND starts_with(f.order_id, l.order_prefix)) AS waiting,
-       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
          WHERE starts_with(s.order_id, l.order_prefix)) AS orders_set_aside
   FROM links l
 UNION ALL
@@ -129,7 +135,7 @@ SELECT 'hook', h.hook, h.policy, h.function_name,
                    WHERE r.settled_at IS NULL AND r.state IN ('failed', 'unknown', 'needs_attention'))
             ELSE (SELECT count(*) FROM follow_ups f JOIN orders o ON o.order_id = f.order_id AND o.policy = h.policy
                    WHERE f.kind = h.hook) END,
-       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
          WHERE o.policy = h.policy)
   FROM hooks h;
 COMMENT ON VIEW integrations IS

@@ -5,7 +5,7 @@ COMMENT ON COLUMN policies.policy IS
 COMMENT ON COLUMN policies.pay_within IS
 'the deadline of an order that is created without one; up to 1000 years';
 COMMENT ON COLUMN policies.late_rule IS
-'until_closed: a payment is in time until the order is really closed; the first to commit wins. at_deadline: a payment at or after expires_at is late, even if the order is not closed yet';
+'until_closed: a payment is in time until the order is really closed; the first to commit wins. at_deadline: a payment at or after closes_at is late, even if the order is not closed yet';
 COMMENT ON COLUMN policies.on_late IS
 'what becomes of a late payment: refund, reopen or hold. It counts for every late payment, also of a buyer who paid after the deadline; to treat those who paid in time differently, use on_notified_late';
 COMMENT ON COLUMN policies.refund_max_attempts IS
@@ -28,13 +28,21 @@ COMMENT ON COLUMN policies.on_short IS
 'what becomes of part payments when the order closes, by its deadline or by cancel_order: refund, or hold for a decision';
 COMMENT ON COLUMN policies.on_notified_late IS
 'what becomes of a late payment whose buyer paid in time (notified_late): refund, reopen or hold; null: as on_late says';
+COMMENT ON COLUMN policies.attempt_hold IS
+'the longest time that open attempts keep an order open beyond its expires_at; up to 1000 years. null: they keep it open no longer than that';
+COMMENT ON COLUMN policies.before_close IS
+'close: an order that falls due is closed. void: the gateways are asked first to end its attempts, while it is closing; needs late_rule = ''until_closed''';
+COMMENT ON COLUMN policies.void_within IS
+'how long an order is closing: after that the sweeper closes it anyway, and its voids go on; up to 365 days';
+COMMENT ON COLUMN policies.remind_before IS
+'how long before an order falls due the sweeper writes order.due_soon, once for each deadline; up to 1000 years. null: no reminder';
 
 COMMENT ON COLUMN orders.order_id IS
 'the application''s order number, the key; one list for the whole database, so give each shop a prefix';
 COMMENT ON COLUMN orders.policy IS
 'the policy that it follows';
 COMMENT ON COLUMN orders.state IS
-'pending, paid, expired, cancelled';
+'pending, authorized, closing, paid, expired, cancelled';
 COMMENT ON COLUMN orders.amount IS
 'what is to be paid, 0 or more';
 COMMENT ON COLUMN orders.currency IS
@@ -52,11 +60,21 @@ COMMENT ON COLUMN orders.expires_at IS
 COMMENT ON COLUMN orders.created_at IS
 'when it was created';
 COMMENT ON COLUMN orders.settled_at IS
-'when it was last paid (also by reopening) or closed; null while pending. Cancelling an expired order does not change it';
+'when it was last paid (also by reopening) or closed; null while it is open. Cancelling an expired order does not change it';
 COMMENT ON COLUMN orders.close_reason IS
 'deadline, or the reason given to cancel_order; null unless closed';
 COMMENT ON COLUMN orders.metadata IS
 'the application''s own data';
+COMMENT ON COLUMN orders.open_until IS
+'until when open attempts, an authorisation or, while it is closing, its voids keep it open; null: nothing does';
+COMMENT ON COLUMN orders.closes_at IS
+'when it falls due: expires_at, or open_until if that is later';
+COMMENT ON COLUMN orders.due_since IS
+'while closing: when it fell due';
+COMMENT ON COLUMN orders.reminded_of IS
+'the deadline that order.due_soon was written for';
+COMMENT ON COLUMN orders.has_attempts IS
+'true once an attempt was begun';
 
 COMMENT ON COLUMN payments.gateway IS
 'the gateway''s name; with payment_ref the key. A gateway''s test mode needs a name of its own';
@@ -90,6 +108,57 @@ COMMENT ON COLUMN payments.details IS
 'anything else that the gateway reported';
 COMMENT ON COLUMN payments.accepted_at IS
 'when the operator took this late or held money after all (accept_payment, resolve_held)';
+COMMENT ON COLUMN payments.attempt_ref IS
+'the attempt that brought it, if record_payment was given one, or one of its order has the payment''s number';
+
+COMMENT ON COLUMN attempts.gateway IS
+'the gateway''s name; with attempt_ref the key';
+COMMENT ON COLUMN attempts.attempt_ref IS
+'the gateway''s number of the attempt: a payment intent, a prepay order, a checkout session';
+COMMENT ON COLUMN attempts.order_id IS
+'the order that it is to pay';
+COMMENT ON COLUMN attempts.state IS
+'open, authorized, captured, failed, cancelled, expired, voided, needs_attention';
+COMMENT ON COLUMN attempts.authorized IS
+'what the gateway promised, in minor units; null: nothing yet';
+COMMENT ON COLUMN attempts.currency IS
+'the currency of authorized';
+COMMENT ON COLUMN attempts.valid_until IS
+'how long the promise is good';
+COMMENT ON COLUMN attempts.holds_until IS
+'while it is open: until when it keeps its order open, as far as attempt_hold allows';
+COMMENT ON COLUMN attempts.can_void IS
+'false: it cannot be ended at the gateway (a bank transfer), so it is expired when its order is closed or paid';
+COMMENT ON COLUMN attempts.details IS
+'the application''s own data';
+COMMENT ON COLUMN attempts.covers IS
+'true if it authorised its order';
+COMMENT ON COLUMN attempts.captured IS
+'the sum of the payments that it brought';
+COMMENT ON COLUMN attempts.attempts IS
+'how often its void was tried; 0 while the first one is under way';
+COMMENT ON COLUMN attempts.next_attempt_at IS
+'when its void is due; while a worker has it, when the lease lapses; null: none is due';
+COMMENT ON COLUMN attempts.leased_until IS
+'while a worker has its void: when the lease lapses';
+COMMENT ON COLUMN attempts.lease_token IS
+'while a worker has its void: the token that the worker must pass';
+COMMENT ON COLUMN attempts.worker IS
+'while a worker has its void: the name that the worker gave';
+COMMENT ON COLUMN attempts.last_error IS
+'the last error of its void';
+COMMENT ON COLUMN attempts.handed_out_at IS
+'when a worker first claimed its void; from then on the gateway may know it';
+COMMENT ON COLUMN attempts.maybe_sent IS
+'true if the gateway may have the void, leases apart';
+COMMENT ON COLUMN attempts.ended_leases IS
+'tokens of leases that ended, each with its result, so that a repeated report is recognised';
+COMMENT ON COLUMN attempts.attention_at IS
+'since when the operator must look: its void needs attention, or the gateway reported paid and no payment is recorded yet';
+COMMENT ON COLUMN attempts.created_at IS
+'when it was begun';
+COMMENT ON COLUMN attempts.settled_at IS
+'since when nothing more is to be done about it';
 
 COMMENT ON COLUMN refunds.refund_ref IS
 'the key, and the idempotency key for the gateway: rf_ and 32 hexadecimal digits, random';
@@ -356,6 +425,14 @@ COMMENT ON COLUMN health.last_sweep_lag IS
 'how far the newest sweep was behind the clock then';
 COMMENT ON COLUMN health.refunds_set_aside IS
 'rows of attention with kind set_aside, of refunds';
+COMMENT ON COLUMN health.authorized IS
+'orders in state authorized';
+COMMENT ON COLUMN health.closing IS
+'orders in state closing';
+COMMENT ON COLUMN health.voids_due IS
+'voids that are due, wait for their next attempt, or are with a worker';
+COMMENT ON COLUMN health.voids_needing_attention IS
+'rows of attention with kind void';
 
 COMMENT ON COLUMN attention.kind IS
 'what it is';

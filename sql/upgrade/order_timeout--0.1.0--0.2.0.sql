@@ -110,7 +110,7 @@ COMMENT ON SCHEMA order_timeout IS
 COMMENT ON TABLE policies IS
 'A named set of rules that orders follow: how long they wait for payment, what becomes of late payments, how refunds are tried again.';
 COMMENT ON TABLE orders IS
-'An order that must be paid by expires_at: its state, and the sums of what was paid, returned, is owed back and is held.';
+'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';
 COMMENT ON TABLE payments IS
 'A payment that a gateway received, once for each (gateway, payment_ref), and what became of it.';
 COMMENT ON TABLE refunds IS
@@ -128,6 +128,14 @@ COMMENT ON TABLE sweeps IS
 ALTER TABLE policies ADD COLUMN IF NOT EXISTS short_tolerance bigint NOT NULL DEFAULT 0 CHECK (short_tolerance >= 0);
 ALTER TABLE policies ADD COLUMN IF NOT EXISTS on_short text NOT NULL DEFAULT 'refund' CHECK (on_short IN ('refund', 'hold'));
 ALTER TABLE policies ADD COLUMN IF NOT EXISTS on_notified_late text CHECK (on_notified_late IN ('refund', 'reopen', 'hold'));
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS attempt_hold interval
+    CHECK (attempt_hold > interval '0' AND attempt_hold <= interval '1000 years');
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS before_close text NOT NULL DEFAULT 'close' CHECK (before_close IN ('close', 'void'));
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS void_within interval NOT NULL DEFAULT '5 minutes'
+    CHECK (void_within > interval '0' AND void_within <= interval '365 days');
+ALTER TABLE policies ADD COLUMN IF NOT EXISTS remind_before interval
+    CHECK (remind_before > interval '0' AND remind_before <= interval '1000 years');
+ALTER TABLE policies ADD CONSTRAINT policies_before_close CHECK (before_close = 'close' OR late_rule = 'until_closed');
 ALTER TABLE policies ALTER COLUMN refund_max_attempts SET DEFAULT 20;
 -- Ten attempts ended after 8.5 hours. A default that was never edited gets what a fresh one has.
 UPDATE policies SET refund_max_attempts = 20
@@ -144,12 +152,15 @@ BEGIN
            refund_backoff_max = NEW.refund_backoff_max, refund_jitter = NEW.refund_jitter,
            refund_lease = NEW.refund_lease, refund_settle_within = NEW.refund_settle_within,
            orphan_after = NEW.orphan_after, short_tolerance = NEW.short_tolerance, on_short = NEW.on_short,
-           on_notified_late = NEW.on_notified_late
+           on_notified_late = NEW.on_notified_late, attempt_hold = NEW.attempt_hold, before_close = NEW.before_close,
+           void_within = NEW.void_within, remind_before = NEW.remind_before
      WHERE p.policy = 'default'
        AND (p.pay_within, p.late_rule, p.on_late, p.refund_max_attempts, p.refund_backoff, p.refund_backoff_max,
-            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short)
-         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund')
-       AND p.orphan_after IS NULL AND p.on_notified_late IS NULL;
+            p.refund_jitter, p.refund_lease, p.refund_settle_within, p.short_tolerance, p.on_short,
+            p.before_close, p.void_within)
+         = ('30 minutes', 'until_closed', 'refund', 20, '1 minute', '1 day', 0.1, '5 minutes', '14 days', 0, 'refund',
+            'close', '5 minutes')
+       AND num_nonnulls(p.orphan_after, p.on_notified_late, p.attempt_hold, p.remind_before) = 0;
     IF FOUND THEN
         RETURN NULL;
     END IF;
@@ -189,7 +200,16 @@ BEGIN
          'Use more than 0 and at most 1000 years.'),
         ('orphan_after', NEW.orphan_after::text, NEW.orphan_after > interval '0' AND NEW.orphan_after <= interval '1000 years',
          'Use more than 0 and at most 1000 years; or null, then orphans are kept.'),
-        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.')
+        ('short_tolerance', NEW.short_tolerance::text, NEW.short_tolerance >= 0, 'Use 0 or more, in minor units.'),
+        ('attempt_hold', NEW.attempt_hold::text, NEW.attempt_hold > interval '0' AND NEW.attempt_hold <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then attempts keep no order open.'),
+        ('before_close', NEW.before_close, NEW.before_close IN ('close', 'void'), 'Use one of: close, void.'),
+        ('before_close', NEW.before_close, NEW.before_close <> 'void' OR NEW.late_rule = 'until_closed',
+         'It needs late_rule until_closed: at_deadline lets nothing be paid after the deadline.'),
+        ('void_within', NEW.void_within::text, NEW.void_within > interval '0' AND NEW.void_within <= interval '365 days',
+         'Use more than 0 and at most 365 days.'),
+        ('remind_before', NEW.remind_before::text, NEW.remind_before > interval '0' AND NEW.remind_before <= interval '1000 years',
+         'Use more than 0 and at most 1000 years; or null, then nobody is reminded.')
       ) AS c (setting, value, is_right, rule)
      WHERE NOT c.is_right LIMIT 1;
     IF FOUND THEN
@@ -204,7 +224,69 @@ CREATE TRIGGER check_settings BEFORE INSERT OR UPDATE ON policies
     FOR EACH ROW EXECUTE FUNCTION policies_check_settings();
 REVOKE ALL ON FUNCTION policies_check_settings() FROM PUBLIC;
 
+-- One statement, because closes_at writes the table again.
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS open_until timestamptz,
+    ADD COLUMN IF NOT EXISTS closes_at timestamptz NOT NULL GENERATED ALWAYS AS (greatest(expires_at, open_until)) STORED,
+    ADD COLUMN IF NOT EXISTS due_since timestamptz,
+    ADD COLUMN IF NOT EXISTS reminded_of timestamptz,
+    ADD COLUMN IF NOT EXISTS has_attempts boolean NOT NULL DEFAULT false,
+    DROP CONSTRAINT orders_funds,
+    DROP CONSTRAINT orders_settled,
+    ADD CONSTRAINT orders_funds CHECK (
+        least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
+        AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
+                                                                  WHEN state = 'paid' THEN amount
+                                                                  WHEN state = ANY ('{expired,cancelled}') THEN 0
+                                                                  ELSE -1 END),
+    ADD CONSTRAINT orders_settled CHECK ((state = ANY ('{pending,authorized,closing}')) = (settled_at IS NULL));
+COMMENT ON TABLE orders IS
+'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';
+DROP INDEX orders_due;
+CREATE INDEX IF NOT EXISTS orders_due ON orders (closes_at) WHERE settled_at IS NULL;
+
+-- Tries to pay, and the leases of their voids.
+CREATE TABLE IF NOT EXISTS attempts (
+    gateway         text COLLATE "C" NOT NULL,
+    attempt_ref     text COLLATE "C" NOT NULL,
+    order_id        text COLLATE "C" NOT NULL,
+    state           text NOT NULL,
+    authorized      bigint CHECK (authorized > 0),  -- what the gateway promised; null: nothing yet
+    currency        text,
+    valid_until     timestamptz,                -- the promise
+    holds_until     timestamptz,                -- while it is open, it keeps its order open until then, as far as the policy lets it
+    can_void        boolean NOT NULL,
+    details         jsonb,
+    covers          boolean NOT NULL DEFAULT false, -- it authorised its order
+    captured        bigint NOT NULL DEFAULT 0 CHECK (captured >= 0),    -- what its payments brought
+    attempts        integer NOT NULL DEFAULT 0, -- how often its void was tried
+    next_attempt_at timestamptz,                -- its void is due then; of a leased one: when the lease lapses
+    leased_until    timestamptz,
+    lease_token     text,
+    worker          text,
+    last_error      text,
+    handed_out_at   timestamptz,                -- first time that a worker got its void: from then on it is queried
+    maybe_sent      boolean NOT NULL DEFAULT false,
+    ended_leases    text,                       -- as in refunds
+    attention_at    timestamptz,                -- since when the operator must look
+    created_at      timestamptz NOT NULL,
+    settled_at      timestamptz,                -- since when nothing more is to be done about it
+    PRIMARY KEY (gateway, attempt_ref),
+    CONSTRAINT attempts_state CHECK (
+        CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
+             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
+             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL END),
+    CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
+);
+COMMENT ON TABLE attempts IS
+'A try to pay that was begun at a gateway, once for each (gateway, attempt_ref): its state, what it may still bring, and the lease of its void.';
+CREATE INDEX IF NOT EXISTS attempts_order ON attempts (order_id);
+CREATE INDEX IF NOT EXISTS attempts_due ON attempts (next_attempt_at, gateway) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS attempts_attention ON attempts (attention_at) WHERE attention_at IS NOT NULL;
+SELECT pg_catalog.pg_extension_config_dump('attempts', '');
+REVOKE ALL ON TABLE attempts FROM PUBLIC;
+
 ALTER TABLE payments ADD COLUMN IF NOT EXISTS accepted_at timestamptz;
+ALTER TABLE payments ADD COLUMN IF NOT EXISTS attempt_ref text COLLATE "C";
 ALTER TABLE payments DROP CONSTRAINT payments_disposition;
 ALTER TABLE payments ADD CONSTRAINT payments_disposition CHECK
     (disposition IN ('applied', 'late', 'surplus', 'wrong_currency', 'orphan', 'held', 'uncounted'));
@@ -1152,15 +1234,21 @@ SELECT o.pending,
        (SELECT count(*) FROM payments p
          WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
        (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
-                                                                   AND so.expires_at <= s.since) AS orders_set_aside,
+                                                                   AND so.closes_at <= s.since) AS orders_set_aside,
        (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
        w.active_at AS last_sweep,
        w.behind AS last_sweep_lag,
        (SELECT count(*) FROM set_aside_refunds s JOIN refunds x ON x.refund_ref = s.refund_ref
-                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside
-FROM (SELECT count(*) AS pending,
-             count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS overdue,
-             clock_timestamp() - min(expires_at) FILTER (WHERE expires_at <= clock_timestamp()) AS oldest_overdue
+                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside,
+       o.authorized,
+       o.closing,
+       (SELECT count(*) FROM attempts v WHERE v.next_attempt_at IS NOT NULL) AS voids_due,
+       (SELECT count(*) FROM attempts v WHERE v.attention_at IS NOT NULL) AS voids_needing_attention
+FROM (SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+             count(*) FILTER (WHERE closes_at <= clock_timestamp()) AS overdue,
+             clock_timestamp() - min(closes_at) FILTER (WHERE closes_at <= clock_timestamp()) AS oldest_overdue,
+             count(*) FILTER (WHERE state = 'authorized') AS authorized,
+             count(*) FILTER (WHERE state = 'closing') AS closing
         FROM orders WHERE settled_at IS NULL) o
 CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_state,
                    clock_timestamp() - min(s.oldest) AS oldest_refund_owed
@@ -1190,7 +1278,7 @@ SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
-  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+  FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
        s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
@@ -1215,9 +1303,9 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
        'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
- CROSS JOIN (SELECT min(o.expires_at) AS oldest FROM orders o
-              WHERE o.settled_at IS NULL AND o.expires_at <= clock_timestamp() - interval '2 minutes'
-                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.expires_at <= s.since)) d
+ CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
+              WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
+                AND NOT EXISTS (SELECT FROM set_aside s WHERE s.order_id = o.order_id AND o.closes_at <= s.since)) d
  WHERE coalesce(w.last_sweep, '-infinity') < clock_timestamp() - interval '2 minutes'
    AND (d.oldest IS NOT NULL
         OR (SELECT CASE WHEN has_schema_privilege(j.relnamespace, 'USAGE') AND has_table_privilege(j.oid, 'SELECT')
@@ -1250,7 +1338,7 @@ SELECT 'link' AS kind, l.table_name AS name, l.policy,
                                      JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'order_timeout_track' AND t.tgenabled <> 'D'
                                     WHERE ARRAY[n.nspname, c.relname]::text[] = parse_ident(l.table_name))) AS is_there,
        (SELECT count(*) FROM follow_ups f WHERE f.kind = 'link' AND starts_with(f.order_id, l.order_prefix)) AS waiting,
-       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
          WHERE starts_with(s.order_id, l.order_prefix)) AS orders_set_aside
   FROM links l
 UNION ALL
@@ -1264,7 +1352,7 @@ SELECT 'hook', h.hook, h.policy, h.function_name,
                    WHERE r.settled_at IS NULL AND r.state IN ('failed', 'unknown', 'needs_attention'))
             ELSE (SELECT count(*) FROM follow_ups f JOIN orders o ON o.order_id = f.order_id AND o.policy = h.policy
                    WHERE f.kind = h.hook) END,
-       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.expires_at <= s.since
+       (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
          WHERE o.policy = h.policy)
   FROM hooks h;
 COMMENT ON VIEW integrations IS
@@ -1335,7 +1423,7 @@ COMMENT ON COLUMN policies.policy IS
 COMMENT ON COLUMN policies.pay_within IS
 'the deadline of an order that is created without one; up to 1000 years';
 COMMENT ON COLUMN policies.late_rule IS
-'until_closed: a payment is in time until the order is really closed; the first to commit wins. at_deadline: a payment at or after expires_at is late, even if the order is not closed yet';
+'until_closed: a payment is in time until the order is really closed; the first to commit wins. at_deadline: a payment at or after closes_at is late, even if the order is not closed yet';
 COMMENT ON COLUMN policies.on_late IS
 'what becomes of a late payment: refund, reopen or hold. It counts for every late payment, also of a buyer who paid after the deadline; to treat those who paid in time differently, use on_notified_late';
 COMMENT ON COLUMN policies.refund_max_attempts IS
@@ -1358,13 +1446,21 @@ COMMENT ON COLUMN policies.on_short IS
 'what becomes of part payments when the order closes, by its deadline or by cancel_order: refund, or hold for a decision';
 COMMENT ON COLUMN policies.on_notified_late IS
 'what becomes of a late payment whose buyer paid in time (notified_late): refund, reopen or hold; null: as on_late says';
+COMMENT ON COLUMN policies.attempt_hold IS
+'the longest time that open attempts keep an order open beyond its expires_at; up to 1000 years. null: they keep it open no longer than that';
+COMMENT ON COLUMN policies.before_close IS
+'close: an order that falls due is closed. void: the gateways are asked first to end its attempts, while it is closing; needs late_rule = ''until_closed''';
+COMMENT ON COLUMN policies.void_within IS
+'how long an order is closing: after that the sweeper closes it anyway, and its voids go on; up to 365 days';
+COMMENT ON COLUMN policies.remind_before IS
+'how long before an order falls due the sweeper writes order.due_soon, once for each deadline; up to 1000 years. null: no reminder';
 
 COMMENT ON COLUMN orders.order_id IS
 'the application''s order number, the key; one list for the whole database, so give each shop a prefix';
 COMMENT ON COLUMN orders.policy IS
 'the policy that it follows';
 COMMENT ON COLUMN orders.state IS
-'pending, paid, expired, cancelled';
+'pending, authorized, closing, paid, expired, cancelled';
 COMMENT ON COLUMN orders.amount IS
 'what is to be paid, 0 or more';
 COMMENT ON COLUMN orders.currency IS
@@ -1382,11 +1478,21 @@ COMMENT ON COLUMN orders.expires_at IS
 COMMENT ON COLUMN orders.created_at IS
 'when it was created';
 COMMENT ON COLUMN orders.settled_at IS
-'when it was last paid (also by reopening) or closed; null while pending. Cancelling an expired order does not change it';
+'when it was last paid (also by reopening) or closed; null while it is open. Cancelling an expired order does not change it';
 COMMENT ON COLUMN orders.close_reason IS
 'deadline, or the reason given to cancel_order; null unless closed';
 COMMENT ON COLUMN orders.metadata IS
 'the application''s own data';
+COMMENT ON COLUMN orders.open_until IS
+'until when open attempts, an authorisation or, while it is closing, its voids keep it open; null: nothing does';
+COMMENT ON COLUMN orders.closes_at IS
+'when it falls due: expires_at, or open_until if that is later';
+COMMENT ON COLUMN orders.due_since IS
+'while closing: when it fell due';
+COMMENT ON COLUMN orders.reminded_of IS
+'the deadline that order.due_soon was written for';
+COMMENT ON COLUMN orders.has_attempts IS
+'true once an attempt was begun';
 
 COMMENT ON COLUMN payments.gateway IS
 'the gateway''s name; with payment_ref the key. A gateway''s test mode needs a name of its own';
@@ -1420,6 +1526,57 @@ COMMENT ON COLUMN payments.details IS
 'anything else that the gateway reported';
 COMMENT ON COLUMN payments.accepted_at IS
 'when the operator took this late or held money after all (accept_payment, resolve_held)';
+COMMENT ON COLUMN payments.attempt_ref IS
+'the attempt that brought it, if record_payment was given one, or one of its order has the payment''s number';
+
+COMMENT ON COLUMN attempts.gateway IS
+'the gateway''s name; with attempt_ref the key';
+COMMENT ON COLUMN attempts.attempt_ref IS
+'the gateway''s number of the attempt: a payment intent, a prepay order, a checkout session';
+COMMENT ON COLUMN attempts.order_id IS
+'the order that it is to pay';
+COMMENT ON COLUMN attempts.state IS
+'open, authorized, captured, failed, cancelled, expired, voided, needs_attention';
+COMMENT ON COLUMN attempts.authorized IS
+'what the gateway promised, in minor units; null: nothing yet';
+COMMENT ON COLUMN attempts.currency IS
+'the currency of authorized';
+COMMENT ON COLUMN attempts.valid_until IS
+'how long the promise is good';
+COMMENT ON COLUMN attempts.holds_until IS
+'while it is open: until when it keeps its order open, as far as attempt_hold allows';
+COMMENT ON COLUMN attempts.can_void IS
+'false: it cannot be ended at the gateway (a bank transfer), so it is expired when its order is closed or paid';
+COMMENT ON COLUMN attempts.details IS
+'the application''s own data';
+COMMENT ON COLUMN attempts.covers IS
+'true if it authorised its order';
+COMMENT ON COLUMN attempts.captured IS
+'the sum of the payments that it brought';
+COMMENT ON COLUMN attempts.attempts IS
+'how often its void was tried; 0 while the first one is under way';
+COMMENT ON COLUMN attempts.next_attempt_at IS
+'when its void is due; while a worker has it, when the lease lapses; null: none is due';
+COMMENT ON COLUMN attempts.leased_until IS
+'while a worker has its void: when the lease lapses';
+COMMENT ON COLUMN attempts.lease_token IS
+'while a worker has its void: the token that the worker must pass';
+COMMENT ON COLUMN attempts.worker IS
+'while a worker has its void: the name that the worker gave';
+COMMENT ON COLUMN attempts.last_error IS
+'the last error of its void';
+COMMENT ON COLUMN attempts.handed_out_at IS
+'when a worker first claimed its void; from then on the gateway may know it';
+COMMENT ON COLUMN attempts.maybe_sent IS
+'true if the gateway may have the void, leases apart';
+COMMENT ON COLUMN attempts.ended_leases IS
+'tokens of leases that ended, each with its result, so that a repeated report is recognised';
+COMMENT ON COLUMN attempts.attention_at IS
+'since when the operator must look: its void needs attention, or the gateway reported paid and no payment is recorded yet';
+COMMENT ON COLUMN attempts.created_at IS
+'when it was begun';
+COMMENT ON COLUMN attempts.settled_at IS
+'since when nothing more is to be done about it';
 
 COMMENT ON COLUMN refunds.refund_ref IS
 'the key, and the idempotency key for the gateway: rf_ and 32 hexadecimal digits, random';
@@ -1686,6 +1843,14 @@ COMMENT ON COLUMN health.last_sweep_lag IS
 'how far the newest sweep was behind the clock then';
 COMMENT ON COLUMN health.refunds_set_aside IS
 'rows of attention with kind set_aside, of refunds';
+COMMENT ON COLUMN health.authorized IS
+'orders in state authorized';
+COMMENT ON COLUMN health.closing IS
+'orders in state closing';
+COMMENT ON COLUMN health.voids_due IS
+'voids that are due, wait for their next attempt, or are with a worker';
+COMMENT ON COLUMN health.voids_needing_attention IS
+'rows of attention with kind void';
 
 COMMENT ON COLUMN attention.kind IS
 'what it is';

@@ -165,7 +165,9 @@ broken_identity(const AuditRow *order)
 	switch (order->state)
 	{
 		case ORDER_PENDING:
-			return kept >= 0 && kept < order->amount ? NULL : "a pending order keeps its whole amount, or less than nothing";
+		case ORDER_AUTHORIZED:
+		case ORDER_CLOSING:
+			return kept >= 0 && kept < order->amount ? NULL : "an open order keeps its whole amount, or less than nothing";
 		case ORDER_PAID:
 			return kept >= 0 && kept <= order->amount ? NULL : "a paid order keeps more than its amount, or less than nothing";
 		default:

@@ -19,6 +19,7 @@
 #include "attempt.h"
 #include "link.h"
 #include "linked_row.h"
+#include "rules.h"
 #include "store.h"
 #include "unwritten.h"
 
@@ -303,7 +304,7 @@ explain_terms(List *problems, const Link *link, Order *order, const LinkedRow *r
 {
 	const char *why;
 
-	if (order->state != ORDER_PENDING || link->amount_column == NULL)
+	if (!ot_order_is_open(order) || link->amount_column == NULL)
 		return problems;
 	why = ot_linked_terms_problem(link, row, order);
 	return why == NULL ? problems : problem(problems, order, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, why);

@@ -6,6 +6,7 @@
 
 #include "utils/timestamp.h"
 
+#include "errors.h"
 #include "event.h"
 #include "lock.h"
 #include "money.h"
@@ -37,6 +38,16 @@ owe_surplus(Order *order, TimestampTz now)
 	}
 }
 
+static void
+cannot_change(const Order *order)
+{
+	ereport(ERROR,
+			(errcode(OT_WRONG_STATE),
+			 errmsg("order \"%s\" is authorized, so its amount cannot change", order->order_id),
+			 errdetail("Its amount is %lld %s.", (long long) order->amount, order->currency),
+			 errhint("End the attempt that authorised it first with order_timeout.end_attempt().")));
+}
+
 OrderAnswer
 ot_order_change(const char *order_id, int64 amount)
 {
@@ -46,10 +57,12 @@ ot_order_change(const char *order_id, int64 amount)
 
 	if (order->state == ORDER_PAID)
 		return ot_order_answer("already_paid", order);
-	if (ot_is_closed(order))
+	if (ot_is_closed(order) || order->state == ORDER_CLOSING)
 		return ot_order_answer("already_closed", order);
 	if (amount == order->amount)
 		return ot_order_answer("unchanged", order);
+	if (order->state == ORDER_AUTHORIZED)
+		cannot_change(order);
 	ot_order_change_amount(order, amount);
 	is_paid = amount == 0 || ot_payment_is_enough(order);
 	ot_event(order_id, "order.changed", ot_order_payload(order), now);

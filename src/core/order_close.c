@@ -103,7 +103,7 @@ ot_order_cancel(const char *order_id, const char *reason)
 		return ot_order_answer("already_paid", order);
 	if (order->state == ORDER_CANCELLED)
 		return ot_order_answer("already_closed", order);
-	if (order->state == ORDER_PENDING)
+	if (ot_order_is_open(order))
 		give_up_all_kept(order, REASON_CANCELLED, now);
 	ot_order_become_cancelled(order, reason, now);
 	ot_write_order(order);

@@ -53,10 +53,9 @@ ot_order_make(const OrderTerms *terms, const Policy *policy, TimestampTz now)
 	order->policy = policy->policy;
 	order->amount = terms->amount;
 	order->currency = pstrdup(terms->currency);
-	order->expires_at = deadline_of(terms, policy, now);
 	order->created_at = now;
 	order->metadata = terms->metadata;
-	ot_order_become_pending(order);
+	ot_order_begin(order, deadline_of(terms, policy, now));
 	if (order->amount == 0)
 		ot_order_become_paid(order, now);
 	return order;

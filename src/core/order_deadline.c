@@ -24,7 +24,7 @@ ot_order_set_deadline(const char *order_id, TimestampTz expires_at)
 
 	if (order->state == ORDER_PAID)
 		return ot_order_answer("already_paid", order);
-	if (ot_is_closed(order))
+	if (ot_is_closed(order) || order->state == ORDER_CLOSING)
 		return ot_order_answer("already_closed", order);
 	if (expires_at == order->expires_at)
 		return ot_order_answer("unchanged", order); /* a call repeated after that time is no error */
@@ -32,7 +32,7 @@ ot_order_set_deadline(const char *order_id, TimestampTz expires_at)
 		return ot_order_answer("unchanged", order); /* nor if it was moved again meanwhile */
 	if (expires_at <= now)
 		ot_deadline_not_in_future(order_id, expires_at, now);
-	ot_order_move_deadline(order, expires_at);
+	ot_order_move_deadline(order, expires_at, order->open_until);
 	ot_write_order(order);
 	ot_event(order_id, "order.changed", ot_order_payload(order), now);
 	return ot_order_answer("set", order);
@@ -56,7 +56,7 @@ ot_order_reopen(const char *order_id, const Interval *expires_in, TimestampTz ex
 
 	if (order->state == ORDER_PAID)
 		return ot_order_answer("already_paid", order);
-	if (order->state == ORDER_PENDING)
+	if (ot_order_is_open(order))
 		return ot_order_answer("not_closed", order);
 	if (order->state == ORDER_CANCELLED)
 		cannot_reopen(order);

@@ -23,7 +23,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 
 	if (order->state == ORDER_PAID)
 		return ot_order_answer("already_paid", order);
-	if (ot_is_closed(order))
+	if (ot_is_closed(order) || order->state == ORDER_CLOSING)
 		return ot_order_answer("already_closed", order);
 	if (expires_at == order->expires_at)
 		return ot_order_answer("unchanged", order); /* a call repeated after that time is no error */
@@ -33,7 +33,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 		ot_deadline_not_in_future(order_id, expires_at, now);
 	if (expires_at < order->expires_at)
 		return ot_order_answer("unchanged", order);
-	ot_order_move_deadline(order, expires_at);
+	ot_order_move_deadline(order, expires_at, order->open_until);
 	ot_write_order(order);
 	ot_event(order_id, "order.extended", ot_order_payload(order), now);
 	return ot_order_answer("extended", order);

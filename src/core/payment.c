@@ -193,7 +193,7 @@ recorded_meanwhile(Order *order, const Payment *reported, bool looked_before)
 static bool
 will_be_applied_whole(const Order *order, const Payment *reported, TimestampTz now)
 {
-	return order != NULL && order->state == ORDER_PENDING && !ot_is_due(order, now) &&
+	return order != NULL && ot_order_is_open(order) && !ot_is_due(order, now) &&
 		strcmp(order->currency, reported->currency) == 0 &&
 		reported->funds.paid <= ot_money_subtract(order->amount, ot_kept(&order->funds)) &&
 		ot_funds_can_join(order, reported);

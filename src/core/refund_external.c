@@ -281,7 +281,7 @@ keep_again(const Locked *money, int64 amount, TimestampTz now)
 		ot_funds_move(NULL, money->payment, BUCKET_REFUNDED, BUCKET_KEPT, amount);
 		return NULL;
 	}
-	if (money->order->state == ORDER_PENDING)
+	if (ot_order_is_open(money->order))
 		return keep_for_pending(money, amount, now);
 	if (money->payment->funds.held > 0)
 	{

@@ -78,7 +78,7 @@ sweep_until(Replay *replay, TimestampTz now)
 	int64		lag = replay->terms->sweep_lag;
 
 	if (ot_is_due(replay->order, now - lag))
-		close_order(replay, replay->order->expires_at + lag);
+		close_order(replay, replay->order->closes_at + lag);
 }
 
 /* As record_payment does it. */
@@ -121,7 +121,7 @@ play(Replay *replay)
 		pay(replay, payment, reported_at);
 	}
 	sweep_until(replay, replay->now);
-	if (order->state == ORDER_PENDING)
+	if (ot_order_is_open(order))
 		report(replay, ot_order_states[order->state], order->created_at, 0, 0, 0);
 	ot_changes_end(&changes);
 }

@@ -112,7 +112,7 @@ find_due(Batch *batch, int limit)
 	batch->orders = ot_store_find_due(batch->from, GetCurrentTimestamp(), limit);
 	batch->full = list_length(batch->orders) == limit;
 	if (batch->orders != NIL)
-		batch->last = ((Order *) llast(batch->orders))->expires_at;
+		batch->last = ((Order *) llast(batch->orders))->closes_at;
 	batch->orders = ot_link_lock_if_free(batch->orders);
 }
 
@@ -134,7 +134,7 @@ find_free(Batch *batch)
 	if (list_length(batch->orders) <= batch->size)
 		return;
 	batch->orders = list_truncate(batch->orders, batch->size);
-	batch->last = ((Order *) llast(batch->orders))->expires_at;
+	batch->last = ((Order *) llast(batch->orders))->closes_at;
 	batch->full = true;
 }
 
@@ -181,7 +181,7 @@ count_closed(SweepRun *run, const Batch *batch)
 
 	run->expired += list_length(batch->closed);
 	foreach(cell, batch->closed)
-		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->expires_at);
+		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->closes_at);
 }
 
 /* What failed for single orders of a batch. */

@@ -145,7 +145,7 @@ follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, 
 {
 	const char *why;
 
-	if (order->state != ORDER_PENDING || !brings_terms(link, before, after))
+	if (!ot_order_is_open(order) || !brings_terms(link, before, after))
 		return;
 	why = problem_of_terms(link, after, order);
 	if (why != NULL)
@@ -186,7 +186,7 @@ lose_row(const Link *link, const LinkedRow *before, bool deleted, bool may_have_
 {
 	Order	   *order = order_of(link, before);
 
-	if (order == NULL || (deleted && order->state != ORDER_PENDING))
+	if (order == NULL || (deleted && !ot_order_is_open(order)))
 		return;
 	if (may_have_moved && ot_store_find_linked(link, list_make1(before->key)) != NIL)
 		return;

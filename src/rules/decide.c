@@ -32,7 +32,7 @@ is_same_currency(const Order *order, const Payment *payment)
 	return strcmp(order->currency, payment->currency) == 0;
 }
 
-/* What a pending order lacks with the payment. */
+/* What an open order lacks with the payment. */
 static int64
 lacks_with(const Order *order, const Payment *payment)
 {
@@ -74,7 +74,7 @@ ot_decide_payment(const Order *order, const Payment *payment, const Policy *poli
 	/* It is recorded all the same, since it is real money, and stays out of the sums. */
 	if (!ot_funds_can_join(order, payment))
 		return OUTCOME_UNCOUNTED;
-	if (order->state == ORDER_PENDING)
+	if (ot_order_is_open(order))
 		return ot_is_tolerated(policy, lacks_with(order, payment)) ? OUTCOME_PAID : OUTCOME_PARTIAL;
 	return order->state == ORDER_PAID ? OUTCOME_SURPLUS : decide_late(order, payment, policy);
 }

@@ -44,6 +44,10 @@ typedef struct Policy
 	int64		short_tolerance;
 	OnShort		on_short;
 	OnLate		on_notified_late;	/* ON_LATE_UNSET: as on_late */
+	int64		attempt_hold;	/* 0: attempts hold no order open */
+	BeforeClose before_close;
+	int64		void_within;
+	int64		remind_before;	/* 0: no reminder */
 } Policy;
 
 /* Which version of a row was read; rules don't look at it. Zeros: not known. */
@@ -71,6 +75,11 @@ typedef struct Order
 	TimestampTz settled_at;
 	char	   *close_reason;
 	Jsonb	   *metadata;		/* only written */
+	TimestampTz open_until;		/* attempts, an authorisation or voids keep it open until then */
+	TimestampTz closes_at;		/* the later one of expires_at and open_until */
+	TimestampTz due_since;		/* of a closing order: the closes_at that passed */
+	TimestampTz reminded_of;	/* the deadline that order.due_soon was written for */
+	bool		has_attempts;	/* one was begun, whatever became of it */
 
 	/* In memory only: what follows the changes of its state in this call, a bit for each FollowKind. */
 	int			follows;
@@ -94,8 +103,40 @@ typedef struct Payment
 	char	   *told_order_id;
 	Jsonb	   *details;		/* only written */
 	TimestampTz accepted_at;
+	char	   *attempt_ref;
 	bool		cannot_reopen;	/* in memory only: the reopen_hook refused, so late money is late */
 } Payment;
+
+/* A try to pay that was begun at a gateway, and the lease of its void. */
+typedef struct Attempt
+{
+	RowVersion	version;
+	bool		unwritten;
+	char	   *gateway;
+	char	   *attempt_ref;
+	char	   *order_id;
+	AttemptState state;
+	int64		authorized;		/* 0: it never was */
+	char	   *currency;		/* of what was authorised */
+	TimestampTz valid_until;
+	TimestampTz holds_until;
+	bool		can_void;
+	Jsonb	   *details;		/* only written */
+	bool		covers;			/* it authorised its order */
+	int64		captured;
+	int			attempts;
+	TimestampTz next_attempt_at;
+	TimestampTz leased_until;
+	char	   *lease_token;
+	char	   *worker;
+	char	   *last_error;
+	TimestampTz handed_out_at;
+	bool		maybe_sent;
+	char	   *ended_leases;
+	TimestampTz attention_at;
+	TimestampTz created_at;
+	TimestampTz settled_at;
+} Attempt;
 
 typedef struct Refund
 {

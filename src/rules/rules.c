@@ -15,7 +15,13 @@
 bool
 ot_is_due(const Order *order, TimestampTz now)
 {
-	return order->state == ORDER_PENDING && now >= order->expires_at;
+	return ot_order_is_open(order) && now >= order->closes_at;
+}
+
+bool
+ot_order_is_open(const Order *order)
+{
+	return order->state == ORDER_PENDING || order->state == ORDER_AUTHORIZED || order->state == ORDER_CLOSING;
 }
 
 bool
@@ -60,7 +66,7 @@ char *
 ot_late_reason(const Order *order, const Payment *payment)
 {
 	bool		paid_in_time = (payment->paid_at != OT_NO_TIME &&
-								payment->paid_at < order->expires_at && payment->paid_at < order->settled_at);
+								payment->paid_at < order->closes_at && payment->paid_at < order->settled_at);
 
 	return paid_in_time ? NOTIFIED_LATE : "paid_late";
 }

@@ -10,6 +10,9 @@
 /* Half-open: at its deadline an order is due. */
 extern bool ot_is_due(const Order *order, TimestampTz now);
 
+/* Pending, authorized or closing: it may become paid in time. */
+extern bool ot_order_is_open(const Order *order);
+
 extern bool ot_is_closed(const Order *order);
 
 /* Neither succeeded nor reversed: the money is still owed. */

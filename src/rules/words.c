@@ -6,7 +6,7 @@
 
 #include "words.h"
 
-const char *const ot_order_states[] = {"pending", "paid", "expired", "cancelled", NULL};
+const char *const ot_order_states[] = {"pending", "authorized", "closing", "paid", "expired", "cancelled", NULL};
 
 const char *const ot_follow_kinds[] = {"link", "close_hook", "reopen_hook", "paid_hook", NULL};
 
@@ -27,6 +27,13 @@ const char *const ot_late_rules[] = {"until_closed", "at_deadline", NULL};
 const char *const ot_on_lates[] = {"refund", "reopen", "hold", NULL};
 
 const char *const ot_on_shorts[] = {"refund", "hold", NULL};
+
+const char *const ot_before_closes[] = {"close", "void", NULL};
+
+const char *const ot_attempt_states[] = {"open", "authorized", "captured", "failed", "cancelled", "expired", "voided",
+"needs_attention", NULL};
+
+const char *const ot_void_results[] = {"voided", "paid", "failed", "unknown", "deferred", "rejected", NULL};
 
 const char *const ot_decisions[] = {"refund", "accept", NULL};
 

@@ -8,6 +8,8 @@
 typedef enum OrderState
 {
 	ORDER_PENDING,
+	ORDER_AUTHORIZED,
+	ORDER_CLOSING,
 	ORDER_PAID,
 	ORDER_EXPIRED,
 	ORDER_CANCELLED,
@@ -104,6 +106,34 @@ typedef enum OnShort
 	ON_SHORT_HOLD
 } OnShort;
 
+typedef enum BeforeClose
+{
+	BEFORE_CLOSE_CLOSE,			/* nothing comes before it */
+	BEFORE_CLOSE_VOID
+} BeforeClose;
+
+typedef enum AttemptState
+{
+	ATTEMPT_OPEN,
+	ATTEMPT_AUTHORIZED,
+	ATTEMPT_CAPTURED,
+	ATTEMPT_FAILED,
+	ATTEMPT_CANCELLED,
+	ATTEMPT_EXPIRED,
+	ATTEMPT_VOIDED,
+	ATTEMPT_NEEDS_ATTENTION
+} AttemptState;
+
+typedef enum VoidResult
+{
+	VOID_VOIDED,
+	VOID_PAID,
+	VOID_FAILED,
+	VOID_UNKNOWN,
+	VOID_DEFERRED,
+	VOID_REJECTED
+} VoidResult;
+
 typedef enum Decision
 {
 	DECISION_REFUND,
@@ -121,6 +151,9 @@ extern const char *const ot_refund_results[];
 extern const char *const ot_late_rules[];
 extern const char *const ot_on_lates[];
 extern const char *const ot_on_shorts[];
+extern const char *const ot_before_closes[];
+extern const char *const ot_attempt_states[];
+extern const char *const ot_void_results[];
 extern const char *const ot_decisions[];
 
 /* The index of a word in such a list, or -1. */

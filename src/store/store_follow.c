@@ -82,6 +82,7 @@ find_hooks(void)
 	return ot_run_list(&find, &none, read_hook);
 }
 
+/* In the order of the enum. */
 #define WORDS_OF(state) "ARRAY(SELECT pg_catalog.jsonb_array_elements_text(l.statuses OPERATOR(pg_catalog.->) '" state "'))"
 
 static void *
@@ -106,10 +107,8 @@ read_link(Columns *columns)
 	link->amount_is_major = ot_column_bool(columns);
 	link->notes_contradictions = ot_column_bool(columns);
 	link->adopted_to = ot_column_text(columns);
-	link->words[ORDER_PENDING] = ot_column_texts(columns);
-	link->words[ORDER_PAID] = ot_column_texts(columns);
-	link->words[ORDER_EXPIRED] = ot_column_texts(columns);
-	link->words[ORDER_CANCELLED] = ot_column_texts(columns);
+	for (OrderState state = 0; state < OT_ORDER_STATES; state++)
+		link->words[state] = ot_column_texts(columns);
 	return link;
 }
 
@@ -119,7 +118,8 @@ find_links(void)
 	static Statement find = {"SELECT l.table_name, l.order_prefix, l.key_column, l.key_type, l.status_column, l.status_type, "
 		"l.time_column, l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
 		"l.amount_is_major, l.on_contradiction" SQL_EQ "'note', l.adopted_to, "
-		WORDS_OF("pending") ", " WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
+		WORDS_OF("pending") ", " WORDS_OF("authorized") ", " WORDS_OF("closing") ", "
+		WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
 	" FROM order_timeout.links l", SNAPSHOT_LATEST};
 	Args		none = {0};
 

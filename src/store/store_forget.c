@@ -50,6 +50,8 @@ ot_store_forget_order(const char *order_id)
 	"AND pg_catalog.num_nonnulls(o.metadata, o.close_reason)" SQL_GT "0"};
 	static Statement payments = {"UPDATE order_timeout.payments p SET details = NULL WHERE p.order_id" SQL_EQ "$1 "
 	"AND p.details IS NOT NULL"};
+	static Statement attempts = {"UPDATE order_timeout.attempts a SET details = NULL, last_error = NULL, worker = NULL "
+	"WHERE a.order_id" SQL_EQ "$1 AND pg_catalog.num_nonnulls(a.details, a.last_error, a.worker)" SQL_GT "0"};
 	static Statement refunds = {"UPDATE order_timeout.refunds r SET note = NULL, last_error = NULL, worker = NULL FROM "
 	REFUNDS_OF_ORDER " AND pg_catalog.num_nonnulls(r.note, r.last_error, r.worker)" SQL_GT "0"};
 	static Statement conflicts = {"UPDATE order_timeout.conflicts c SET note = NULL WHERE c.order_id" SQL_EQ "$1 "
@@ -64,6 +66,7 @@ ot_store_forget_order(const char *order_id)
 	uint64		emptied = run(&order, order_id);
 
 	emptied += run(&payments, order_id);
+	emptied += run(&attempts, order_id);
 	emptied += run(&refunds, order_id);
 	emptied += run(&conflicts, order_id);
 	emptied += run(&set_aside, order_id);

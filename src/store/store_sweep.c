@@ -100,7 +100,7 @@ ot_store_clear_set_aside(void)
 {
 	static Statement delete = {"WITH gone AS (SELECT s.order_id FROM order_timeout.set_aside s WHERE NOT EXISTS "
 		"(SELECT FROM order_timeout.orders o WHERE o.order_id" SQL_EQ "s.order_id AND o.settled_at IS NULL "
-		"AND o.expires_at" SQL_LE "s.since) FOR UPDATE SKIP LOCKED) "
+		"AND o.closes_at" SQL_LE "s.since) FOR UPDATE SKIP LOCKED) "
 	"DELETE FROM order_timeout.set_aside s USING gone WHERE s.order_id" SQL_EQ "gone.order_id"};
 	Args		args = {0};
 

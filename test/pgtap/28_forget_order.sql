@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'r' ORDER BY c.relname LOOP
         EXECUTE format('SELECT count(*) FROM %s AS x WHERE to_jsonb(x)::text LIKE %L', rel, '%' || word || '%') INTO n;
-        found := concat_ws(' ', found, CASE WHEN n > 0 THEN rel::text END);
+        found := concat_ws(' ', nullif(found, ''), CASE WHEN n > 0 THEN rel::text END);
     END LOOP;
     RETURN found;
 END

@@ -60,7 +60,8 @@ columns_obstacle(Relation relation, const TableSpec *spec)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
-		if (column->attisdropped || column->attgenerated || column->atttypid != ot_column_type(&spec->columns[i]) ||
+		if (column->attisdropped || (column->attgenerated != '\0') != spec->columns[i].generated ||
+			column->atttypid != ot_column_type(&spec->columns[i]) ||
 			column->atttypmod != -1 ||
 			strcmp(NameStr(column->attname), spec->columns[i].name) != 0 ||
 			(column->attidentity != '\0') != (spec->key_columns == 0 && i == 0))

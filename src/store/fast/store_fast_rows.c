@@ -10,6 +10,7 @@
 #include "utils/fmgroids.h"
 
 #include "errors.h"
+#include "rules.h"
 #include "store_fast.h"
 #include "store_fast_choice.h"
 #include "store_fast_rows.h"
@@ -219,7 +220,7 @@ take_due(FastTable *orders, TimestampTz from, TimestampTz now, const List *set_a
 	if (!(alone && ot_fast_is_untouched(orders)) && !ot_fast_lock(orders, LockWaitSkip))
 		return NULL;
 	order = ot_fast_read(orders);
-	if (order->state != ORDER_PENDING || order->expires_at < from || order->expires_at > now)
+	if (!ot_is_due(order, now) || order->closes_at < from)
 		return NULL;			/* the latest version is another one than the index led to */
 	return order;
 }
@@ -287,7 +288,7 @@ fast_next_deadline(TimestampTz from, TimestampTz now, List *set_aside)
 		Order	   *order = ot_fast_read(orders);
 
 		if (!contains(set_aside, order->order_id))
-			deadline = order->expires_at;
+			deadline = order->closes_at;
 	}
 	ot_fast_end(orders);
 	return deadline;

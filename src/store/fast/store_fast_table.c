@@ -44,13 +44,14 @@ typedef struct IndexSpec
 /* The first is the primary key. */
 static const IndexSpec indexes[OT_TABLES][FAST_INDEXES] = {
 	[TABLE_POLICIES] = {{{"policy"}}},
-	[TABLE_ORDERS] = {{{"order_id"}}, [ORDERS_DUE] = {{"expires_at"}, "settled_at"}},
+	[TABLE_ORDERS] = {{{"order_id"}}, [ORDERS_DUE] = {{"closes_at"}, "settled_at"}},
 	[TABLE_PAYMENTS] = {{{"gateway", "payment_ref"}}, [PAYMENTS_ORDER] = {{"order_id"}}},
 	[TABLE_REFUNDS] = {
 		{{"refund_ref"}},
 		[REFUNDS_OPEN] = {{"next_attempt_at", "gateway"}, "settled_at"},
 		[REFUNDS_GATEWAY_REFUND] = {{"gateway_refund_ref", "gateway"}, NULL, true}
 	},
+	[TABLE_ATTEMPTS] = {{{"gateway", "attempt_ref"}}},
 	[TABLE_EVENTS] = {{{"id"}}}
 };
 

@@ -12,9 +12,10 @@
 #include "store_table.h"
 
 /* No update changes it; one does; so does the closing of a batch of orders, for which the SQL store writes these only. */
-#define FIXED true, false
-#define CHANGES false, false
-#define CLOSES false, true
+#define FIXED true, false, false
+#define CHANGES false, false, false
+#define CLOSES false, true, false
+#define GENERATED false, false, true
 
 #define COLUMN(name, kind, row, member, fixed) {name, kind, offsetof(row, member), fixed, NULL}
 #define WORD(name, row, member, fixed, words) {name, COLUMN_WORD, offsetof(row, member), fixed, words}
@@ -33,7 +34,11 @@ static const ColumnSpec policy_columns[] = {
 	COLUMN("orphan_after", COLUMN_USECS, Policy, orphan_after, FIXED),
 	COLUMN("short_tolerance", COLUMN_INT8, Policy, short_tolerance, FIXED),
 	WORD("on_short", Policy, on_short, FIXED, ot_on_shorts),
-	WORD("on_notified_late", Policy, on_notified_late, FIXED, ot_on_lates)
+	WORD("on_notified_late", Policy, on_notified_late, FIXED, ot_on_lates),
+	COLUMN("attempt_hold", COLUMN_USECS, Policy, attempt_hold, FIXED),
+	WORD("before_close", Policy, before_close, FIXED, ot_before_closes),
+	COLUMN("void_within", COLUMN_USECS, Policy, void_within, FIXED),
+	COLUMN("remind_before", COLUMN_USECS, Policy, remind_before, FIXED)
 };
 
 static const ColumnSpec order_columns[] = {
@@ -50,7 +55,12 @@ static const ColumnSpec order_columns[] = {
 	COLUMN("created_at", COLUMN_TIME, Order, created_at, FIXED),
 	COLUMN("settled_at", COLUMN_TIME, Order, settled_at, CLOSES),
 	COLUMN("close_reason", COLUMN_TEXT, Order, close_reason, CLOSES),
-	COLUMN("metadata", COLUMN_JSONB, Order, metadata, FIXED)
+	COLUMN("metadata", COLUMN_JSONB, Order, metadata, FIXED),
+	COLUMN("open_until", COLUMN_TIME, Order, open_until, CHANGES),
+	COLUMN("closes_at", COLUMN_TIME, Order, closes_at, GENERATED),
+	COLUMN("due_since", COLUMN_TIME, Order, due_since, CHANGES),
+	COLUMN("reminded_of", COLUMN_TIME, Order, reminded_of, CHANGES),
+	COLUMN("has_attempts", COLUMN_BOOL, Order, has_attempts, CHANGES)
 };
 
 static const ColumnSpec payment_columns[] = {
@@ -69,7 +79,8 @@ static const ColumnSpec payment_columns[] = {
 	COLUMN("held_at", COLUMN_TIME, Payment, held_at, CHANGES),
 	COLUMN("told_order_id", COLUMN_TEXT, Payment, told_order_id, CHANGES),
 	COLUMN("details", COLUMN_JSONB, Payment, details, FIXED),
-	COLUMN("accepted_at", COLUMN_TIME, Payment, accepted_at, CHANGES)
+	COLUMN("accepted_at", COLUMN_TIME, Payment, accepted_at, CHANGES),
+	COLUMN("attempt_ref", COLUMN_TEXT, Payment, attempt_ref, CHANGES)
 };
 
 static const ColumnSpec refund_columns[] = {
@@ -107,6 +118,33 @@ static const ColumnSpec refund_columns[] = {
 	COLUMN("was_requested", COLUMN_BOOL, Refund, was_requested, FIXED)
 };
 
+static const ColumnSpec attempt_columns[] = {
+	COLUMN("gateway", COLUMN_TEXT, Attempt, gateway, FIXED),
+	COLUMN("attempt_ref", COLUMN_TEXT, Attempt, attempt_ref, FIXED),
+	COLUMN("order_id", COLUMN_TEXT, Attempt, order_id, FIXED),
+	WORD("state", Attempt, state, CHANGES, ot_attempt_states),
+	COLUMN("authorized", COLUMN_INT8_OR_NULL, Attempt, authorized, CHANGES),
+	COLUMN("currency", COLUMN_TEXT, Attempt, currency, CHANGES),
+	COLUMN("valid_until", COLUMN_TIME, Attempt, valid_until, CHANGES),
+	COLUMN("holds_until", COLUMN_TIME, Attempt, holds_until, CHANGES),
+	COLUMN("can_void", COLUMN_BOOL, Attempt, can_void, FIXED),
+	COLUMN("details", COLUMN_JSONB, Attempt, details, FIXED),
+	COLUMN("covers", COLUMN_BOOL, Attempt, covers, CHANGES),
+	COLUMN("captured", COLUMN_INT8, Attempt, captured, CHANGES),
+	COLUMN("attempts", COLUMN_INT4, Attempt, attempts, CHANGES),
+	COLUMN("next_attempt_at", COLUMN_TIME, Attempt, next_attempt_at, CHANGES),
+	COLUMN("leased_until", COLUMN_TIME, Attempt, leased_until, CHANGES),
+	COLUMN("lease_token", COLUMN_TEXT, Attempt, lease_token, CHANGES),
+	COLUMN("worker", COLUMN_TEXT, Attempt, worker, CHANGES),
+	COLUMN("last_error", COLUMN_TEXT, Attempt, last_error, CHANGES),
+	COLUMN("handed_out_at", COLUMN_TIME, Attempt, handed_out_at, CHANGES),
+	COLUMN("maybe_sent", COLUMN_BOOL, Attempt, maybe_sent, CHANGES),
+	COLUMN("ended_leases", COLUMN_TEXT, Attempt, ended_leases, CHANGES),
+	COLUMN("attention_at", COLUMN_TIME, Attempt, attention_at, CHANGES),
+	COLUMN("created_at", COLUMN_TIME, Attempt, created_at, FIXED),
+	COLUMN("settled_at", COLUMN_TIME, Attempt, settled_at, CHANGES)
+};
+
 static const ColumnSpec event_columns[] = {
 	COLUMN("id", COLUMN_INT8, Event, id, FIXED),
 	COLUMN("aggregatetype", COLUMN_TEXT, Event, aggregatetype, FIXED),
@@ -123,6 +161,7 @@ const TableSpec ot_tables[OT_TABLES] = {
 	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 2, COLUMNS(order_columns)},
 	[TABLE_PAYMENTS] = {"payments", sizeof(Payment), 2, false, true, 3, COLUMNS(payment_columns)},
 	[TABLE_REFUNDS] = {"refunds", sizeof(Refund), 1, false, true, 4, COLUMNS(refund_columns)},
+	[TABLE_ATTEMPTS] = {"attempts", sizeof(Attempt), 2, false, true, 2, COLUMNS(attempt_columns)},
 	[TABLE_EVENTS] = {"events", sizeof(Event), 0, false, false, 0, COLUMNS(event_columns)}
 };
 
@@ -135,6 +174,7 @@ ot_column_type(const ColumnSpec *column)
 		case COLUMN_WORD:
 			return TEXTOID;
 		case COLUMN_INT8:
+		case COLUMN_INT8_OR_NULL:
 			return INT8OID;
 		case COLUMN_INT4:
 			return INT4OID;
@@ -174,6 +214,9 @@ read_column(const ColumnSpec *column, Columns *columns, void *place)
 			break;
 		case COLUMN_INT8:
 			*(int64 *) place = ot_column_int8(columns);
+			break;
+		case COLUMN_INT8_OR_NULL:
+			*(int64 *) place = ot_column_int8_or_zero(columns);
 			break;
 		case COLUMN_INT4:
 			*(int *) place = ot_column_int4(columns);
@@ -224,6 +267,9 @@ add_column(Args *args, const ColumnSpec *column, const void *place)
 			break;
 		case COLUMN_INT8:
 			ot_arg_int8(args, *(const int64 *) place);
+			break;
+		case COLUMN_INT8_OR_NULL:
+			ot_arg_int8_or_null(args, *(const int64 *) place);
 			break;
 		case COLUMN_INT4:
 			ot_arg_int4(args, *(const int *) place);

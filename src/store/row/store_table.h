@@ -19,6 +19,7 @@ typedef enum TableName
 	TABLE_ORDERS,
 	TABLE_PAYMENTS,
 	TABLE_REFUNDS,
+	TABLE_ATTEMPTS,
 	TABLE_EVENTS,
 	OT_TABLES
 } TableName;
@@ -29,6 +30,7 @@ typedef enum ColumnKind
 	COLUMN_TEXT,				/* char * */
 	COLUMN_WORD,				/* an enum; text in the table */
 	COLUMN_INT8,
+	COLUMN_INT8_OR_NULL,		/* int64, 0 is NULL */
 	COLUMN_INT4,
 	COLUMN_FLOAT8,
 	COLUMN_BOOL,
@@ -45,6 +47,7 @@ typedef struct ColumnSpec
 	size_t		offset;			/* in the struct of its row */
 	bool		fixed;			/* no update changes it */
 	bool		closes;			/* closing a batch of orders changes it, and no other column */
+	bool		generated;		/* computed by SQL; the fast store writes what the struct has */
 	const char *const *words;	/* of a COLUMN_WORD */
 } ColumnSpec;
 

@@ -40,6 +40,12 @@ ot_arg_int8(Args *args, int64 value)
 }
 
 void
+ot_arg_int8_or_null(Args *args, int64 value)
+{
+	add_arg(args, INT8OID, Int64GetDatum(value), value == 0);
+}
+
+void
 ot_arg_int4(Args *args, int32 value)
 {
 	add_arg(args, INT4OID, Int32GetDatum(value), false);

@@ -25,6 +25,7 @@ typedef struct Args
 
 extern void ot_arg_text(Args *args, const char *value);
 extern void ot_arg_int8(Args *args, int64 value);
+extern void ot_arg_int8_or_null(Args *args, int64 value);
 extern void ot_arg_int4(Args *args, int32 value);
 extern void ot_arg_float8(Args *args, double value);
 extern void ot_arg_bool(Args *args, bool value);

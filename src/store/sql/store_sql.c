@@ -32,24 +32,38 @@ static TableStatements statements[OT_TABLES];
 /* Text. */
 
 /* Identity columns number themselves. */
-static int
-first_inserted(const TableSpec *spec)
+static bool
+is_inserted(const TableSpec *spec, int column)
 {
-	return spec->key_columns == 0 ? 1 : 0;
+	return !spec->columns[column].generated && (column > 0 || spec->key_columns > 0);
 }
 
 static void
 append_names(StringInfo sql, const TableSpec *spec)
 {
-	for (int i = first_inserted(spec); i < spec->column_count; i++)
-		appendStringInfo(sql, "%s%s", i == first_inserted(spec) ? "" : ", ", spec->columns[i].name);
+	const char *comma = "";
+
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (!is_inserted(spec, i))
+			continue;
+		appendStringInfo(sql, "%s%s", comma, spec->columns[i].name);
+		comma = ", ";
+	}
 }
 
 static void
 append_parameters(StringInfo sql, const TableSpec *spec)
 {
-	for (int i = first_inserted(spec); i < spec->column_count; i++)
-		appendStringInfo(sql, "%s$%d", i == first_inserted(spec) ? "" : ", ", i + 1);
+	const char *comma = "";
+
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (!is_inserted(spec, i))
+			continue;
+		appendStringInfo(sql, "%s$%d", comma, i + 1);
+		comma = ", ";
+	}
 }
 
 /* WHERE orders.order_id = $1, or of two key columns both. */
@@ -110,7 +124,7 @@ append_update(StringInfo sql, const TableSpec *spec)
 	appendStringInfo(sql, "UPDATE order_timeout.%s SET ", spec->name);
 	for (int i = 0; i < spec->column_count; i++)
 	{
-		if (spec->columns[i].fixed)
+		if (spec->columns[i].fixed || spec->columns[i].generated)
 			continue;
 		appendStringInfo(sql, "%s%s = $%d", comma, spec->columns[i].name, i + 1);
 		comma = ", ";
@@ -124,7 +138,7 @@ append_update(StringInfo sql, const TableSpec *spec)
 static bool
 is_given_for_many(const TableSpec *spec, int column, bool update)
 {
-	return update ? spec->columns[column].closes : column >= first_inserted(spec);
+	return update ? spec->columns[column].closes : is_inserted(spec, column);
 }
 
 /* ROWS FROM (unnest($1), ...) AS n (order_id, ...) */
@@ -423,8 +437,8 @@ sql_insert_order(Order *order)
 static List *
 sql_find_due_orders(TimestampTz from, TimestampTz now, int limit, List *set_aside, bool alone)
 {
-	static Statement lock = {"WHERE orders.settled_at IS NULL AND orders.expires_at" SQL_GE "$1 AND orders.expires_at" SQL_LE "$2 "
-		"AND " NOT_SET_ASIDE("$2") " ORDER BY orders.expires_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	static Statement lock = {"WHERE orders.settled_at IS NULL AND orders.closes_at" SQL_GE "$1 AND orders.closes_at" SQL_LE "$2 "
+		"AND " NOT_SET_ASIDE("$2") " ORDER BY orders.closes_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
 	.rows_of = TABLE_ORDERS};
 	Args		args = {0};
 	List	   *due;
@@ -476,9 +490,9 @@ read_deadline(Columns *columns)
 static TimestampTz
 sql_next_deadline(TimestampTz from, TimestampTz now, List *set_aside)
 {
-	static Statement next = {"SELECT orders.expires_at FROM order_timeout.orders "
-		"WHERE orders.settled_at IS NULL AND orders.expires_at" SQL_GE "$1 AND " NOT_SET_ASIDE("$2")
-	" ORDER BY orders.expires_at LIMIT 1"};
+	static Statement next = {"SELECT orders.closes_at FROM order_timeout.orders "
+		"WHERE orders.settled_at IS NULL AND orders.closes_at" SQL_GE "$1 AND " NOT_SET_ASIDE("$2")
+	" ORDER BY orders.closes_at LIMIT 1"};
 	Args		args = {0};
 	TimestampTz *deadline;
 
