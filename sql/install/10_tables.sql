@@ -64,9 +64,8 @@ CREATE TABLE orders (
         least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
         AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
                                                                   WHEN state = 'paid' THEN amount
-                                                                  WHEN state = ANY ('{expired,cancelled}') THEN 0
-                                                                  ELSE -1 END),
-    CONSTRAINT orders_settled CHECK ((state = ANY ('{pending,authorized,closing}')) = (settled_at IS NULL))
+                                                                  ELSE 0 END),
+    CONSTRAINT orders_settled CHECK ((state = 'paid' OR state = 'expired' OR state = 'cancelled') = (settled_at IS NOT NULL))
 );
 COMMENT ON TABLE orders IS
 'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';

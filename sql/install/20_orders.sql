@@ -11,11 +11,11 @@ COMMENT ON FUNCTION create_order(text, bigint, text, interval, timestamptz, text
 
 CREATE FUNCTION record_payment(
     order_id text, gateway text, payment_ref text, amount bigint, currency text,
-    paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL,
+    paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL, attempt_ref text DEFAULT NULL,
     OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
     OUT late_reason text)
 AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
-COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
+COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb, text) IS
 'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often the gateway reports it; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
 
 CREATE FUNCTION cancel_order(order_id text, reason text DEFAULT NULL, OUT outcome text, OUT state text)

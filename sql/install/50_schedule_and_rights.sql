@@ -186,11 +186,13 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
+                                      'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
+                                      'request_refund', 'funds', 'history']
         WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
         WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
+                                   'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
+                                      'request_refund', 'funds', 'history',
                                    'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
@@ -213,7 +215,7 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'attempts', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
                               'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
     END IF;
     IF access = 'operator' THEN

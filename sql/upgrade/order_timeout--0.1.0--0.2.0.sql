@@ -236,9 +236,8 @@ ALTER TABLE orders ADD COLUMN IF NOT EXISTS open_until timestamptz,
         least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
         AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
                                                                   WHEN state = 'paid' THEN amount
-                                                                  WHEN state = ANY ('{expired,cancelled}') THEN 0
-                                                                  ELSE -1 END),
-    ADD CONSTRAINT orders_settled CHECK ((state = ANY ('{pending,authorized,closing}')) = (settled_at IS NULL));
+                                                                  ELSE 0 END),
+    ADD CONSTRAINT orders_settled CHECK ((state = 'paid' OR state = 'expired' OR state = 'cancelled') = (settled_at IS NOT NULL));
 COMMENT ON TABLE orders IS
 'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';
 DROP INDEX orders_due;
@@ -443,13 +442,13 @@ REVOKE ALL ON FUNCTION forget_order(text) FROM PUBLIC;
 -- late_reason in the answers of record_payment and assign_orphan, and request_refund of one gateway's payment.
 CREATE FUNCTION record_payment(
     order_id text, gateway text, payment_ref text, amount bigint, currency text,
-    paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL,
+    paid_at timestamptz DEFAULT NULL, details jsonb DEFAULT NULL, attempt_ref text DEFAULT NULL,
     OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
     OUT late_reason text)
 AS 'MODULE_PATHNAME', 'ot_record_payment_2' LANGUAGE C;
-COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) IS
+COMMENT ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb, text) IS
 'Records that a gateway received amount (minor units, above 0), identified by (gateway, payment_ref) however often the gateway reports it; paid_at is the gateway''s clock and decides nothing. Outcomes: duplicate, orphan (no such order yet), wrong_currency, paid, partial, surplus, late, reopened, held. What cannot be kept becomes a refund in the same transaction: refund_ref, refund_amount. late_reason: notified_late or paid_late, when the order was closed. Errors: OT003 recorded with other terms, 22023, 22004. Locks: the order, then the payment; for an unknown order the order_id (advisory).';
-REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION record_payment(text, text, text, bigint, text, timestamptz, jsonb, text) FROM PUBLIC;
 
 CREATE FUNCTION assign_orphan(gateway text, payment_ref text, order_id text,
     OUT outcome text, OUT state text, OUT disposition text, OUT refund_ref text, OUT refund_amount bigint,
@@ -467,6 +466,30 @@ AS 'MODULE_PATHNAME', 'ot_request_refund_2' LANGUAGE C;
 COMMENT ON FUNCTION request_refund(text, text, bigint, text, text, text) IS
 'Asks to give back amount (minor units; null: all that is kept) of a paid order, newest payment first, a refund row for each payment; request_key makes it safe to repeat. payment_ref: only from that payment; gateway: of that gateway, needed (22023) where two gateways of the order have the payment_ref. Outcomes: accepted, duplicate (the key was used before: nothing is refunded again, not even if that refund was withdrawn). Errors: OT001 no such order, OT004 more than is kept, OT005 order not paid, OT007 key used for another amount, OT009 no such payment of this order, 22023, 22003, 22004. Locks: the order, then its payments.';
 REVOKE ALL ON FUNCTION request_refund(text, text, bigint, text, text, text) FROM PUBLIC;
+
+-- Tries to pay that were begun at a gateway.
+
+CREATE FUNCTION begin_attempt(
+    order_id text, gateway text, attempt_ref text, holds_for interval DEFAULT NULL, details jsonb DEFAULT NULL,
+    can_void boolean DEFAULT true,
+    OUT outcome text, OUT state text, OUT expires_at timestamptz, OUT open_until timestamptz)
+AS 'MODULE_PATHNAME', 'ot_begin_attempt' LANGUAGE C;
+COMMENT ON FUNCTION begin_attempt(text, text, text, interval, jsonb, boolean) IS
+'Notes, before the buyer is sent to pay, that an attempt was begun at a gateway. holds_for: how long it keeps the order open, as far as the policy''s attempt_hold allows; null: no longer than the deadline. can_void: false if the gateway cannot end it (a bank transfer). Outcomes: begun, exists (look at state), already_paid, already_closed (nothing is written: do not send the buyer). Errors: OT001 no such order, OT003 it was begun for another order, 22023, 22004. Locks: the order.';
+
+CREATE FUNCTION end_attempt(gateway text, attempt_ref text, result text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_end_attempt' LANGUAGE C;
+COMMENT ON FUNCTION end_attempt(text, text, text) IS
+'The gateway reports that an attempt ended without money. result: failed, cancelled, expired. What it kept open is open no longer, an order that it authorised is pending again, and a closing order that waited for nothing else is closed. Outcomes: ended, already_ended. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, when it closes the payments.';
+
+CREATE FUNCTION authorize_attempt(
+    gateway text, attempt_ref text, amount bigint, currency text, valid_until timestamptz, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_authorize_attempt' LANGUAGE C;
+COMMENT ON FUNCTION authorize_attempt(text, text, bigint, text, timestamptz) IS
+'The gateway promises amount (minor units, 1 or more) until valid_until; it is captured later, which record_payment reports. Outcomes: duplicate (a later valid_until is noted), wrong_currency, surplus (paid, or authorised by another attempt), late (closed, or the attempt had ended: its void is due), authorized (it covers what the order lacks: the order may be shipped), partial (it does not). Errors: OT003 other terms, OT010 no such attempt, 22023, 22003, 22004. Locks: the order, the attempt.';
+REVOKE ALL ON FUNCTION begin_attempt(text, text, text, interval, jsonb, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION end_attempt(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION authorize_attempt(text, text, bigint, text, timestamptz) FROM PUBLIC;
 
 -- Late money and part payments that a person takes after all.
 CREATE FUNCTION accept_payment(gateway text, payment_ref text, note text DEFAULT NULL, OUT outcome text, OUT state text)
@@ -1364,11 +1387,13 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
+                                      'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
+                                      'request_refund', 'funds', 'history']
         WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
         WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
+                                   'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
+                                      'request_refund', 'funds', 'history',
                                    'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
@@ -1391,7 +1416,7 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
+            FROM unnest(ARRAY['policies', 'orders', 'payments', 'attempts', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
                               'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
     END IF;
     IF access = 'operator' THEN

@@ -97,6 +97,7 @@ OT_MONEY_FUNCTION(ot_record_payment_2)
 	payment->currency = ot_get_currency(fcinfo, 4);
 	payment->paid_at = ot_get_time_or_none(fcinfo, 5, "paid_at");
 	payment->details = ot_get_jsonb_or_note(fcinfo, 6, "details");
+	payment->attempt_ref = ot_get_id_or_null(fcinfo, 7, "attempt_ref");
 	payment->held_at = payment->accepted_at = OT_NO_TIME;
 	return return_payment(fcinfo, ot_payment_record(payment));
 }

@@ -21,7 +21,14 @@ static const char *const problems[] = {
 	[PROBLEM_FAILED_AFTER_ALL] = "succeeded, and the gateway reports that it failed after all",
 	[PROBLEM_COUNTED_ONCE] = "reported with and without a number, counted once",
 	[PROBLEM_MAYBE_COUNTED_TWICE] = "may be one of several refunds of the same amount, counted as one more",
+	[PROBLEM_OTHER_ORDERS_ATTEMPT] = "the payment names an attempt to pay another order",
 };
+
+static bool
+is_about_attempt(const Conflict *conflict)
+{
+	return strcmp(conflict->problem, problems[PROBLEM_OTHER_ORDERS_ATTEMPT]) == 0;
+}
 
 static void
 add_event(const Payment *payment, const Conflict *conflict, TimestampTz now)
@@ -35,7 +42,7 @@ add_event(const Payment *payment, const Conflict *conflict, TimestampTz now)
 	ot_payload_int(payload, "amount", conflict->amount);
 	ot_payload_text(payload, "currency", payment->currency);
 	ot_payload_text(payload, "problem", conflict->problem);
-	ot_event(payment->order_id, "refund.conflict", payload, now);
+	ot_event(payment->order_id, is_about_attempt(conflict) ? "payment.conflict" : "refund.conflict", payload, now);
 }
 
 static bool

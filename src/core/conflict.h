@@ -22,7 +22,8 @@ typedef enum Problem
 	PROBLEM_OWED_AGAIN,
 	PROBLEM_FAILED_AFTER_ALL,
 	PROBLEM_COUNTED_ONCE,
-	PROBLEM_MAYBE_COUNTED_TWICE
+	PROBLEM_MAYBE_COUNTED_TWICE,
+	PROBLEM_OTHER_ORDERS_ATTEMPT
 } Problem;
 
 /* A report that contradicts, and what of it is counted nowhere. */

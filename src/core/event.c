@@ -220,7 +220,28 @@ ot_order_payload(const Order *order)
 	ot_payload_int(payload, "paid", order->funds.paid);
 	ot_payload_int(payload, "refund_pending", order->funds.refund_pending);
 	ot_payload_time(payload, "expires_at", order->expires_at);
+	ot_payload_time(payload, "open_until", order->open_until);
 	ot_payload_text(payload, "reason", order->close_reason);
+	return payload;
+}
+
+Payload *
+ot_attempt_payload(const Attempt *attempt)
+{
+	Payload    *payload = ot_payload();
+
+	ot_payload_text(payload, "gateway", attempt->gateway);
+	ot_payload_text(payload, "attempt_ref", attempt->attempt_ref);
+	ot_payload_text(payload, "state", ot_attempt_states[attempt->state]);
+	if (attempt->authorized > 0)
+		ot_payload_int(payload, "amount", attempt->authorized);
+	ot_payload_text(payload, "currency", attempt->currency);
+	ot_payload_time(payload, "valid_until", attempt->valid_until);
+	ot_payload_time(payload, "holds_until", attempt->holds_until);
+	ot_payload_int(payload, "attempts", attempt->attempts);
+	ot_payload_time(payload, "next_attempt_at", attempt->next_attempt_at);
+	ot_payload_text(payload, "worker", attempt->worker);
+	ot_payload_text(payload, "error", attempt->last_error);
 	return payload;
 }
 

@@ -36,6 +36,7 @@ extern void ot_events_end(void);
 
 /* Events about an order, a payment or a refund carry the same members everywhere. */
 extern Payload *ot_order_payload(const Order *order);
+extern Payload *ot_attempt_payload(const Attempt *attempt);
 extern Payload *ot_payment_payload(const Payment *payment);
 extern Payload *ot_refund_payload(const Refund *refund);
 extern void ot_refund_event(const Refund *refund, const char *type, TimestampTz now);

@@ -1,6 +1,6 @@
 /*
  * follow.c
- *    What follows a change of an order's state: the row of a linked table, then the hooks of the order's policy.
+ *    What follows a change of an order's state: its attempts, the row of a linked table, then the hooks of its policy.
  *
  *                         calls of a person or a program, the sweeper's closing:
  *                     +-- linked row, close_hook, reopen_hook, paid_hook; an error is the caller's, the sweeper sets the
@@ -30,6 +30,7 @@
 #include "follow.h"
 #include "link.h"
 #include "lock.h"
+#include "order_attempts.h"
 #include "rules.h"
 #include "store.h"
 #include "unwritten.h"
@@ -339,6 +340,8 @@ ot_follow(void)
 	List	   *orders = ot_take_moved();
 	ListCell   *cell;
 
+	foreach(cell, orders)
+		ot_attempts_follow(lfirst(cell));
 	ot_events_end();
 	if (orders == NIL || !ot_store_follows())
 		return;

@@ -11,6 +11,7 @@
 #include "event.h"
 #include "lock.h"
 #include "money.h"
+#include "order_attempts.h"
 #include "order_close.h"
 #include "order_state.h"
 #include "refund_owe.h"
@@ -66,11 +67,23 @@ close_at_deadline(Order *order, TimestampTz now)
 	ot_order_become_expired(order, now);
 }
 
+/* Closes an order that is due, unless its gateways are to be asked first. */
+static void
+close_or_ask(Order *order, TimestampTz now)
+{
+	Policy	   *policy = order->has_attempts ? ot_store_find_policy_of(order->order_id) : NULL;
+
+	if (policy != NULL && ot_attempts_come_first(order, policy))
+		ot_order_become_closing(order, now + policy->void_within);
+	else
+		close_at_deadline(order, now);
+}
+
+/* order.expired, order.cancelled, order.closing */
 static Event *
 closed_event(const Order *order, TimestampTz now)
 {
-	return ot_event_make(order->order_id, order->state == ORDER_EXPIRED ? "order.expired" : "order.cancelled",
-						 ot_order_payload(order), now);
+	return ot_event_make(order->order_id, psprintf("order.%s", ot_order_states[order->state]), ot_order_payload(order), now);
 }
 
 OrderAnswer
@@ -86,11 +99,22 @@ ot_order_expire(const char *order_id)
 	if (ot_is_closed(order))
 		return ot_order_answer("already_closed", order);
 	if (!ot_is_due(order, now))
-		return ot_order_answer("not_due", order);
+		return ot_order_answer(order->state == ORDER_CLOSING ? "closing" : "not_due", order);
+	close_or_ask(order, now);
+	ot_write_order(order);
+	ot_event_add(closed_event(order, now));
+	return ot_order_answer(ot_order_states[order->state], order);
+}
+
+void
+ot_order_close_after_attempts(const char *order_id)
+{
+	Order	   *order = ot_lock_order(order_id);
+	TimestampTz now = GetCurrentTimestamp();
+
 	close_at_deadline(order, now);
 	ot_write_order(order);
 	ot_event_add(closed_event(order, now));
-	return ot_order_answer("expired", order);
 }
 
 OrderAnswer
@@ -129,13 +153,16 @@ take_for_expiry(Order *found, TimestampTz now)
 {
 	Order	   *order = found;
 
-	if (ot_kept(&found->funds) > 0)
+	if (ot_kept(&found->funds) > 0 || found->has_attempts)
 		order = ot_store_lock_order_if_free(found->order_id);
-	return order != NULL && ot_is_due(order, now) && order->funds.paid == found->funds.paid ? order : NULL;
+	if (order == NULL || !ot_is_due(order, now) || order->funds.paid != found->funds.paid)
+		return NULL;
+	return ot_attempts_lock_if_free(order) ? order : NULL;
 }
 
+/* Those with attempts are written one by one: becoming closing changes more columns than closing a batch does. */
 static List *
-close_those_still_due(List *due, TimestampTz now)
+close_those_still_due(List *due, TimestampTz now, List **written)
 {
 	List	   *orders = NIL;
 	ListCell   *cell;
@@ -146,8 +173,14 @@ close_those_still_due(List *due, TimestampTz now)
 
 		if (order == NULL)
 			continue;
-		close_at_deadline(order, now);
-		orders = lappend(orders, order);
+		close_or_ask(order, now);
+		if (order->has_attempts)
+		{
+			ot_write_order(order);
+			*written = lappend(*written, order);
+		}
+		else
+			orders = lappend(orders, order);
 	}
 	return orders;
 }
@@ -155,12 +188,14 @@ close_those_still_due(List *due, TimestampTz now)
 List *
 ot_orders_expire(List *due, TimestampTz now)
 {
-	List	   *orders = close_those_still_due(due, now);
+	List	   *written = NIL;
+	List	   *orders = close_those_still_due(due, now, &written);
 	List	   *events = NIL;
 	ListCell   *cell;
 
 	if (orders != NIL)
 		orders = ot_write_due_orders(orders);
+	orders = list_concat(orders, written);
 	foreach(cell, orders)
 		events = lappend(events, closed_event(lfirst(cell), now));
 	if (events != NIL)

@@ -17,6 +17,9 @@ extern OrderAnswer ot_order_cancel(const char *order_id, const char *reason);
  */
 extern List *ot_orders_expire(List *due, TimestampTz now);
 
+/* A closing order whose attempts have ended. */
+extern void ot_order_close_after_attempts(const char *order_id);
+
 /* For a payment that finds its order due: the caller writes the order, once, with the payment in it. */
 extern void ot_order_expire_for_payment(Order *order, TimestampTz now);
 

@@ -10,6 +10,7 @@
 #include "errors.h"
 #include "event.h"
 #include "lock.h"
+#include "order_attempts.h"
 #include "order_deadline.h"
 #include "order_state.h"
 #include "rules.h"
@@ -32,7 +33,7 @@ ot_order_set_deadline(const char *order_id, TimestampTz expires_at)
 		return ot_order_answer("unchanged", order); /* nor if it was moved again meanwhile */
 	if (expires_at <= now)
 		ot_deadline_not_in_future(order_id, expires_at, now);
-	ot_order_move_deadline(order, expires_at, order->open_until);
+	ot_order_move_deadline(order, expires_at, ot_attempts_hold(order, expires_at));
 	ot_write_order(order);
 	ot_event(order_id, "order.changed", ot_order_payload(order), now);
 	return ot_order_answer("set", order);

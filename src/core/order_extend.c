@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "event.h"
 #include "lock.h"
+#include "order_attempts.h"
 #include "order_extend.h"
 #include "order_state.h"
 #include "rules.h"
@@ -33,7 +34,7 @@ ot_order_extend(const char *order_id, TimestampTz expires_at)
 		ot_deadline_not_in_future(order_id, expires_at, now);
 	if (expires_at < order->expires_at)
 		return ot_order_answer("unchanged", order);
-	ot_order_move_deadline(order, expires_at, order->open_until);
+	ot_order_move_deadline(order, expires_at, ot_attempts_hold(order, expires_at));
 	ot_write_order(order);
 	ot_event(order_id, "order.extended", ot_order_payload(order), now);
 	return ot_order_answer("extended", order);

@@ -71,13 +71,21 @@ set_state(Order *order, OrderState state)
 	ot_row_changed(&order->unwritten, order->order_id);
 }
 
+/* What a payment does not change. */
+static void
+terms_changed(Order *order)
+{
+	order->terms_changed = true;
+	ot_row_changed(&order->unwritten, order->order_id);
+}
+
 static void
 set_closing_time(Order *order, TimestampTz expires_at, TimestampTz open_until)
 {
 	order->expires_at = expires_at;
 	order->open_until = open_until;
 	order->closes_at = Max(expires_at, open_until); /* OT_NO_TIME is before all times */
-	ot_row_changed(&order->unwritten, order->order_id);
+	terms_changed(order);
 }
 
 void
@@ -144,7 +152,7 @@ ot_order_change_amount(Order *order, int64 amount)
 	Assert(order->state == ORDER_PENDING);
 
 	order->amount = amount;
-	ot_row_changed(&order->unwritten, order->order_id);
+	terms_changed(order);
 }
 
 void
@@ -155,18 +163,27 @@ ot_order_move_deadline(Order *order, TimestampTz expires_at, TimestampTz open_un
 	set_closing_time(order, expires_at, open_until);
 }
 
+/* A closing order that its attempts keep waiting no longer: it is due now. */
+void
+ot_order_end_voids(Order *order, TimestampTz now)
+{
+	Assert(order->state == ORDER_CLOSING);
+
+	set_closing_time(order, order->expires_at, now);
+}
+
 void
 ot_order_note_attempts(Order *order)
 {
 	order->has_attempts = true;
-	ot_row_changed(&order->unwritten, order->order_id);
+	terms_changed(order);
 }
 
 void
 ot_order_note_reminder(Order *order)
 {
 	order->reminded_of = order->expires_at;
-	ot_row_changed(&order->unwritten, order->order_id);
+	terms_changed(order);
 }
 
 /* From every other state. If the order was closed, it is not any more. */

@@ -13,6 +13,7 @@ extern void ot_order_become_pending(Order *order);
 extern void ot_order_become_pending_again(Order *order, TimestampTz expires_at);
 extern void ot_order_change_amount(Order *order, int64 amount);
 extern void ot_order_move_deadline(Order *order, TimestampTz expires_at, TimestampTz open_until);
+extern void ot_order_end_voids(Order *order, TimestampTz now);
 extern void ot_order_note_attempts(Order *order);
 extern void ot_order_note_reminder(Order *order);
 extern void ot_order_become_authorized(Order *order);

@@ -13,6 +13,7 @@
 #include "event.h"
 #include "follow.h"
 #include "money.h"
+#include "order_attempts.h"
 #include "order_close.h"
 #include "order_state.h"
 #include "payment.h"
@@ -55,6 +56,7 @@ apply(Order *order, Payment *payment, TimestampTz now)
 
 	if (ot_closes_first(order, policy, now))
 		ot_order_expire_for_payment(order, now);
+	ot_attempts_name(order, payment);
 	outcome = ot_decide_payment(order, payment, policy);
 	ot_payment_settle(order, payment, outcome, now);
 	owed = ot_owed_at_once(order, payment, outcome);
@@ -84,6 +86,15 @@ ot_payment_event(const Order *order, const Payment *payment, const char *outcome
 		ot_event(order->order_id, "order.accepted_short", ot_order_payload(order), now);
 }
 
+/* The attempt that brought the payment may have kept the order open, also where its money does not count. */
+static void
+write_order_of(const Payment *payment, Order *order, TimestampTz now)
+{
+	ot_attempts_capture(order, payment, now);
+	if (order->unwritten || ot_counts_for_order(payment))
+		ot_write_order(order);
+}
+
 /* A reopen_hook may refuse what was decided about a payment; then it is decided again, from the same rows. */
 typedef struct PaymentDecision
 {
@@ -100,7 +111,8 @@ apply_orphan(void *work_state)
 	PaymentDecision *decision = work_state;
 
 	decision->answer = apply(decision->order, decision->payment, decision->now);
-	ot_write_money(decision->order, decision->payment);
+	ot_write_payment(decision->payment);
+	write_order_of(decision->payment, decision->order, decision->now);
 	ot_payment_event(decision->order, decision->payment, decision->answer.outcome, decision->now);
 }
 
@@ -147,6 +159,22 @@ is_same_payment(const Payment *reported, const Payment *known)
 	return same_order && reported->funds.paid == known->funds.paid && strcmp(reported->currency, known->currency) == 0;
 }
 
+/* Which attempt brought it may be said in a repeat only. The order is read again: it may have been changed in memory. */
+static void
+name_attempt(const Payment *known, const char *attempt_ref)
+{
+	Order	   *order = ot_store_lock_order(known->order_id);
+	Payment    *payment = ot_store_lock_payment(known);
+
+	if (order == NULL || payment == NULL || payment->attempt_ref != NULL)
+		return;
+	ot_payment_name_attempt(payment, attempt_ref);
+	ot_attempts_capture(order, payment, GetCurrentTimestamp());
+	ot_write_payment(payment);
+	if (order->unwritten)
+		ot_write_order(order);
+}
+
 static PaymentAnswer
 recorded_before(const Payment *reported, const Payment *known)
 {
@@ -161,6 +189,8 @@ recorded_before(const Payment *reported, const Payment *known)
 						   reported->order_id, (long long) reported->funds.paid, reported->currency),
 				 errhint("Two payments share a number, or the gateway contradicts itself: "
 						 "keep the message, and alert the operator.")));
+	if (reported->attempt_ref != NULL && known->attempt_ref == NULL && strcmp(reported->order_id, known->order_id) == 0)
+		name_attempt(known, reported->attempt_ref);
 	return ot_payment_answer("duplicate", ot_store_find_order(known->order_id), known, ot_refund_of(known));
 }
 
@@ -219,8 +249,8 @@ record_reported(void *work_state)
 		decision->answer = recorded_meanwhile(order, reported, decision->looked_before);
 		return;
 	}
-	if (order != NULL && ot_counts_for_order(reported))
-		ot_write_order(order);
+	if (order != NULL)
+		write_order_of(reported, order, decision->now);
 	ot_payment_event(order, reported, decision->answer.outcome, decision->now);
 }
 

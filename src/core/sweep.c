@@ -179,9 +179,14 @@ count_closed(SweepRun *run, const Batch *batch)
 {
 	ListCell   *cell;
 
-	run->expired += list_length(batch->closed);
 	foreach(cell, batch->closed)
-		run->max_lag = Max(run->max_lag, batch->now - ((Order *) lfirst(cell))->closes_at);
+	{
+		const Order *order = lfirst(cell);
+
+		run->expired += order->state == ORDER_EXPIRED;
+		if (order->state == ORDER_EXPIRED)
+			run->max_lag = Max(run->max_lag, batch->now - order->closes_at);
+	}
 }
 
 /* What failed for single orders of a batch. */

@@ -1,6 +1,6 @@
 /*
  * write.c
- *    Orders, payments and refunds, written: the only way from the use cases to their rows. From here on a row that was
+ *    Orders, attempts, payments and refunds, written: the only way from the use cases to their rows. From here on a row that was
  *    changed in memory needs no write any more.
  */
 #include "postgres.h"
@@ -79,6 +79,22 @@ ot_write_money(Order *order, Payment *payment)
 	ot_write_payment(payment);
 	if (ot_counts_for_order(payment))
 		ot_write_order(order);
+}
+
+bool
+ot_insert_attempt(Attempt *attempt)
+{
+	bool		inserted = ot_store_insert_attempt(attempt);
+
+	ot_row_written(&attempt->unwritten);
+	return inserted;
+}
+
+void
+ot_write_attempt(Attempt *attempt)
+{
+	ot_store_update_attempt(attempt);
+	ot_row_written(&attempt->unwritten);
 }
 
 void

@@ -30,6 +30,10 @@ extern void ot_write_payment(Payment *payment);
 /* Both rows of a payment whose money moved; the order's only if the payment counts there. */
 extern void ot_write_money(Order *order, Payment *payment);
 
+/* False when it is there already. */
+extern bool ot_insert_attempt(Attempt *attempt);
+extern void ot_write_attempt(Attempt *attempt);
+
 extern void ot_insert_refund(Refund *refund);
 extern void ot_write_refund(Refund *refund);
 extern void ot_write_refund_and_event(Refund *refund, const char *event_type, TimestampTz now);

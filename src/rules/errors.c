@@ -36,6 +36,15 @@ ot_no_such_payment(const char *gateway, const char *payment_ref)
 }
 
 void
+ot_no_such_attempt(const char *gateway, const char *attempt_ref)
+{
+	ereport(ERROR,
+			(errcode(OT_NO_SUCH_ATTEMPT),
+			 errmsg("attempt \"%s\" of gateway \"%s\" does not exist", attempt_ref, gateway),
+			 errhint("Check gateway and attempt_ref, or begin it first with order_timeout.begin_attempt().")));
+}
+
+void
 ot_deadline_not_in_future(const char *order_id, TimestampTz deadline, TimestampTz now)
 {
 	char	   *here = pstrdup(timestamptz_to_str(now));	/* it answers the same buffer each time */

@@ -20,10 +20,12 @@
 #define OT_REQUEST_KEY_DIFFERS   MAKE_SQLSTATE('O', 'T', '0', '0', '7') /* OT007 */
 #define OT_NO_SUCH_POLICY        MAKE_SQLSTATE('O', 'T', '0', '0', '8') /* OT008 */
 #define OT_NO_SUCH_PAYMENT       MAKE_SQLSTATE('O', 'T', '0', '0', '9') /* OT009 */
+#define OT_NO_SUCH_ATTEMPT       MAKE_SQLSTATE('O', 'T', '0', '1', '0') /* OT010 */
 
 pg_noreturn extern void ot_no_such_order(const char *order_id);
 pg_noreturn extern void ot_no_such_policy(const char *policy);
 pg_noreturn extern void ot_no_such_payment(const char *gateway, const char *payment_ref);
+pg_noreturn extern void ot_no_such_attempt(const char *gateway, const char *attempt_ref);
 
 pg_noreturn extern void ot_deadline_not_in_future(const char *order_id, TimestampTz deadline, TimestampTz now);
 

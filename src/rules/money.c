@@ -89,6 +89,13 @@ ot_payment_become(Payment *payment, Disposition disposition)
 }
 
 void
+ot_payment_name_attempt(Payment *payment, const char *attempt_ref)
+{
+	payment->attempt_ref = pstrdup(attempt_ref);
+	ot_row_changed(&payment->unwritten, payment->order_id);
+}
+
+void
 ot_funds_join(Order *order, const Payment *payment)
 {
 	order->funds.paid = ot_money_add(order->funds.paid, payment->funds.paid);

@@ -36,6 +36,9 @@ extern int64 ot_kept_for_order(const Payment *payment);
 /* What a payment is to its order, and with that whether it counts there. The caller writes the payment. */
 extern void ot_payment_become(Payment *payment, Disposition disposition);
 
+/* Which attempt brought it. */
+extern void ot_payment_name_attempt(Payment *payment, const char *attempt_ref);
+
 /* Takes a payment into its order's sums, with whatever became of it so far. The caller writes the order. */
 extern void ot_funds_join(Order *order, const Payment *payment);
 

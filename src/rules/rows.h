@@ -81,6 +81,8 @@ typedef struct Order
 	TimestampTz reminded_of;	/* the deadline that order.due_soon was written for */
 	bool		has_attempts;	/* one was begun, whatever became of it */
 
+	bool		terms_changed;	/* in memory only: since it was read, its amount or its times */
+
 	/* In memory only: what follows the changes of its state in this call, a bit for each FollowKind. */
 	int			follows;
 	OrderState	left_state;		/* before the first of these changes */

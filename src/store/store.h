@@ -89,6 +89,23 @@ extern void ot_store_update_payment(Payment *payment);
 extern List *ot_store_stray_orphans(int limit);
 extern List *ot_store_old_orphans(TimestampTz before, int limit);
 
+/* Attempts to pay. */
+extern Attempt *ot_store_find_attempt(const char *gateway, const char *attempt_ref);
+
+/* One that was found before, as it is now. */
+extern Attempt *ot_store_lock_attempt(const Attempt *found);
+
+/* Those of an order that are not settled, oldest first. */
+extern List *ot_store_find_attempts(const char *order_id);
+extern List *ot_store_lock_attempts(const char *order_id);
+
+/* Locks those that no other transaction has locked; false if one has. */
+extern bool ot_store_lock_attempts_if_free(const char *order_id);
+
+/* False when it is there already. */
+extern bool ot_store_insert_attempt(Attempt *attempt);
+extern void ot_store_update_attempt(Attempt *attempt);
+
 /* Refunds. */
 extern Refund *ot_store_find_refund(const char *refund_ref);
 

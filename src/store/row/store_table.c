@@ -11,11 +11,15 @@
 #include "rules.h"
 #include "store_table.h"
 
-/* No update changes it; one does; so does the closing of a batch of orders, for which the SQL store writes these only. */
-#define FIXED true, false, false
-#define CHANGES false, false, false
-#define CLOSES false, true, false
-#define GENERATED false, false, true
+/*
+ * No update changes it; one does; so does the closing of a batch of orders, for which the SQL store writes these only. It
+ * writes the terms of an order only where they changed: each column of a statement costs.
+ */
+#define FIXED true, false, false, false
+#define CHANGES false, false, false, false
+#define CLOSES false, true, false, false
+#define TERMS false, false, true, false
+#define GENERATED false, false, false, true
 
 #define COLUMN(name, kind, row, member, fixed) {name, kind, offsetof(row, member), fixed, NULL}
 #define WORD(name, row, member, fixed, words) {name, COLUMN_WORD, offsetof(row, member), fixed, words}
@@ -45,22 +49,22 @@ static const ColumnSpec order_columns[] = {
 	COLUMN("order_id", COLUMN_TEXT, Order, order_id, FIXED),
 	COLUMN("policy", COLUMN_TEXT, Order, policy, FIXED),
 	WORD("state", Order, state, CLOSES, ot_order_states),
-	COLUMN("amount", COLUMN_INT8, Order, amount, CHANGES),
+	COLUMN("amount", COLUMN_INT8, Order, amount, TERMS),
 	COLUMN("currency", COLUMN_TEXT, Order, currency, FIXED),
 	COLUMN("paid", COLUMN_INT8, Order, funds.paid, CHANGES),
 	COLUMN("refunded", COLUMN_INT8, Order, funds.refunded, CHANGES),
 	COLUMN("refund_pending", COLUMN_INT8, Order, funds.refund_pending, CLOSES),
 	COLUMN("held", COLUMN_INT8, Order, funds.held, CLOSES),
-	COLUMN("expires_at", COLUMN_TIME, Order, expires_at, CHANGES),
+	COLUMN("expires_at", COLUMN_TIME, Order, expires_at, TERMS),
 	COLUMN("created_at", COLUMN_TIME, Order, created_at, FIXED),
 	COLUMN("settled_at", COLUMN_TIME, Order, settled_at, CLOSES),
 	COLUMN("close_reason", COLUMN_TEXT, Order, close_reason, CLOSES),
 	COLUMN("metadata", COLUMN_JSONB, Order, metadata, FIXED),
-	COLUMN("open_until", COLUMN_TIME, Order, open_until, CHANGES),
+	COLUMN("open_until", COLUMN_TIME, Order, open_until, TERMS),
 	COLUMN("closes_at", COLUMN_TIME, Order, closes_at, GENERATED),
-	COLUMN("due_since", COLUMN_TIME, Order, due_since, CHANGES),
-	COLUMN("reminded_of", COLUMN_TIME, Order, reminded_of, CHANGES),
-	COLUMN("has_attempts", COLUMN_BOOL, Order, has_attempts, CHANGES)
+	COLUMN("due_since", COLUMN_TIME, Order, due_since, TERMS),
+	COLUMN("reminded_of", COLUMN_TIME, Order, reminded_of, TERMS),
+	COLUMN("has_attempts", COLUMN_BOOL, Order, has_attempts, TERMS)
 };
 
 static const ColumnSpec payment_columns[] = {

@@ -47,6 +47,7 @@ typedef struct ColumnSpec
 	size_t		offset;			/* in the struct of its row */
 	bool		fixed;			/* no update changes it */
 	bool		closes;			/* closing a batch of orders changes it, and no other column */
+	bool		terms;			/* of an order: seldom changed */
 	bool		generated;		/* computed by SQL; the fast store writes what the struct has */
 	const char *const *words;	/* of a COLUMN_WORD */
 } ColumnSpec;

@@ -24,6 +24,7 @@ typedef struct TableStatements
 	Statement	insert_new;
 	Statement	insert_many;
 	Statement	update;
+	Statement	update_without_terms;
 	Statement	update_many;
 } TableStatements;
 
@@ -117,14 +118,14 @@ append_unless_there(StringInfo sql, const TableSpec *spec)
 
 /* A locked row that has changed since can only have been changed by us: then nothing is to be seen any more where it was. */
 static void
-append_update(StringInfo sql, const TableSpec *spec)
+append_update_of(StringInfo sql, const TableSpec *spec, bool with_terms)
 {
 	const char *comma = "";
 
 	appendStringInfo(sql, "UPDATE order_timeout.%s SET ", spec->name);
 	for (int i = 0; i < spec->column_count; i++)
 	{
-		if (spec->columns[i].fixed || spec->columns[i].generated)
+		if (spec->columns[i].fixed || spec->columns[i].generated || (spec->columns[i].terms && !with_terms))
 			continue;
 		appendStringInfo(sql, "%s%s = $%d", comma, spec->columns[i].name, i + 1);
 		comma = ", ";
@@ -132,6 +133,18 @@ append_update(StringInfo sql, const TableSpec *spec)
 	append_where_key(sql, spec);
 	appendStringInfo(sql, " AND %s.ctid" SQL_EQ "$%d", spec->name, spec->column_count + 1);
 	append_returning(sql, spec);
+}
+
+static void
+append_update(StringInfo sql, const TableSpec *spec)
+{
+	append_update_of(sql, spec, true);
+}
+
+static void
+append_update_without_terms(StringInfo sql, const TableSpec *spec)
+{
+	append_update_of(sql, spec, false);
 }
 
 /* Which columns a statement for many rows gets, as an array each: all that are inserted, or what closing changes. */
@@ -353,6 +366,14 @@ sql_insert_finds_duplicate(TableName table)
 	return false;				/* triggers fire, and CHECKs are asked, before ON CONFLICT finds out */
 }
 
+static Statement *
+update_of(TableName table, const void *row)
+{
+	if (table == TABLE_ORDERS && !((const Order *) row)->terms_changed)
+		return with_text(&statements[table].update_without_terms, table, append_update_without_terms);
+	return with_text(&statements[table].update, table, append_update);
+}
+
 static void
 sql_update(TableName table, void *row)
 {
@@ -360,7 +381,7 @@ sql_update(TableName table, void *row)
 
 	ot_row_args(&args, table, row);
 	ot_row_place_arg(&args, table, row);
-	write_row(with_text(&statements[table].update, table, append_update), &args, table, row);
+	write_row(update_of(table, row), &args, table, row);
 }
 
 /* Many rows. */

@@ -1,0 +1,140 @@
+/*
+ * attempt_state.c
+ *    The states of an attempt to pay, and the steps between them. Attempt states change in this file only.
+ *
+ *    begin_attempt
+ *         |
+ *         v     authorize_attempt
+ *       open ---------------------> authorized
+ *         |                             |
+ *         +--------------+--------------+
+ *                        |
+ *                        +--> captured: a payment of it is recorded, or its void found it paid
+ *                        +--> failed, cancelled, expired: end_attempt
+ *                        +--> expired: its order is closed or paid, and it cannot be voided
+ *                        +--> voided: complete_void
+ *                        +--> needs_attention: its void was tried too often, or rejected
+ *                                  |
+ *                                  +--> any of these, and what it was before, by retry_void
+ *
+ *    A void is due (next_attempt_at) once its order is closing, closed, or paid by another one. It is leased to workers as
+ *    refunds are. What was authorised and captured in part only can be voided too: the rest of it.
+ *
+ * Invariants:
+ *  1. An attempt is no money. It changes no sum; only a payment does, and money that comes is recorded whatever became of
+ *     its attempt.
+ *  2. It is settled once nothing more can be asked of it; only then is no void due, and none is leased.
+ *  3. What a gateway says of it after its end changes its state only if it means that money may come: paid, authorised.
+ *  4. Locks: linked row, order, attempts, payments, refunds. A worker's lease changes the attempt alone.
+ */
+#include "postgres.h"
+
+#include "attempt_state.h"
+#include "unwritten.h"
+
+bool
+ot_attempt_is_live(const Attempt *attempt)
+{
+	return attempt->state == ATTEMPT_OPEN || attempt->state == ATTEMPT_AUTHORIZED || attempt->state == ATTEMPT_NEEDS_ATTENTION;
+}
+
+bool
+ot_attempt_may_pay(const Attempt *attempt)
+{
+	return (attempt->state == ATTEMPT_OPEN || attempt->state == ATTEMPT_AUTHORIZED) && attempt->next_attempt_at == OT_NO_TIME;
+}
+
+bool
+ot_attempt_has_rest(const Attempt *attempt)
+{
+	return attempt->covers && attempt->state == ATTEMPT_CAPTURED && attempt->captured < attempt->authorized;
+}
+
+static void
+set_state(Attempt *attempt, AttemptState state)
+{
+	attempt->state = state;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+/* No void is due any more, nobody has it, and the operator need not look. */
+static void
+leave_void(Attempt *attempt)
+{
+	attempt->lease_token = NULL;
+	attempt->leased_until = attempt->next_attempt_at = attempt->attention_at = OT_NO_TIME;
+	attempt->worker = NULL;
+}
+
+void
+ot_attempt_begin(Attempt *attempt, TimestampTz now)
+{
+	set_state(attempt, ATTEMPT_OPEN);
+	leave_void(attempt);
+	attempt->valid_until = attempt->handed_out_at = attempt->settled_at = OT_NO_TIME;
+	attempt->created_at = now;
+}
+
+/* The gateway promised it, whatever it is good for. */
+void
+ot_attempt_note_authorization(Attempt *attempt, const Authorization *authorization)
+{
+	attempt->authorized = authorization->amount;
+	attempt->currency = pstrdup(authorization->currency);
+	attempt->valid_until = authorization->valid_until;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+/* Also one that had ended: then its void is due, which the caller sees to. */
+void
+ot_attempt_become_authorized(Attempt *attempt, const Authorization *authorization, bool covers)
+{
+	Assert(attempt->state != ATTEMPT_CAPTURED);
+
+	ot_attempt_note_authorization(attempt, authorization);
+	if (attempt->state != ATTEMPT_NEEDS_ATTENTION)
+		set_state(attempt, ATTEMPT_AUTHORIZED);
+	attempt->covers = covers;
+	attempt->settled_at = OT_NO_TIME;
+}
+
+/* From any state: money that came is no matter of opinion. */
+void
+ot_attempt_become_captured(Attempt *attempt, int64 amount, TimestampTz now)
+{
+	set_state(attempt, ATTEMPT_CAPTURED);
+	leave_void(attempt);
+	attempt->captured += amount;
+	attempt->settled_at = now;
+}
+
+/* Its order is authorised by it, and not paid yet. */
+void
+ot_attempt_may_capture_more(Attempt *attempt)
+{
+	Assert(ot_attempt_has_rest(attempt));
+
+	attempt->settled_at = OT_NO_TIME;
+}
+
+/* It brings nothing more. What was captured stays so: only the rest has ended. */
+void
+ot_attempt_end(Attempt *attempt, AttemptState state, TimestampTz now)
+{
+	Assert(attempt->settled_at == OT_NO_TIME);
+
+	set_state(attempt, attempt->state == ATTEMPT_CAPTURED && state != ATTEMPT_VOIDED ? ATTEMPT_CAPTURED : state);
+	leave_void(attempt);
+	attempt->settled_at = now;
+}
+
+/* A worker is to ask the gateway for its end. */
+void
+ot_attempt_void(Attempt *attempt, TimestampTz now)
+{
+	Assert(attempt->can_void);
+
+	attempt->next_attempt_at = now;
+	attempt->settled_at = OT_NO_TIME;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}

@@ -1,0 +1,36 @@
+/*
+ * attempt_state.h
+ *    The states of an attempt to pay and the steps between them. The diagram is in attempt_state.c.
+ */
+#ifndef OT_ATTEMPT_STATE_H
+#define OT_ATTEMPT_STATE_H
+
+#include "rows.h"
+
+/* What a gateway promised. */
+typedef struct Authorization
+{
+	int64		amount;
+	const char *currency;
+	TimestampTz valid_until;
+} Authorization;
+
+/* Neither ended nor captured. */
+extern bool ot_attempt_is_live(const Attempt *attempt);
+
+/* Live, and nobody was asked to end it. */
+extern bool ot_attempt_may_pay(const Attempt *attempt);
+
+/* It authorised its order, and not all of that was captured. */
+extern bool ot_attempt_has_rest(const Attempt *attempt);
+
+/* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
+extern void ot_attempt_begin(Attempt *attempt, TimestampTz now);
+extern void ot_attempt_become_authorized(Attempt *attempt, const Authorization *authorization, bool covers);
+extern void ot_attempt_note_authorization(Attempt *attempt, const Authorization *authorization);
+extern void ot_attempt_become_captured(Attempt *attempt, int64 amount, TimestampTz now);
+extern void ot_attempt_may_capture_more(Attempt *attempt);
+extern void ot_attempt_end(Attempt *attempt, AttemptState state, TimestampTz now);
+extern void ot_attempt_void(Attempt *attempt, TimestampTz now);
+
+#endif
