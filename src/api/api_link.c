@@ -42,7 +42,7 @@ OT_FUNCTION(ot_track_row)
 		data->tg_trigger->tgnargs != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("order_timeout.track is for the trigger that link_table makes")));
+				 errmsg("order_timeout._track is for the trigger that link_table makes")));
 	link = link_of(data->tg_trigger);
 	desc = RelationGetDescr(data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
