@@ -1332,21 +1332,18 @@ REVOKE ALL ON integrations FROM PUBLIC;
 CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    names text[] := CASE access
-        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
-        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
-                                   'claim_refunds', 'complete_refund', 'record_refund',
-                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
-                                   '_require_pg_cron', '_call_pg_cron',
-                                   '_schedule_job', '_warn_about_job']
-        END;
+    application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
+        change_order,request_refund,funds,history}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders}';
+    names CONSTANT text[] := CASE access
+        WHEN 'application' THEN application
+        WHEN 'worker' THEN worker
+        WHEN 'reader' THEN reader
+        WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
+            withdraw_refund,reverse_chargeback,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,resolve_conflict,
+            resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
+            unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
@@ -1361,8 +1358,8 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
-                              'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
+            FROM unnest('{policies,orders,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
+                health,attention,integrations}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
