@@ -215,6 +215,11 @@ $$;
 COMMENT ON FUNCTION _require_linkable(links) IS
 'Raises an error if a table cannot be linked in this way. Errors: 22023, OT008 no such policy. Used by link_table.';
 
+CREATE FUNCTION _require_links_seen() RETURNS void
+AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
+COMMENT ON FUNCTION _require_links_seen() IS
+'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
+
 CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -244,6 +249,7 @@ BEGIN
     PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
     PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
+    PERFORM order_timeout._require_links_seen();
     PERFORM order_timeout._require_linkable(link);
 
     SELECT * INTO known FROM order_timeout.links l WHERE l.table_name = link.table_name;

@@ -877,6 +877,11 @@ $$;
 COMMENT ON FUNCTION _require_linkable(links) IS
 'Raises an error if a table cannot be linked in this way. Errors: 22023, OT008 no such policy. Used by link_table.';
 
+CREATE FUNCTION _require_links_seen() RETURNS void
+AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
+COMMENT ON FUNCTION _require_links_seen() IS
+'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
+
 CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -906,6 +911,7 @@ BEGIN
     PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
     PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
+    PERFORM order_timeout._require_links_seen();
     PERFORM order_timeout._require_linkable(link);
 
     SELECT * INTO known FROM order_timeout.links l WHERE l.table_name = link.table_name;
@@ -1027,6 +1033,7 @@ REVOKE ALL ON FUNCTION _track() FROM PUBLIC;
 REVOKE ALL ON FUNCTION _link_column(regclass, text, text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _link_statuses(regclass, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _require_linkable(links) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_links_seen() FROM PUBLIC;
 REVOKE ALL ON FUNCTION _write_link(links, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _drop_link(text, regclass) FROM PUBLIC;

@@ -57,6 +57,12 @@ OT_FUNCTION(ot_track_row)
 	return PointerGetDatum(NULL);
 }
 
+OT_FUNCTION(ot_require_links_seen)
+{
+	ot_store_require_links_seen();
+	return (Datum) 0;
+}
+
 OT_FUNCTION(ot_adopt_orders_procedure)
 {
 	char	   *table_name = ot_get_text(fcinfo, 0, "table_name");
