@@ -132,7 +132,8 @@ CREATE TABLE attempts (
     CONSTRAINT attempts_state CHECK (
         CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
              WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
-             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL END),
+             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL
+             ELSE false END),
     CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
 );
 COMMENT ON TABLE attempts IS
@@ -296,7 +297,7 @@ SELECT pg_catalog.pg_extension_config_dump('sweeps', '');
 SELECT pg_catalog.pg_extension_config_dump('sweeps_sweep_id_seq', '');
 
 -- A CHECK's message says neither which words there are nor which range. This says it first; the CHECKs stay behind it.
-CREATE FUNCTION policies_check_settings() RETURNS trigger
+CREATE FUNCTION _policies_check_settings() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wrong record;
@@ -347,12 +348,14 @@ BEGIN
     RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION _policies_check_settings() IS
+'Says what a setting may be: 23514. Used by trigger check_settings of policies.';
 CREATE TRIGGER check_settings BEFORE INSERT OR UPDATE ON policies
-    FOR EACH ROW EXECUTE FUNCTION policies_check_settings();
+    FOR EACH ROW EXECUTE FUNCTION _policies_check_settings();
 
 -- A restore brings a row `default` into a table that CREATE EXTENSION has just filled with one: the untouched seed gives way.
 -- An edited one does not: then a second `default` is a duplicate key like any other.
-CREATE FUNCTION policies_restore_default() RETURNS trigger
+CREATE FUNCTION _policies_restore_default() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE order_timeout.policies p
@@ -376,17 +379,19 @@ BEGIN
     RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION _policies_restore_default() IS
+'Lets the row default of a dump take the place of the one that CREATE EXTENSION made. Used by trigger restore_default of policies.';
 CREATE TRIGGER restore_default BEFORE INSERT ON policies
-    FOR EACH ROW WHEN (NEW.policy = 'default') EXECUTE FUNCTION policies_restore_default();
+    FOR EACH ROW WHEN (NEW.policy = 'default') EXECUTE FUNCTION _policies_restore_default();
 
-CREATE FUNCTION policy_in_use(policy text) RETURNS boolean
+CREATE FUNCTION _policy_in_use(policy text) RETURNS boolean
 AS 'MODULE_PATHNAME', 'ot_policy_in_use' LANGUAGE C;
-COMMENT ON FUNCTION policy_in_use(text) IS
-'Whether any order follows the policy, looked up among all that is committed by now, also where the transaction''s own snapshot is older; used when a policy is deleted or renamed. Errors: 22023, 22004. Locks: none.';
+COMMENT ON FUNCTION _policy_in_use(text) IS
+'Whether any order follows the policy, looked up among all that is committed by now, also where the transaction''s own snapshot is older. Errors: 22023, 22004. Locks: none. Used by trigger keep_used of policies.';
 
 -- An order without its policy could not be closed. The lock keeps create_order from taking the policy meanwhile:
 -- it inserts the order and reads the policy in one statement, whose snapshot is newer than its lock on orders.
-CREATE FUNCTION policies_keep_used() RETURNS trigger
+CREATE FUNCTION _policies_keep_used() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND NEW.policy = OLD.policy THEN
@@ -403,7 +408,7 @@ BEGIN
                   HINT = 'Remove them with order_timeout.set_hook(policy, hook, NULL) first.';
     END IF;
     LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
-    IF order_timeout.policy_in_use(OLD.policy) THEN
+    IF order_timeout._policy_in_use(OLD.policy) THEN
         RAISE EXCEPTION 'policy "%" is still in use', OLD.policy
             USING ERRCODE = 'foreign_key_violation', DETAIL = 'There are orders that follow it.',
                   HINT = 'Change its settings instead, and give new orders another policy.';
@@ -411,5 +416,7 @@ BEGIN
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
+COMMENT ON FUNCTION _policies_keep_used() IS
+'Refuses to delete or rename a policy that is the default, that has hooks or that orders follow: 23503. Used by trigger keep_used of policies.';
 CREATE TRIGGER keep_used BEFORE DELETE OR UPDATE OF policy ON policies
-    FOR EACH ROW EXECUTE FUNCTION policies_keep_used();
+    FOR EACH ROW EXECUTE FUNCTION _policies_keep_used();

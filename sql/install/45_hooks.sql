@@ -30,14 +30,16 @@ SELECT pg_catalog.pg_extension_config_dump('follow_ups', '');
 SELECT pg_catalog.pg_extension_config_dump('follow_ups_follow_up_id_seq', '');
 
 -- Sessions keep the hooks and links that they read, and read them again when this trigger says so, however they changed.
-CREATE FUNCTION following_changed() RETURNS trigger
+CREATE FUNCTION _following_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_following_changed' LANGUAGE C;
+COMMENT ON FUNCTION _following_changed() IS
+'Makes sessions read hooks and links again. Used by trigger following_changed of hooks and of links.';
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hooks
-    FOR EACH STATEMENT EXECUTE FUNCTION following_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE hooks ENABLE ALWAYS TRIGGER following_changed;
 
 -- Links and hooks run with the rights of whoever calls the extension's functions, so they are not for everybody to make.
-CREATE FUNCTION require_owner(action text) RETURNS void
+CREATE FUNCTION _require_owner(action text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT (SELECT pg_has_role(current_user, e.extowner, 'USAGE') FROM pg_extension e WHERE e.extname = 'order_timeout') THEN
@@ -48,19 +50,19 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_owner(text) IS
+COMMENT ON FUNCTION _require_owner(text) IS
 'Raises 42501 unless the caller is a superuser or the owner of the extension. Used by set_hook, link_table and unlink_table.';
 
 -- The arguments that a hook's function takes.
-CREATE FUNCTION hook_arguments(hook text) RETURNS text
+CREATE FUNCTION _hook_arguments(hook text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN hook IN ('close_hook', 'paid_hook', 'reopen_hook') THEN '(text[])'
                 WHEN hook = 'refund_handler' THEN '(text,text,text,text,bigint,text,text,integer)' END
 $$;
-COMMENT ON FUNCTION hook_arguments(text) IS
+COMMENT ON FUNCTION _hook_arguments(text) IS
 'The types of the arguments that the function of a hook takes; null for an unknown hook. Used by set_hook.';
 
-CREATE FUNCTION require_hook_function(hook text, function_name text, resolved regprocedure) RETURNS void
+CREATE FUNCTION _require_hook_function(hook text, function_name text, resolved regprocedure) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answers CONSTANT text[] := '{"result text","gateway_refund_ref text","refunded_amount bigint","error text"}';
@@ -68,7 +70,7 @@ DECLARE
 BEGIN
     SELECT p.* INTO function FROM pg_proc p WHERE p.oid = resolved;
     IF NOT FOUND OR function.prokind <> 'f' OR function.proretset AND hook = 'refund_handler' THEN
-        RAISE EXCEPTION 'function % does not exist', function_name || order_timeout.hook_arguments(hook)
+        RAISE EXCEPTION 'function % does not exist', function_name || order_timeout._hook_arguments(hook)
             USING ERRCODE = 'undefined_function', DETAIL = format('It was given as %s.', hook),
                   HINT = 'Create it first, with exactly these arguments, and give its name without them. A procedure does not serve.';
     END IF;
@@ -81,56 +83,56 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_hook_function(text, text, regprocedure) IS
+COMMENT ON FUNCTION _require_hook_function(text, text, regprocedure) IS
 'Raises 42883 or 42804 if a function cannot serve as that hook. Used by set_hook.';
 
-CREATE FUNCTION write_hook(policy text, hook text, function_name text, resolved regprocedure) RETURNS text
+CREATE FUNCTION _write_hook(policy text, hook text, function_name text, resolved regprocedure) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed boolean;
 BEGIN
-    PERFORM order_timeout.require_owner('set a hook');
-    IF write_hook.policy IS NULL OR write_hook.hook IS NULL THEN
-        RAISE EXCEPTION '% must not be null', CASE WHEN write_hook.policy IS NULL THEN 'policy' ELSE 'hook' END
+    PERFORM order_timeout._require_owner('set a hook');
+    IF _write_hook.policy IS NULL OR _write_hook.hook IS NULL THEN
+        RAISE EXCEPTION '% must not be null', CASE WHEN _write_hook.policy IS NULL THEN 'policy' ELSE 'hook' END
             USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    IF order_timeout.hook_arguments(write_hook.hook) IS NULL THEN
-        RAISE EXCEPTION 'invalid hook: "%"', write_hook.hook
+    IF order_timeout._hook_arguments(_write_hook.hook) IS NULL THEN
+        RAISE EXCEPTION 'invalid hook: "%"', _write_hook.hook
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Use one of: close_hook, paid_hook, reopen_hook, refund_handler.';
     END IF;
-    PERFORM FROM order_timeout.policies p WHERE p.policy = write_hook.policy FOR KEY SHARE;
+    PERFORM FROM order_timeout.policies p WHERE p.policy = _write_hook.policy FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'policy "%" does not exist', write_hook.policy
+        RAISE EXCEPTION 'policy "%" does not exist', _write_hook.policy
             USING ERRCODE = 'OT008', HINT = 'Name a row of order_timeout.policies, or insert the policy there first.';
     END IF;
-    IF write_hook.function_name IS NULL THEN
-        DELETE FROM order_timeout.hooks h WHERE h.policy = write_hook.policy AND h.hook = write_hook.hook;
+    IF _write_hook.function_name IS NULL THEN
+        DELETE FROM order_timeout.hooks h WHERE h.policy = _write_hook.policy AND h.hook = _write_hook.hook;
         RETURN CASE WHEN FOUND THEN 'removed' ELSE 'unchanged' END;
     END IF;
-    PERFORM order_timeout.require_hook_function(write_hook.hook, write_hook.function_name, resolved);
+    PERFORM order_timeout._require_hook_function(_write_hook.hook, _write_hook.function_name, resolved);
     INSERT INTO order_timeout.hooks AS h
-    SELECT write_hook.policy, write_hook.hook, format('%I.%I', n.nspname, p.proname)
+    SELECT _write_hook.policy, _write_hook.hook, format('%I.%I', n.nspname, p.proname)
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = resolved
         ON CONFLICT ON CONSTRAINT hooks_pkey DO UPDATE SET function_name = excluded.function_name
      WHERE h.function_name <> excluded.function_name;
     changed := FOUND;
     UPDATE order_timeout.set_aside s SET retry_at = clock_timestamp()
-      FROM order_timeout.orders o WHERE o.order_id = s.order_id AND o.policy = write_hook.policy;
+      FROM order_timeout.orders o WHERE o.order_id = s.order_id AND o.policy = _write_hook.policy;
     UPDATE order_timeout.follow_ups f SET retry_at = clock_timestamp()
-      FROM order_timeout.orders o WHERE o.order_id = f.order_id AND o.policy = write_hook.policy AND f.kind <> 'link';
+      FROM order_timeout.orders o WHERE o.order_id = f.order_id AND o.policy = _write_hook.policy AND f.kind <> 'link';
     RETURN CASE WHEN changed THEN 'set' ELSE 'unchanged' END;
 END
 $$;
-COMMENT ON FUNCTION write_hook(text, text, text, regprocedure) IS
+COMMENT ON FUNCTION _write_hook(text, text, text, regprocedure) IS
 'What set_hook does once the function is found. Used by set_hook.';
 
 -- The caller's search_path finds the function, and nothing else.
 CREATE FUNCTION set_hook(policy text, hook text, function_name text, OUT outcome text)
 LANGUAGE plpgsql AS $$
 BEGIN
-    outcome := order_timeout.write_hook(
+    outcome := order_timeout._write_hook(
         policy, hook, function_name,
-        pg_catalog.to_regprocedure(function_name OPERATOR(pg_catalog.||) order_timeout.hook_arguments(hook)));
+        pg_catalog.to_regprocedure(function_name OPERATOR(pg_catalog.||) order_timeout._hook_arguments(hook)));
 END
 $$;
 COMMENT ON FUNCTION set_hook(text, text, text) IS

@@ -29,27 +29,30 @@ COMMENT ON TABLE links IS
 'A table of yours whose rows are orders: its columns, the words of its status, and what its rows do. Written by link_table and unlink_table.';
 SELECT pg_catalog.pg_extension_config_dump('links', '');
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON links
-    FOR EACH STATEMENT EXECUTE FUNCTION following_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE links ENABLE ALWAYS TRIGGER following_changed;
 
--- On each linked table. DROP EXTENSION stops at it, so that it asks to unlink first.
-CREATE FUNCTION linked() RETURNS trigger
+CREATE FUNCTION _linked() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION _linked() IS
+'Does nothing. DROP EXTENSION stops at its trigger, so that a table is unlinked first. Used by link_table, which makes the trigger.';
 
-CREATE FUNCTION track() RETURNS trigger
+CREATE FUNCTION _track() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_track_row' LANGUAGE C;
+COMMENT ON FUNCTION _track() IS
+'Creates and cancels orders as the rows of a tracked table say. Used by link_table, which makes the trigger.';
 
 -- The type of a column that a link uses, qualified; null for no column.
-CREATE FUNCTION link_column(linked_table regclass, argument text, column_name text, types text[]) RETURNS text
+CREATE FUNCTION _link_column(linked_table regclass, argument text, column_name text, types text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     col record;
 BEGIN
-    IF link_column.column_name IS NULL THEN
+    IF _link_column.column_name IS NULL THEN
         RETURN NULL;
     END IF;
     SELECT format('%I.%I', n.nspname, t.typname) AS type, a.attgenerated, a.atttypmod,
@@ -59,33 +62,33 @@ BEGIN
       JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
       JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' AND 'domain' = ANY (types) THEN t.typbasetype ELSE t.oid END
       JOIN pg_namespace bn ON bn.oid = b.typnamespace
-     WHERE a.attrelid = linked_table AND a.attname = link_column.column_name AND a.attnum > 0 AND NOT a.attisdropped;
+     WHERE a.attrelid = linked_table AND a.attname = _link_column.column_name AND a.attnum > 0 AND NOT a.attisdropped;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'column "%" of table % does not exist', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % does not exist', _link_column.column_name, linked_table
             USING ERRCODE = 'undefined_column', DETAIL = format('It was given as %s.', argument);
     END IF;
     IF col.kind IS NULL OR NOT col.kind = ANY (types) THEN
-        RAISE EXCEPTION 'column "%" of table % cannot serve as %', link_column.column_name, linked_table, argument
+        RAISE EXCEPTION 'column "%" of table % cannot serve as %', _link_column.column_name, linked_table, argument
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('Its type is %s.', col.type),
                   HINT = format('These types can: %s.', array_to_string(types, ', '));
     END IF;
     IF col.attgenerated <> '' AND argument IN ('status_column', 'time_column', 'reason_column') THEN
-        RAISE EXCEPTION 'column "%" of table % cannot be written', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % cannot be written', _link_column.column_name, linked_table
             USING ERRCODE = 'generated_always', DETAIL = 'It is a generated column.', HINT = format('Give another %s.', argument);
     END IF;
     IF argument = 'key_column' AND col.kind = 'numeric' AND (col.atttypmod = -1 OR (col.atttypmod - 4) & 2047 <> 0) THEN
-        RAISE EXCEPTION 'column "%" of table % cannot serve as key_column', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % cannot serve as key_column', _link_column.column_name, linked_table
             USING ERRCODE = 'datatype_mismatch', DETAIL = 'It may have decimals, so that one number has several forms.',
                   HINT = 'A numeric key needs a scale of 0, as in numeric(20).';
     END IF;
     RETURN col.type;
 END
 $$;
-COMMENT ON FUNCTION link_column(regclass, text, text, text[]) IS
+COMMENT ON FUNCTION _link_column(regclass, text, text, text[]) IS
 'The type of a column that link_table was given, qualified. Errors: 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column. Used by link_table.';
 
 -- The words of each state as an array. Each must be one that the column can hold, as it is.
-CREATE FUNCTION link_statuses(linked_table regclass, status_column text, statuses jsonb) RETURNS jsonb
+CREATE FUNCTION _link_statuses(linked_table regclass, status_column text, statuses jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     states CONSTANT text[] := '{pending,paid,expired,cancelled}';
@@ -96,16 +99,16 @@ DECLARE
     answer jsonb := '{}';
     -- With its length: a word that is cut off is another one.
     type text := (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
-                   WHERE a.attrelid = linked_table AND a.attname = link_statuses.status_column);
+                   WHERE a.attrelid = linked_table AND a.attname = _link_statuses.status_column);
 BEGIN
-    IF jsonb_typeof(link_statuses.statuses) <> 'object' OR link_statuses.statuses - states <> '{}'
-       OR NOT link_statuses.statuses ? 'pending' THEN
-        RAISE EXCEPTION 'invalid statuses: %', left(link_statuses.statuses::text, 200)
+    IF jsonb_typeof(_link_statuses.statuses) <> 'object' OR _link_statuses.statuses - states <> '{}'
+       OR NOT _link_statuses.statuses ? 'pending' THEN
+        RAISE EXCEPTION 'invalid statuses: %', left(_link_statuses.statuses::text, 200)
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = 'They must be an object of states, pending among them, each with a word or an array of words.',
                   HINT = 'For example {"pending": "new", "paid": ["paid", "shipped"], "expired": "closed", "cancelled": "closed"}.';
     END IF;
-    FOR state, words IN SELECT * FROM jsonb_each(link_statuses.statuses) LOOP
+    FOR state, words IN SELECT * FROM jsonb_each(_link_statuses.statuses) LOOP
         words := CASE jsonb_typeof(words) WHEN 'array' THEN words ELSE jsonb_build_array(words) END;
         IF jsonb_array_length(words) = 0
            OR EXISTS (SELECT FROM jsonb_array_elements(words) w WHERE jsonb_typeof(w) NOT IN ('string', 'number')) THEN
@@ -120,7 +123,7 @@ BEGIN
             stored := NULL;
         END;
         IF stored IS DISTINCT FROM word THEN
-            RAISE EXCEPTION 'column "%" of table % cannot hold the word "%"', link_statuses.status_column, linked_table, word
+            RAISE EXCEPTION 'column "%" of table % cannot hold the word "%"', _link_statuses.status_column, linked_table, word
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Its type is %s.', type);
         END IF;
         IF answer -> 'pending' ? word AND EXISTS (SELECT FROM jsonb_each(answer - 'pending') e WHERE e.value ? word) THEN
@@ -131,11 +134,11 @@ BEGIN
     RETURN answer;
 END
 $$;
-COMMENT ON FUNCTION link_statuses(regclass, text, jsonb) IS
+COMMENT ON FUNCTION _link_statuses(regclass, text, jsonb) IS
 'The statuses of link_table with their words as arrays. Errors: 22023 an unknown state, a word that the column cannot hold or that stands for an open and a settled state. Used by link_table.';
 
 -- What must hold of the key, and of the triggers of the table.
-CREATE FUNCTION require_linkable(link links) RETURNS void
+CREATE FUNCTION _require_linkable(link links) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     linked_table CONSTANT regclass := link.table_name::regclass;
@@ -209,17 +212,22 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_linkable(links) IS
+COMMENT ON FUNCTION _require_linkable(links) IS
 'Raises an error if a table cannot be linked in this way. Errors: 22023, OT008 no such policy. Used by link_table.';
 
-CREATE FUNCTION write_link(link links, linked_table regclass) RETURNS text
+CREATE FUNCTION _require_links_seen() RETURNS void
+AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
+COMMENT ON FUNCTION _require_links_seen() IS
+'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
+
+CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole CONSTANT text[] := '{int8,int4,int2}';
     words CONSTANT text[] := '{text,varchar}';
     known order_timeout.links;
 BEGIN
-    PERFORM order_timeout.require_owner('link a table');
+    PERFORM order_timeout._require_owner('link a table');
     SELECT format('%I.%I', n.nspname, c.relname) INTO link.table_name
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = linked_table AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
@@ -229,19 +237,20 @@ BEGIN
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'Link an ordinary or a partitioned table of your own that is not temporary; of a partition, its parent.';
     END IF;
-    link.key_type := order_timeout.link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
-    link.status_type := order_timeout.link_column(linked_table, 'status_column', link.status_column,
-                                                  words || '{enum,domain,int4,int2}');
-    link.statuses := order_timeout.link_statuses(linked_table, link.status_column, link.statuses);
-    link.amount_is_major := coalesce(order_timeout.link_column(linked_table, 'amount_column', link.amount_column,
-                                                               whole || '{numeric}') = 'pg_catalog."numeric"', false);
-    PERFORM order_timeout.link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
-    PERFORM order_timeout.link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
-    PERFORM order_timeout.link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
-    PERFORM order_timeout.link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
-    PERFORM order_timeout.link_column(linked_table, 'reason_column', link.reason_column, words);
+    link.key_type := order_timeout._link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
+    link.status_type := order_timeout._link_column(linked_table, 'status_column', link.status_column,
+                                                   words || '{enum,domain,int4,int2}');
+    link.statuses := order_timeout._link_statuses(linked_table, link.status_column, link.statuses);
+    link.amount_is_major := coalesce(order_timeout._link_column(linked_table, 'amount_column', link.amount_column,
+                                                                whole || '{numeric}') = 'pg_catalog."numeric"', false);
+    PERFORM order_timeout._link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
+    PERFORM order_timeout._link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
+    PERFORM order_timeout._link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
+    PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
+    PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
-    PERFORM order_timeout.require_linkable(link);
+    PERFORM order_timeout._require_links_seen();
+    PERFORM order_timeout._require_linkable(link);
 
     SELECT * INTO known FROM order_timeout.links l WHERE l.table_name = link.table_name;
     link.linked_at := coalesce(known.linked_at, clock_timestamp());
@@ -259,16 +268,16 @@ BEGIN
         RETURN 'already_linked';
     END IF;
     INSERT INTO order_timeout.links SELECT link.*;
-    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout.linked(%L)',
+    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout._linked(%L)',
                    link.table_name, link.table_name);
     IF link.track THEN
-        EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout.track(%L)',
+        EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout._track(%L)',
                        link.table_name, link.table_name);
     END IF;
     RETURN 'linked';
 END
 $$;
-COMMENT ON FUNCTION write_link(links, regclass) IS
+COMMENT ON FUNCTION _write_link(links, regclass) IS
 'What link_table does once the table is found. Used by link_table.';
 
 -- The caller's search_path finds the table, and nothing else.
@@ -305,20 +314,20 @@ BEGIN
     link.reason_column := reason_column;
     link.track := coalesce(track, false);
     link.on_contradiction := coalesce(on_contradiction, 'refuse');
-    outcome := order_timeout.write_link(link, linked_table);
+    outcome := order_timeout._write_link(link, linked_table);
 END
 $$;
 COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
 'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
-CREATE FUNCTION drop_link(table_name text, linked_table regclass) RETURNS text
+CREATE FUNCTION _drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     link order_timeout.links;
     left_over record;
 BEGIN
-    PERFORM order_timeout.require_owner('unlink a table');
-    DELETE FROM order_timeout.links l WHERE l.table_name = drop_link.table_name OR to_regclass(l.table_name) = linked_table
+    PERFORM order_timeout._require_owner('unlink a table');
+    DELETE FROM order_timeout.links l WHERE l.table_name = _drop_link.table_name OR to_regclass(l.table_name) = linked_table
     RETURNING l.* INTO link;
     IF NOT FOUND THEN
         RETURN 'not_linked';
@@ -329,7 +338,7 @@ BEGIN
     FOR left_over IN
         SELECT t.tgname, t.tgrelid::regclass AS of_table
           FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-         WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('linked', 'track') AND t.tgparentid = 0
+         WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('_linked', '_track') AND t.tgparentid = 0
            AND t.tgargs = convert_to(link.table_name, getdatabaseencoding()) || '\x00'::bytea
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', left_over.tgname, left_over.of_table);
@@ -337,7 +346,7 @@ BEGIN
     RETURN 'unlinked';
 END
 $$;
-COMMENT ON FUNCTION drop_link(text, regclass) IS
+COMMENT ON FUNCTION _drop_link(text, regclass) IS
 'What unlink_table does once the table is found. Used by unlink_table.';
 
 CREATE FUNCTION unlink_table(table_name text, OUT outcome text)
@@ -346,7 +355,7 @@ BEGIN
     IF table_name IS NULL THEN
         RAISE EXCEPTION 'table_name must not be null' USING ERRCODE = '22004';
     END IF;
-    outcome := order_timeout.drop_link(table_name, pg_catalog.to_regclass(table_name));
+    outcome := order_timeout._drop_link(table_name, pg_catalog.to_regclass(table_name));
 END
 $$;
 COMMENT ON FUNCTION unlink_table(text) IS

@@ -4,7 +4,7 @@
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
 -- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
 -- hidden from the caller, the row of its launcher still shows which database it is.
-CREATE FUNCTION require_pg_cron(line text) RETURNS void
+CREATE FUNCTION _require_pg_cron(line text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
@@ -24,11 +24,11 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_pg_cron(text) IS
-'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper, schedule_refunds and their counterparts.';
+COMMENT ON FUNCTION _require_pg_cron(text) IS
+'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
 
 -- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
-CREATE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
+CREATE FUNCTION _call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answer bigint;
@@ -44,12 +44,12 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
               HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
 END
 $$;
-COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
+COMMENT ON FUNCTION _call_pg_cron(text, text[]) IS
 'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
 
 -- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
 -- what cannot be seen as this role is said too.
-CREATE FUNCTION warn_about_job(jobid bigint, routine text, look text) RETURNS void
+CREATE FUNCTION _warn_about_job(jobid bigint, routine text, look text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     workers CONSTANT text := 'Run as a superuser: ALTER SYSTEM SET cron.use_background_workers = on; then restart the server.';
@@ -108,18 +108,18 @@ BEGIN
               HINT = workers || ' ' || look;
 END
 $$;
-COMMENT ON FUNCTION warn_about_job(bigint, text, text) IS
+COMMENT ON FUNCTION _warn_about_job(bigint, text, text) IS
 'Raises a WARNING for what keeps a job of pg_cron from running, and a NOTICE for what the caller''s role cannot see. Used by schedule_sweeper and schedule_refunds.';
 
-CREATE FUNCTION schedule_job(job_name text, schedule text, command text) RETURNS bigint
+CREATE FUNCTION _schedule_job(job_name text, schedule text, command text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
-    RETURN order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+    PERFORM order_timeout._require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                  job_name || ' in ' || current_database(), schedule, command, current_database()));
+    RETURN order_timeout._call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
 END
 $$;
-COMMENT ON FUNCTION schedule_job(text, text, text) IS
+COMMENT ON FUNCTION _schedule_job(text, text, text) IS
 'Puts a command into pg_cron and answers the job''s number; 55000 with the line to run if pg_cron is not here. Used by schedule_sweeper and schedule_refunds.';
 
 CREATE FUNCTION schedule_sweeper(
@@ -129,9 +129,9 @@ BEGIN
     schedule := coalesce(schedule, '* * * * *');
     -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
     command := 'CALL order_timeout.sweep()';
-    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout'), schedule, command);
-    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.sweep(interval, integer, interval)',
-                                         'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;');
+    jobid := order_timeout._schedule_job(coalesce(job_name, 'order_timeout'), schedule, command);
+    PERFORM order_timeout._warn_about_job(jobid, 'order_timeout.sweep(interval, integer, interval)',
+                                          'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;');
 END
 $$;
 COMMENT ON FUNCTION schedule_sweeper(text, text) IS
@@ -143,13 +143,13 @@ DECLARE
     found_job bigint;
 BEGIN
     job_name := coalesce(job_name, 'order_timeout');
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
+    PERFORM order_timeout._require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
     EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
     IF found_job IS NULL THEN
         outcome := 'not_scheduled';
         RETURN;
     END IF;
-    PERFORM order_timeout.call_pg_cron('SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
+    PERFORM order_timeout._call_pg_cron('SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
     outcome := 'unscheduled';
 END
 $$;
@@ -163,9 +163,9 @@ BEGIN
     schedule := coalesce(schedule, '* * * * *');
     -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
     command := 'CALL order_timeout.send_refunds()';
-    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout refunds'), schedule, command);
-    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.send_refunds(interval)',
-                                         'Look whether the job runs within two minutes: SELECT status, return_message FROM cron.job_run_details ORDER BY runid DESC LIMIT 1;');
+    jobid := order_timeout._schedule_job(coalesce(job_name, 'order_timeout refunds'), schedule, command);
+    PERFORM order_timeout._warn_about_job(jobid, 'order_timeout.send_refunds(interval)',
+                                          'Look whether the job runs within two minutes: SELECT status, return_message FROM cron.job_run_details ORDER BY runid DESC LIMIT 1;');
 END
 $$;
 COMMENT ON FUNCTION schedule_refunds(text, text) IS
@@ -180,27 +180,22 @@ $$;
 COMMENT ON FUNCTION unschedule_refunds(text) IS
 'Takes the caller''s job of that name out of pg_cron; safe to repeat. Outcomes: unscheduled, not_scheduled. Errors: 55000 with the line to run when pg_cron is elsewhere.';
 
--- What each kind of access may call; one list for grant_access and revoke_access.
-CREATE FUNCTION access_grants(access text) RETURNS SETOF text
+-- What each kind of access may call; one list for grant_access and revoke_access. The operator may do what all others may.
+CREATE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    names text[] := CASE access
-        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
-                                      'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
-        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
-                                      'request_refund', 'funds', 'history',
-                                   'claim_refunds', 'complete_refund', 'record_refund',
-                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
-                                   'require_pg_cron', 'call_pg_cron',
-                                   'schedule_job', 'warn_about_job']
-        END;
+    application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
+        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders}';
+    names CONSTANT text[] := CASE access
+        WHEN 'application' THEN application
+        WHEN 'worker' THEN worker
+        WHEN 'reader' THEN reader
+        WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
+            withdraw_refund,reverse_chargeback,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,resolve_conflict,
+            resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
+            unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
@@ -215,22 +210,22 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'attempts', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
-                              'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
+            FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
+                health,attention,integrations}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
     END IF;
 END
 $$;
-COMMENT ON FUNCTION access_grants(text) IS
-'The privileges that grant_access and revoke_access give and take for an access.';
+COMMENT ON FUNCTION _access_grants(text) IS
+'The privileges of an access, as GRANT and REVOKE take them. Used by grant_access and revoke_access.';
 
 -- GRANT takes "public" for all roles, and nothing here is for all roles.
-CREATE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
+CREATE FUNCTION _change_access(statement text, role_name text, access text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
+    privileges text[] := ARRAY(SELECT order_timeout._access_grants(access));
     privilege text;
 BEGIN
     IF role_name IS NULL THEN
@@ -245,13 +240,13 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION change_access(text, text, text) IS
+COMMENT ON FUNCTION _change_access(text, text, text) IS
 'Runs statement, a format for a privilege and a role, for each privilege of an access; 42704 if there is no such role. Used by grant_access and revoke_access.';
 
 CREATE FUNCTION grant_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM order_timeout.change_access('GRANT %s TO %I', role_name, access);
+    PERFORM order_timeout._change_access('GRANT %s TO %I', role_name, access);
     outcome := 'granted';
 END
 $$;
@@ -261,7 +256,7 @@ COMMENT ON FUNCTION grant_access(text, text) IS
 CREATE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM order_timeout.change_access('REVOKE %s FROM %I', role_name, access);
+    PERFORM order_timeout._change_access('REVOKE %s FROM %I', role_name, access);
     outcome := 'revoked';
 END
 $$;

@@ -101,6 +101,19 @@ $script$;
 
 SET LOCAL search_path TO order_timeout, pg_temp;
 
+-- What only the extension calls has a name that says so.
+ALTER FUNCTION policies_restore_default() RENAME TO _policies_restore_default;
+ALTER FUNCTION policies_keep_used() RENAME TO _policies_keep_used;
+ALTER FUNCTION policy_in_use(text) RENAME TO _policy_in_use;
+ALTER FUNCTION require_pg_cron(text) RENAME TO _require_pg_cron;
+ALTER FUNCTION call_pg_cron(text, text[]) RENAME TO _call_pg_cron;
+ALTER FUNCTION access_grants(text) RENAME TO _access_grants;
+ALTER FUNCTION change_access(text, text, text) RENAME TO _change_access;
+COMMENT ON FUNCTION _policy_in_use(text) IS
+'Whether any order follows the policy, looked up among all that is committed by now, also where the transaction''s own snapshot is older. Errors: 22023, 22004. Locks: none. Used by trigger keep_used of policies.';
+COMMENT ON FUNCTION _access_grants(text) IS
+'The privileges of an access, as GRANT and REVOKE take them. Used by grant_access and revoke_access.';
+
 -- What the schema is for, and what a row of each table is. The extension's comment is the control file's of the version that
 -- was created.
 COMMENT ON EXTENSION order_timeout IS
@@ -143,7 +156,7 @@ UPDATE policies SET refund_max_attempts = 20
    AND (pay_within, late_rule, on_late, refund_max_attempts, refund_backoff, refund_backoff_max, refund_jitter, refund_lease,
         refund_settle_within) = ('30 minutes', 'until_closed', 'refund', 10, '1 minute', '1 day', 0.1, '5 minutes', '14 days')
    AND orphan_after IS NULL;
-CREATE OR REPLACE FUNCTION policies_restore_default() RETURNS trigger
+CREATE OR REPLACE FUNCTION _policies_restore_default() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE order_timeout.policies p
@@ -167,9 +180,11 @@ BEGIN
     RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION _policies_restore_default() IS
+'Lets the row default of a dump take the place of the one that CREATE EXTENSION made. Used by trigger restore_default of policies.';
 
 -- A CHECK's message says neither which words there are nor which range. This says it first; the CHECKs stay behind it.
-CREATE FUNCTION policies_check_settings() RETURNS trigger
+CREATE FUNCTION _policies_check_settings() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wrong record;
@@ -220,9 +235,11 @@ BEGIN
     RETURN NEW;
 END
 $$;
+COMMENT ON FUNCTION _policies_check_settings() IS
+'Says what a setting may be: 23514. Used by trigger check_settings of policies.';
 CREATE TRIGGER check_settings BEFORE INSERT OR UPDATE ON policies
-    FOR EACH ROW EXECUTE FUNCTION policies_check_settings();
-REVOKE ALL ON FUNCTION policies_check_settings() FROM PUBLIC;
+    FOR EACH ROW EXECUTE FUNCTION _policies_check_settings();
+REVOKE ALL ON FUNCTION _policies_check_settings() FROM PUBLIC;
 
 -- One statement, because closes_at writes the table again.
 ALTER TABLE orders ADD COLUMN IF NOT EXISTS open_until timestamptz,
@@ -273,7 +290,8 @@ CREATE TABLE IF NOT EXISTS attempts (
     CONSTRAINT attempts_state CHECK (
         CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
              WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
-             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL END),
+             WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL
+             ELSE false END),
     CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
 );
 COMMENT ON TABLE attempts IS
@@ -326,7 +344,7 @@ ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS booked_by text COLLATE "C";
 ALTER TABLE conflicts ADD COLUMN IF NOT EXISTS reported bigint;
 
 -- Errors whose message names what it is about, and whose HINT says what to do.
-CREATE OR REPLACE FUNCTION policies_keep_used() RETURNS trigger
+CREATE OR REPLACE FUNCTION _policies_keep_used() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND NEW.policy = OLD.policy THEN
@@ -343,7 +361,7 @@ BEGIN
                   HINT = 'Remove them with order_timeout.set_hook(policy, hook, NULL) first.';
     END IF;
     LOCK TABLE order_timeout.orders IN SHARE ROW EXCLUSIVE MODE;
-    IF order_timeout.policy_in_use(OLD.policy) THEN
+    IF order_timeout._policy_in_use(OLD.policy) THEN
         RAISE EXCEPTION 'policy "%" is still in use', OLD.policy
             USING ERRCODE = 'foreign_key_violation', DETAIL = 'There are orders that follow it.',
                   HINT = 'Change its settings instead, and give new orders another policy.';
@@ -351,11 +369,13 @@ BEGIN
     RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
+COMMENT ON FUNCTION _policies_keep_used() IS
+'Refuses to delete or rename a policy that is the default, that has hooks or that orders follow: 23503. Used by trigger keep_used of policies.';
 
-CREATE OR REPLACE FUNCTION change_access(statement text, role_name text, access text) RETURNS void
+CREATE OR REPLACE FUNCTION _change_access(statement text, role_name text, access text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    privileges text[] := ARRAY(SELECT order_timeout.access_grants(access));
+    privileges text[] := ARRAY(SELECT order_timeout._access_grants(access));
     privilege text;
 BEGIN
     IF role_name IS NULL THEN
@@ -571,14 +591,16 @@ SELECT pg_catalog.pg_extension_config_dump('follow_ups', '');
 SELECT pg_catalog.pg_extension_config_dump('follow_ups_follow_up_id_seq', '');
 
 -- Sessions keep the hooks and links that they read, and read them again when this trigger says so, however they changed.
-CREATE FUNCTION following_changed() RETURNS trigger
+CREATE FUNCTION _following_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_following_changed' LANGUAGE C;
+COMMENT ON FUNCTION _following_changed() IS
+'Makes sessions read hooks and links again. Used by trigger following_changed of hooks and of links.';
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hooks
-    FOR EACH STATEMENT EXECUTE FUNCTION following_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE hooks ENABLE ALWAYS TRIGGER following_changed;
 
 -- Links and hooks run with the rights of whoever calls the extension's functions, so they are not for everybody to make.
-CREATE FUNCTION require_owner(action text) RETURNS void
+CREATE FUNCTION _require_owner(action text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT (SELECT pg_has_role(current_user, e.extowner, 'USAGE') FROM pg_extension e WHERE e.extname = 'order_timeout') THEN
@@ -589,19 +611,19 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_owner(text) IS
+COMMENT ON FUNCTION _require_owner(text) IS
 'Raises 42501 unless the caller is a superuser or the owner of the extension. Used by set_hook, link_table and unlink_table.';
 
 -- The arguments that a hook's function takes.
-CREATE FUNCTION hook_arguments(hook text) RETURNS text
+CREATE FUNCTION _hook_arguments(hook text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN hook IN ('close_hook', 'paid_hook', 'reopen_hook') THEN '(text[])'
                 WHEN hook = 'refund_handler' THEN '(text,text,text,text,bigint,text,text,integer)' END
 $$;
-COMMENT ON FUNCTION hook_arguments(text) IS
+COMMENT ON FUNCTION _hook_arguments(text) IS
 'The types of the arguments that the function of a hook takes; null for an unknown hook. Used by set_hook.';
 
-CREATE FUNCTION require_hook_function(hook text, function_name text, resolved regprocedure) RETURNS void
+CREATE FUNCTION _require_hook_function(hook text, function_name text, resolved regprocedure) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answers CONSTANT text[] := '{"result text","gateway_refund_ref text","refunded_amount bigint","error text"}';
@@ -609,7 +631,7 @@ DECLARE
 BEGIN
     SELECT p.* INTO function FROM pg_proc p WHERE p.oid = resolved;
     IF NOT FOUND OR function.prokind <> 'f' OR function.proretset AND hook = 'refund_handler' THEN
-        RAISE EXCEPTION 'function % does not exist', function_name || order_timeout.hook_arguments(hook)
+        RAISE EXCEPTION 'function % does not exist', function_name || order_timeout._hook_arguments(hook)
             USING ERRCODE = 'undefined_function', DETAIL = format('It was given as %s.', hook),
                   HINT = 'Create it first, with exactly these arguments, and give its name without them. A procedure does not serve.';
     END IF;
@@ -622,56 +644,56 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_hook_function(text, text, regprocedure) IS
+COMMENT ON FUNCTION _require_hook_function(text, text, regprocedure) IS
 'Raises 42883 or 42804 if a function cannot serve as that hook. Used by set_hook.';
 
-CREATE FUNCTION write_hook(policy text, hook text, function_name text, resolved regprocedure) RETURNS text
+CREATE FUNCTION _write_hook(policy text, hook text, function_name text, resolved regprocedure) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed boolean;
 BEGIN
-    PERFORM order_timeout.require_owner('set a hook');
-    IF write_hook.policy IS NULL OR write_hook.hook IS NULL THEN
-        RAISE EXCEPTION '% must not be null', CASE WHEN write_hook.policy IS NULL THEN 'policy' ELSE 'hook' END
+    PERFORM order_timeout._require_owner('set a hook');
+    IF _write_hook.policy IS NULL OR _write_hook.hook IS NULL THEN
+        RAISE EXCEPTION '% must not be null', CASE WHEN _write_hook.policy IS NULL THEN 'policy' ELSE 'hook' END
             USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    IF order_timeout.hook_arguments(write_hook.hook) IS NULL THEN
-        RAISE EXCEPTION 'invalid hook: "%"', write_hook.hook
+    IF order_timeout._hook_arguments(_write_hook.hook) IS NULL THEN
+        RAISE EXCEPTION 'invalid hook: "%"', _write_hook.hook
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Use one of: close_hook, paid_hook, reopen_hook, refund_handler.';
     END IF;
-    PERFORM FROM order_timeout.policies p WHERE p.policy = write_hook.policy FOR KEY SHARE;
+    PERFORM FROM order_timeout.policies p WHERE p.policy = _write_hook.policy FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'policy "%" does not exist', write_hook.policy
+        RAISE EXCEPTION 'policy "%" does not exist', _write_hook.policy
             USING ERRCODE = 'OT008', HINT = 'Name a row of order_timeout.policies, or insert the policy there first.';
     END IF;
-    IF write_hook.function_name IS NULL THEN
-        DELETE FROM order_timeout.hooks h WHERE h.policy = write_hook.policy AND h.hook = write_hook.hook;
+    IF _write_hook.function_name IS NULL THEN
+        DELETE FROM order_timeout.hooks h WHERE h.policy = _write_hook.policy AND h.hook = _write_hook.hook;
         RETURN CASE WHEN FOUND THEN 'removed' ELSE 'unchanged' END;
     END IF;
-    PERFORM order_timeout.require_hook_function(write_hook.hook, write_hook.function_name, resolved);
+    PERFORM order_timeout._require_hook_function(_write_hook.hook, _write_hook.function_name, resolved);
     INSERT INTO order_timeout.hooks AS h
-    SELECT write_hook.policy, write_hook.hook, format('%I.%I', n.nspname, p.proname)
+    SELECT _write_hook.policy, _write_hook.hook, format('%I.%I', n.nspname, p.proname)
       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = resolved
         ON CONFLICT ON CONSTRAINT hooks_pkey DO UPDATE SET function_name = excluded.function_name
      WHERE h.function_name <> excluded.function_name;
     changed := FOUND;
     UPDATE order_timeout.set_aside s SET retry_at = clock_timestamp()
-      FROM order_timeout.orders o WHERE o.order_id = s.order_id AND o.policy = write_hook.policy;
+      FROM order_timeout.orders o WHERE o.order_id = s.order_id AND o.policy = _write_hook.policy;
     UPDATE order_timeout.follow_ups f SET retry_at = clock_timestamp()
-      FROM order_timeout.orders o WHERE o.order_id = f.order_id AND o.policy = write_hook.policy AND f.kind <> 'link';
+      FROM order_timeout.orders o WHERE o.order_id = f.order_id AND o.policy = _write_hook.policy AND f.kind <> 'link';
     RETURN CASE WHEN changed THEN 'set' ELSE 'unchanged' END;
 END
 $$;
-COMMENT ON FUNCTION write_hook(text, text, text, regprocedure) IS
+COMMENT ON FUNCTION _write_hook(text, text, text, regprocedure) IS
 'What set_hook does once the function is found. Used by set_hook.';
 
 -- The caller's search_path finds the function, and nothing else.
 CREATE FUNCTION set_hook(policy text, hook text, function_name text, OUT outcome text)
 LANGUAGE plpgsql AS $$
 BEGIN
-    outcome := order_timeout.write_hook(
+    outcome := order_timeout._write_hook(
         policy, hook, function_name,
-        pg_catalog.to_regprocedure(function_name OPERATOR(pg_catalog.||) order_timeout.hook_arguments(hook)));
+        pg_catalog.to_regprocedure(function_name OPERATOR(pg_catalog.||) order_timeout._hook_arguments(hook)));
 END
 $$;
 COMMENT ON FUNCTION set_hook(text, text, text) IS
@@ -687,18 +709,18 @@ AS 'MODULE_PATHNAME', 'ot_resolve_link' LANGUAGE C;
 COMMENT ON FUNCTION resolve_link(text, text, text) IS
 'The operator gives up a linked row that was not written or hooks that were not called for an order, and does by hand what they would have done. kind: link, or hook for all hooks of that order that wait. note: what was done, at most 4 kB. Outcomes: resolved, already_resolved (nothing waits, or it was done meanwhile). Errors: OT001 no such order, 22023, 22004. Locks: the order.';
 
-REVOKE ALL ON FUNCTION following_changed() FROM PUBLIC;
-REVOKE ALL ON FUNCTION require_owner(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION hook_arguments(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION require_hook_function(text, text, regprocedure) FROM PUBLIC;
-REVOKE ALL ON FUNCTION write_hook(text, text, text, regprocedure) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _following_changed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_owner(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _hook_arguments(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_hook_function(text, text, regprocedure) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _write_hook(text, text, text, regprocedure) FROM PUBLIC;
 REVOKE ALL ON FUNCTION set_hook(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION resolve_link(text, text, text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE send_refunds(interval) FROM PUBLIC;
 
 -- Their job in pg_cron.
 -- A pg_cron that is installed but not preloaded says so only when it is called, and with no SQLSTATE of its own.
-CREATE OR REPLACE FUNCTION call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION _call_pg_cron(statement text, VARIADIC arguments text[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     answer bigint;
@@ -714,7 +736,7 @@ EXCEPTION WHEN internal_error OR object_not_in_prerequisite_state OR undefined_f
               HINT = 'Add pg_cron to shared_preload_libraries, restart the server, then run here: SELECT * FROM order_timeout.schedule_sweeper(); or schedule_refunds.';
 END
 $$;
-COMMENT ON FUNCTION call_pg_cron(text, text[]) IS
+COMMENT ON FUNCTION _call_pg_cron(text, text[]) IS
 'Runs a statement of pg_cron''s and answers its number; 55000 if pg_cron is not preloaded. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
 
 CREATE FUNCTION schedule_refunds(
@@ -724,9 +746,9 @@ BEGIN
     schedule := coalesce(schedule, '* * * * *');
     -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
     command := 'CALL order_timeout.send_refunds()';
-    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout refunds'), schedule, command);
-    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.send_refunds(interval)',
-                                         'Look whether the job runs within two minutes: SELECT status, return_message FROM cron.job_run_details ORDER BY runid DESC LIMIT 1;');
+    jobid := order_timeout._schedule_job(coalesce(job_name, 'order_timeout refunds'), schedule, command);
+    PERFORM order_timeout._warn_about_job(jobid, 'order_timeout.send_refunds(interval)',
+                                          'Look whether the job runs within two minutes: SELECT status, return_message FROM cron.job_run_details ORDER BY runid DESC LIMIT 1;');
 END
 $$;
 COMMENT ON FUNCTION schedule_refunds(text, text) IS
@@ -775,27 +797,30 @@ COMMENT ON TABLE links IS
 REVOKE ALL ON links FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('links', '');
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON links
-    FOR EACH STATEMENT EXECUTE FUNCTION following_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE links ENABLE ALWAYS TRIGGER following_changed;
 
--- On each linked table. DROP EXTENSION stops at it, so that it asks to unlink first.
-CREATE FUNCTION linked() RETURNS trigger
+CREATE FUNCTION _linked() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN NULL;
 END
 $$;
+COMMENT ON FUNCTION _linked() IS
+'Does nothing. DROP EXTENSION stops at its trigger, so that a table is unlinked first. Used by link_table, which makes the trigger.';
 
-CREATE FUNCTION track() RETURNS trigger
+CREATE FUNCTION _track() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_track_row' LANGUAGE C;
+COMMENT ON FUNCTION _track() IS
+'Creates and cancels orders as the rows of a tracked table say. Used by link_table, which makes the trigger.';
 
 -- The type of a column that a link uses, qualified; null for no column.
-CREATE FUNCTION link_column(linked_table regclass, argument text, column_name text, types text[]) RETURNS text
+CREATE FUNCTION _link_column(linked_table regclass, argument text, column_name text, types text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     col record;
 BEGIN
-    IF link_column.column_name IS NULL THEN
+    IF _link_column.column_name IS NULL THEN
         RETURN NULL;
     END IF;
     SELECT format('%I.%I', n.nspname, t.typname) AS type, a.attgenerated, a.atttypmod,
@@ -805,33 +830,33 @@ BEGIN
       JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
       JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' AND 'domain' = ANY (types) THEN t.typbasetype ELSE t.oid END
       JOIN pg_namespace bn ON bn.oid = b.typnamespace
-     WHERE a.attrelid = linked_table AND a.attname = link_column.column_name AND a.attnum > 0 AND NOT a.attisdropped;
+     WHERE a.attrelid = linked_table AND a.attname = _link_column.column_name AND a.attnum > 0 AND NOT a.attisdropped;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'column "%" of table % does not exist', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % does not exist', _link_column.column_name, linked_table
             USING ERRCODE = 'undefined_column', DETAIL = format('It was given as %s.', argument);
     END IF;
     IF col.kind IS NULL OR NOT col.kind = ANY (types) THEN
-        RAISE EXCEPTION 'column "%" of table % cannot serve as %', link_column.column_name, linked_table, argument
+        RAISE EXCEPTION 'column "%" of table % cannot serve as %', _link_column.column_name, linked_table, argument
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('Its type is %s.', col.type),
                   HINT = format('These types can: %s.', array_to_string(types, ', '));
     END IF;
     IF col.attgenerated <> '' AND argument IN ('status_column', 'time_column', 'reason_column') THEN
-        RAISE EXCEPTION 'column "%" of table % cannot be written', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % cannot be written', _link_column.column_name, linked_table
             USING ERRCODE = 'generated_always', DETAIL = 'It is a generated column.', HINT = format('Give another %s.', argument);
     END IF;
     IF argument = 'key_column' AND col.kind = 'numeric' AND (col.atttypmod = -1 OR (col.atttypmod - 4) & 2047 <> 0) THEN
-        RAISE EXCEPTION 'column "%" of table % cannot serve as key_column', link_column.column_name, linked_table
+        RAISE EXCEPTION 'column "%" of table % cannot serve as key_column', _link_column.column_name, linked_table
             USING ERRCODE = 'datatype_mismatch', DETAIL = 'It may have decimals, so that one number has several forms.',
                   HINT = 'A numeric key needs a scale of 0, as in numeric(20).';
     END IF;
     RETURN col.type;
 END
 $$;
-COMMENT ON FUNCTION link_column(regclass, text, text, text[]) IS
+COMMENT ON FUNCTION _link_column(regclass, text, text, text[]) IS
 'The type of a column that link_table was given, qualified. Errors: 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column. Used by link_table.';
 
 -- The words of each state as an array. Each must be one that the column can hold, as it is.
-CREATE FUNCTION link_statuses(linked_table regclass, status_column text, statuses jsonb) RETURNS jsonb
+CREATE FUNCTION _link_statuses(linked_table regclass, status_column text, statuses jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     states CONSTANT text[] := '{pending,paid,expired,cancelled}';
@@ -842,16 +867,16 @@ DECLARE
     answer jsonb := '{}';
     -- With its length: a word that is cut off is another one.
     type text := (SELECT format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
-                   WHERE a.attrelid = linked_table AND a.attname = link_statuses.status_column);
+                   WHERE a.attrelid = linked_table AND a.attname = _link_statuses.status_column);
 BEGIN
-    IF jsonb_typeof(link_statuses.statuses) <> 'object' OR link_statuses.statuses - states <> '{}'
-       OR NOT link_statuses.statuses ? 'pending' THEN
-        RAISE EXCEPTION 'invalid statuses: %', left(link_statuses.statuses::text, 200)
+    IF jsonb_typeof(_link_statuses.statuses) <> 'object' OR _link_statuses.statuses - states <> '{}'
+       OR NOT _link_statuses.statuses ? 'pending' THEN
+        RAISE EXCEPTION 'invalid statuses: %', left(_link_statuses.statuses::text, 200)
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = 'They must be an object of states, pending among them, each with a word or an array of words.',
                   HINT = 'For example {"pending": "new", "paid": ["paid", "shipped"], "expired": "closed", "cancelled": "closed"}.';
     END IF;
-    FOR state, words IN SELECT * FROM jsonb_each(link_statuses.statuses) LOOP
+    FOR state, words IN SELECT * FROM jsonb_each(_link_statuses.statuses) LOOP
         words := CASE jsonb_typeof(words) WHEN 'array' THEN words ELSE jsonb_build_array(words) END;
         IF jsonb_array_length(words) = 0
            OR EXISTS (SELECT FROM jsonb_array_elements(words) w WHERE jsonb_typeof(w) NOT IN ('string', 'number')) THEN
@@ -866,7 +891,7 @@ BEGIN
             stored := NULL;
         END;
         IF stored IS DISTINCT FROM word THEN
-            RAISE EXCEPTION 'column "%" of table % cannot hold the word "%"', link_statuses.status_column, linked_table, word
+            RAISE EXCEPTION 'column "%" of table % cannot hold the word "%"', _link_statuses.status_column, linked_table, word
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Its type is %s.', type);
         END IF;
         IF answer -> 'pending' ? word AND EXISTS (SELECT FROM jsonb_each(answer - 'pending') e WHERE e.value ? word) THEN
@@ -877,11 +902,11 @@ BEGIN
     RETURN answer;
 END
 $$;
-COMMENT ON FUNCTION link_statuses(regclass, text, jsonb) IS
+COMMENT ON FUNCTION _link_statuses(regclass, text, jsonb) IS
 'The statuses of link_table with their words as arrays. Errors: 22023 an unknown state, a word that the column cannot hold or that stands for an open and a settled state. Used by link_table.';
 
 -- What must hold of the key, and of the triggers of the table.
-CREATE FUNCTION require_linkable(link links) RETURNS void
+CREATE FUNCTION _require_linkable(link links) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     linked_table CONSTANT regclass := link.table_name::regclass;
@@ -955,17 +980,22 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_linkable(links) IS
+COMMENT ON FUNCTION _require_linkable(links) IS
 'Raises an error if a table cannot be linked in this way. Errors: 22023, OT008 no such policy. Used by link_table.';
 
-CREATE FUNCTION write_link(link links, linked_table regclass) RETURNS text
+CREATE FUNCTION _require_links_seen() RETURNS void
+AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
+COMMENT ON FUNCTION _require_links_seen() IS
+'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
+
+CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     whole CONSTANT text[] := '{int8,int4,int2}';
     words CONSTANT text[] := '{text,varchar}';
     known order_timeout.links;
 BEGIN
-    PERFORM order_timeout.require_owner('link a table');
+    PERFORM order_timeout._require_owner('link a table');
     SELECT format('%I.%I', n.nspname, c.relname) INTO link.table_name
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = linked_table AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
@@ -975,19 +1005,20 @@ BEGIN
             USING ERRCODE = 'wrong_object_type',
                   HINT = 'Link an ordinary or a partitioned table of your own that is not temporary; of a partition, its parent.';
     END IF;
-    link.key_type := order_timeout.link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
-    link.status_type := order_timeout.link_column(linked_table, 'status_column', link.status_column,
-                                                  words || '{enum,domain,int4,int2}');
-    link.statuses := order_timeout.link_statuses(linked_table, link.status_column, link.statuses);
-    link.amount_is_major := coalesce(order_timeout.link_column(linked_table, 'amount_column', link.amount_column,
-                                                               whole || '{numeric}') = 'pg_catalog."numeric"', false);
-    PERFORM order_timeout.link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
-    PERFORM order_timeout.link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
-    PERFORM order_timeout.link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
-    PERFORM order_timeout.link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
-    PERFORM order_timeout.link_column(linked_table, 'reason_column', link.reason_column, words);
+    link.key_type := order_timeout._link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
+    link.status_type := order_timeout._link_column(linked_table, 'status_column', link.status_column,
+                                                   words || '{enum,domain,int4,int2}');
+    link.statuses := order_timeout._link_statuses(linked_table, link.status_column, link.statuses);
+    link.amount_is_major := coalesce(order_timeout._link_column(linked_table, 'amount_column', link.amount_column,
+                                                                whole || '{numeric}') = 'pg_catalog."numeric"', false);
+    PERFORM order_timeout._link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
+    PERFORM order_timeout._link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
+    PERFORM order_timeout._link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
+    PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
+    PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
-    PERFORM order_timeout.require_linkable(link);
+    PERFORM order_timeout._require_links_seen();
+    PERFORM order_timeout._require_linkable(link);
 
     SELECT * INTO known FROM order_timeout.links l WHERE l.table_name = link.table_name;
     link.linked_at := coalesce(known.linked_at, clock_timestamp());
@@ -1005,16 +1036,16 @@ BEGIN
         RETURN 'already_linked';
     END IF;
     INSERT INTO order_timeout.links SELECT link.*;
-    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout.linked(%L)',
+    EXECUTE format('CREATE TRIGGER order_timeout_linked AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION order_timeout._linked(%L)',
                    link.table_name, link.table_name);
     IF link.track THEN
-        EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout.track(%L)',
+        EXECUTE format('CREATE TRIGGER order_timeout_track AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION order_timeout._track(%L)',
                        link.table_name, link.table_name);
     END IF;
     RETURN 'linked';
 END
 $$;
-COMMENT ON FUNCTION write_link(links, regclass) IS
+COMMENT ON FUNCTION _write_link(links, regclass) IS
 'What link_table does once the table is found. Used by link_table.';
 
 -- The caller's search_path finds the table, and nothing else.
@@ -1051,20 +1082,20 @@ BEGIN
     link.reason_column := reason_column;
     link.track := coalesce(track, false);
     link.on_contradiction := coalesce(on_contradiction, 'refuse');
-    outcome := order_timeout.write_link(link, linked_table);
+    outcome := order_timeout._write_link(link, linked_table);
 END
 $$;
 COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
 'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
-CREATE FUNCTION drop_link(table_name text, linked_table regclass) RETURNS text
+CREATE FUNCTION _drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     link order_timeout.links;
     left_over record;
 BEGIN
-    PERFORM order_timeout.require_owner('unlink a table');
-    DELETE FROM order_timeout.links l WHERE l.table_name = drop_link.table_name OR to_regclass(l.table_name) = linked_table
+    PERFORM order_timeout._require_owner('unlink a table');
+    DELETE FROM order_timeout.links l WHERE l.table_name = _drop_link.table_name OR to_regclass(l.table_name) = linked_table
     RETURNING l.* INTO link;
     IF NOT FOUND THEN
         RETURN 'not_linked';
@@ -1075,7 +1106,7 @@ BEGIN
     FOR left_over IN
         SELECT t.tgname, t.tgrelid::regclass AS of_table
           FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-         WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('linked', 'track') AND t.tgparentid = 0
+         WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('_linked', '_track') AND t.tgparentid = 0
            AND t.tgargs = convert_to(link.table_name, getdatabaseencoding()) || '\x00'::bytea
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', left_over.tgname, left_over.of_table);
@@ -1083,7 +1114,7 @@ BEGIN
     RETURN 'unlinked';
 END
 $$;
-COMMENT ON FUNCTION drop_link(text, regclass) IS
+COMMENT ON FUNCTION _drop_link(text, regclass) IS
 'What unlink_table does once the table is found. Used by unlink_table.';
 
 CREATE FUNCTION unlink_table(table_name text, OUT outcome text)
@@ -1092,7 +1123,7 @@ BEGIN
     IF table_name IS NULL THEN
         RAISE EXCEPTION 'table_name must not be null' USING ERRCODE = '22004';
     END IF;
-    outcome := order_timeout.drop_link(table_name, pg_catalog.to_regclass(table_name));
+    outcome := order_timeout._drop_link(table_name, pg_catalog.to_regclass(table_name));
 END
 $$;
 COMMENT ON FUNCTION unlink_table(text) IS
@@ -1103,14 +1134,15 @@ AS 'MODULE_PATHNAME', 'ot_adopt_orders_procedure' LANGUAGE C;
 COMMENT ON PROCEDURE adopt_orders(text, integer) IS
 'Creates orders for the rows of a linked table that have a word of pending and no order, overdue ones too, in batches of batch_size rows that are each committed; after an interruption it goes on where it was. A row that cannot be taken over is reported as a WARNING and left out. Errors: 55000 not linked, or linked without amount or currency; 2D000 inside a transaction block; 22023, 22004. Locks: the rows of a batch.';
 
-REVOKE ALL ON FUNCTION linked() FROM PUBLIC;
-REVOKE ALL ON FUNCTION track() FROM PUBLIC;
-REVOKE ALL ON FUNCTION link_column(regclass, text, text, text[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION link_statuses(regclass, text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION require_linkable(links) FROM PUBLIC;
-REVOKE ALL ON FUNCTION write_link(links, regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _linked() FROM PUBLIC;
+REVOKE ALL ON FUNCTION _track() FROM PUBLIC;
+REVOKE ALL ON FUNCTION _link_column(regclass, text, text, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _link_statuses(regclass, text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_linkable(links) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_links_seen() FROM PUBLIC;
+REVOKE ALL ON FUNCTION _write_link(links, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION drop_link(text, regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _drop_link(text, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unlink_table(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE adopt_orders(text, integer) FROM PUBLIC;
 
@@ -1129,7 +1161,7 @@ REVOKE ALL ON FUNCTION replay_orders(text, text, interval, interval, interval) F
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
 -- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
 -- hidden from the caller, the row of its launcher still shows which database it is.
-CREATE OR REPLACE FUNCTION require_pg_cron(line text) RETURNS void
+CREATE OR REPLACE FUNCTION _require_pg_cron(line text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
@@ -1149,12 +1181,12 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION require_pg_cron(text) IS
-'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database; used by schedule_sweeper, schedule_refunds and their counterparts.';
+COMMENT ON FUNCTION _require_pg_cron(text) IS
+'Raises 55000 with a line to run, here or elsewhere, if pg_cron is not in this database. Used by schedule_sweeper, schedule_refunds and unschedule_sweeper.';
 
 -- pg_cron answers as if all were well even when its job can never run. What can be seen of that from here is said, and
 -- what cannot be seen as this role is said too.
-CREATE FUNCTION warn_about_job(jobid bigint, routine text, look text) RETURNS void
+CREATE FUNCTION _warn_about_job(jobid bigint, routine text, look text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     workers CONSTANT text := 'Run as a superuser: ALTER SYSTEM SET cron.use_background_workers = on; then restart the server.';
@@ -1213,18 +1245,18 @@ BEGIN
               HINT = workers || ' ' || look;
 END
 $$;
-COMMENT ON FUNCTION warn_about_job(bigint, text, text) IS
+COMMENT ON FUNCTION _warn_about_job(bigint, text, text) IS
 'Raises a WARNING for what keeps a job of pg_cron from running, and a NOTICE for what the caller''s role cannot see. Used by schedule_sweeper and schedule_refunds.';
 
-CREATE FUNCTION schedule_job(job_name text, schedule text, command text) RETURNS bigint
+CREATE FUNCTION _schedule_job(job_name text, schedule text, command text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM order_timeout.require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
-                                                 job_name || ' in ' || current_database(), schedule, command, current_database()));
-    RETURN order_timeout.call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
+    PERFORM order_timeout._require_pg_cron(format('SELECT cron.schedule_in_database(%L, %L, %L, %L);',
+                                                  job_name || ' in ' || current_database(), schedule, command, current_database()));
+    RETURN order_timeout._call_pg_cron('SELECT cron.schedule($1[1], $1[2], $1[3])', job_name, schedule, command);
 END
 $$;
-COMMENT ON FUNCTION schedule_job(text, text, text) IS
+COMMENT ON FUNCTION _schedule_job(text, text, text) IS
 'Puts a command into pg_cron and answers the job''s number; 55000 with the line to run if pg_cron is not here. Used by schedule_sweeper and schedule_refunds.';
 
 CREATE OR REPLACE FUNCTION schedule_sweeper(
@@ -1234,15 +1266,49 @@ BEGIN
     schedule := coalesce(schedule, '* * * * *');
     -- A lone CALL: pg_cron runs several statements as one transaction, in which it could not commit.
     command := 'CALL order_timeout.sweep()';
-    jobid := order_timeout.schedule_job(coalesce(job_name, 'order_timeout'), schedule, command);
-    PERFORM order_timeout.warn_about_job(jobid, 'order_timeout.sweep(interval, integer, interval)',
-                                         'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;');
+    jobid := order_timeout._schedule_job(coalesce(job_name, 'order_timeout'), schedule, command);
+    PERFORM order_timeout._warn_about_job(jobid, 'order_timeout.sweep(interval, integer, interval)',
+                                          'Look whether last_sweep moves within two minutes: SELECT last_sweep FROM order_timeout.health;');
 END
 $$;
 COMMENT ON FUNCTION schedule_sweeper(text, text) IS
 'Puts CALL order_timeout.sweep() into pg_cron under job_name, or changes its schedule; safe to repeat. schedule: pg_cron''s words, null for every minute (each run works through its minute, so closing does not wait for the tick). A WARNING says what keeps the job from running, a NOTICE what cannot be seen as this role; the HINT is what to do. Errors: 55000 with the line to run when pg_cron is elsewhere, not created or not loaded; pg_cron''s own for a bad schedule.';
-REVOKE ALL ON FUNCTION warn_about_job(bigint, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION schedule_job(text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _warn_about_job(bigint, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _schedule_job(text, text, text) FROM PUBLIC;
+
+-- These call functions that have a new name.
+CREATE OR REPLACE FUNCTION unschedule_sweeper(job_name text DEFAULT 'order_timeout', OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_job bigint;
+BEGIN
+    job_name := coalesce(job_name, 'order_timeout');
+    PERFORM order_timeout._require_pg_cron(format('SELECT cron.unschedule(%L);', job_name || ' in ' || current_database()));
+    EXECUTE 'SELECT j.jobid FROM cron.job j WHERE j.jobname = $1 AND j.username = current_user' INTO found_job USING job_name;
+    IF found_job IS NULL THEN
+        outcome := 'not_scheduled';
+        RETURN;
+    END IF;
+    PERFORM order_timeout._call_pg_cron('SELECT cron.unschedule($1[1]::bigint)::integer::bigint', found_job::text);
+    outcome := 'unscheduled';
+END
+$$;
+
+CREATE OR REPLACE FUNCTION grant_access(role_name text, access text, OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM order_timeout._change_access('GRANT %s TO %I', role_name, access);
+    outcome := 'granted';
+END
+$$;
+
+CREATE OR REPLACE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM order_timeout._change_access('REVOKE %s FROM %I', role_name, access);
+    outcome := 'revoked';
+END
+$$;
 
 -- Views and accesses, as they are at the end of all that.
 CREATE OR REPLACE VIEW health AS
@@ -1382,26 +1448,21 @@ COMMENT ON VIEW integrations IS
 'What of yours the extension uses: a row for each linked table and each hook, with its columns or function, whether all of it is still there, and how much waits.';
 REVOKE ALL ON integrations FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION access_grants(access text) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    names text[] := CASE access
-        WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
-                                      'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
-        WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                   'set_deadline', 'reopen_order', 'change_order', 'begin_attempt', 'end_attempt', 'authorize_attempt',
-                                      'request_refund', 'funds', 'history',
-                                   'claim_refunds', 'complete_refund', 'record_refund',
-                                   'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
-                                   'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
-                                   'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
-                                   'schedule_sweeper', 'unschedule_sweeper', 'send_refunds', 'schedule_refunds', 'unschedule_refunds',
-                                   'require_pg_cron', 'call_pg_cron',
-                                   'schedule_job', 'warn_about_job']
-        END;
+    application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
+        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders}';
+    names CONSTANT text[] := CASE access
+        WHEN 'application' THEN application
+        WHEN 'worker' THEN worker
+        WHEN 'reader' THEN reader
+        WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
+            withdraw_refund,reverse_chargeback,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,resolve_conflict,
+            resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
+            unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
@@ -1416,8 +1477,8 @@ BEGIN
         WHERE n.nspname = 'order_timeout' AND p.proname = ANY (names);
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
-            FROM unnest(ARRAY['policies', 'orders', 'payments', 'attempts', 'refunds', 'events', 'conflicts', 'set_aside', 'set_aside_refunds', 'sweeps',
-                              'hooks', 'links', 'follow_ups', 'health', 'attention', 'integrations']) AS t;
+            FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
+                health,attention,integrations}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
@@ -1936,8 +1997,8 @@ BEGIN
          GROUP BY p.oid, x.grantee
         UNION ALL
         SELECT DISTINCT format('GRANT %s TO %s', line, a.role::regrole)
-          FROM pg_temp.order_timeout_accesses a CROSS JOIN order_timeout.access_grants(a.access) AS line
-         WHERE line <> ALL (a.lines)
+          FROM pg_temp.order_timeout_accesses a CROSS JOIN order_timeout._access_grants(a.access) AS line
+         WHERE replace(line, 'order_timeout._', 'order_timeout.') <> ALL (a.lines)    -- what was renamed has its rights
     LOOP
         EXECUTE statement;
     END LOOP;

@@ -42,7 +42,7 @@ OT_FUNCTION(ot_track_row)
 		data->tg_trigger->tgnargs != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("order_timeout.track is for the trigger that link_table makes")));
+				 errmsg("order_timeout._track is for the trigger that link_table makes")));
 	link = link_of(data->tg_trigger);
 	desc = RelationGetDescr(data->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
@@ -55,6 +55,12 @@ OT_FUNCTION(ot_track_row)
 	ot_track(link, before ? ot_store_read_linked(link, before, desc) : NULL,
 			 after ? ot_store_read_linked(link, after, desc) : NULL, data->tg_relation->rd_rel->relispartition);
 	return PointerGetDatum(NULL);
+}
+
+OT_FUNCTION(ot_require_links_seen)
+{
+	ot_store_require_links_seen();
+	return (Datum) 0;
 }
 
 OT_FUNCTION(ot_adopt_orders_procedure)

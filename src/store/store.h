@@ -190,6 +190,9 @@ extern List *ot_store_call_refund_handler(const char *function_name, const Refun
 /* Linked tables, a list of Link. */
 extern List *ot_store_links(void);
 
+/* An error if one was made, changed or ended since the transaction's snapshot. The caller has locked their table. */
+extern void ot_store_require_links_seen(void);
+
 /* By the table's name: as the link has it, or any that the caller's search_path finds. NULL if it is not linked. */
 extern const Link *ot_store_find_link(const char *table_name);
 

@@ -186,6 +186,28 @@ ot_store_links(void)
 	return kept_links;
 }
 
+static void *
+read_text(Columns *columns)
+{
+	return ot_column_text(columns);
+}
+
+#define LINK_VERSIONS "SELECT pg_catalog.concat(pg_catalog.array_agg(l.xmin)) FROM order_timeout.links l"
+
+void
+ot_store_require_links_seen(void)
+{
+	static Statement seen = {LINK_VERSIONS};
+	static Statement latest = {LINK_VERSIONS, SNAPSHOT_LATEST};
+	Args		none = {0};
+
+	if (strcmp(ot_run_one(&seen, &none, read_text), ot_run_one(&latest, &none, read_text)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent linking of a table"),
+				 errhint("Run the whole transaction again.")));
+}
+
 /* InvalidOid if there is no such table. */
 static Oid
 oid_of(const char *table_name)

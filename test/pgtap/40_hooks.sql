@@ -54,8 +54,8 @@ SELECT is(order_timeout.set_hook('default', 'paid_hook', 't.on_paid'), 'set', 'a
 SELECT is(order_timeout.set_hook('default', 'reopen_hook', 't.on_reopen'), 'set', 'and the third');
 CREATE ROLE t_operator;
 SELECT order_timeout.grant_access('t_operator', 'operator');
-GRANT EXECUTE ON FUNCTION order_timeout.set_hook(text, text, text), order_timeout.write_hook(text, text, text, regprocedure),
-    order_timeout.hook_arguments(text), order_timeout.require_owner(text) TO t_operator;
+GRANT EXECUTE ON FUNCTION order_timeout.set_hook(text, text, text), order_timeout._write_hook(text, text, text, regprocedure),
+    order_timeout._hook_arguments(text), order_timeout._require_owner(text) TO t_operator;
 GRANT USAGE ON SCHEMA t TO t_operator;
 SET LOCAL ROLE t_operator;
 SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'close_hook', NULL)$$, '42501', NULL, 'an operator may not');

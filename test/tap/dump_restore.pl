@@ -96,6 +96,29 @@ sub difference {
 		'original:', @$old[ $from .. $from + 2 ], 'copy:', @$new[ $from .. $from + 2 ];
 }
 
+# ------------------------------------------------------------ linked tables
+
+# Their triggers name functions of the extension. They are there after the rows: a restore creates no order.
+run_or_die('createdb', $_) for qw(linked linked_copy);
+my $linked = $server->dbh('linked');
+$linked->do($_) for
+	'CREATE EXTENSION order_timeout',
+	'CREATE TABLE purchase (id bigint PRIMARY KEY, status text, total bigint)',
+	q{SELECT order_timeout.link_table(table_name => 'purchase', key_column => 'id', status_column => 'status',
+		statuses => '{"pending": "new", "cancelled": "gone"}', amount_column => 'total', currency => 'EUR', track => true)},
+	q{INSERT INTO purchase VALUES (1, 'new', 100)};
+my $file = $server->backup_dir . '/linked';
+run_or_die('pg_dump', '-Fc', '-f', $file, '-d', 'linked');
+$by_restore->('linked_copy', $file);
+my $restored = $server->dbh('linked_copy');
+is_deeply(contents_of($restored), contents_of($linked), 'a linked table: every row is there');
+$restored->do(q{INSERT INTO purchase VALUES (2, 'new', 100)});
+call($restored, 'cancel_order', '1');
+is($restored->selectrow_array(q{SELECT string_agg(p.id || ' ' || p.status || ' ' || o.state, ', ' ORDER BY p.id)
+	FROM purchase p JOIN order_timeout.orders o ON o.order_id = p.id::text}), '1 gone cancelled, 2 new pending', 'both sides follow');
+is(call($restored, 'unlink_table', 'purchase')->{outcome}, 'unlinked', 'it is unlinked');
+is($restored->selectrow_array(q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'purchase'::regclass}), 0, 'and has no trigger any more');
+
 # ------------------------------------------------------------ the end
 
 my $left = q{SELECT count(*) FROM pg_namespace WHERE nspname = 'order_timeout'};

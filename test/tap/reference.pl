@@ -108,10 +108,10 @@ END
 sub codes { my %seen; return grep { !$seen{$_}++ } sort $_[0] =~ /\b(OT\d{3}|\d[0-9A-Z]{4})\b/g }
 
 my %function = %{ $dbh->selectall_hashref(<<'END', 'name') };
-SELECT p.oid, p.proname AS name, p.prokind AS kind, p.proretset AS is_set, format_type(t.oid, NULL) AS result,
+SELECT p.oid, p.proname AS name, p.prokind AS kind, p.proretset AS is_set, format_type(p.prorettype, NULL) AS result,
        obj_description(p.oid, 'pg_proc') AS comment, count(*) OVER (PARTITION BY p.proname) AS overloads
-  FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype
- WHERE p.pronamespace = 'order_timeout'::regnamespace AND t.typname <> 'trigger'
+  FROM pg_proc p
+ WHERE p.pronamespace = 'order_timeout'::regnamespace AND p.proname NOT LIKE '\_%'
 END
 my %documented = sections($page{functions}, 3);
 is_deeply([ sort keys %documented ], [ sort keys %function ], 'the functions');
@@ -130,6 +130,34 @@ for my $name (grep { $documented{$_} } sort keys %function) {
 	my ($outcomes) = $comment =~ s/\([^()]*\)//gr =~ /Outcomes?: ([^.]*)/;
 	my @missing = grep { /^\w+$/ && $documented{$name} !~ /`$_`/ } map { s/^\s+|\s+$//gr } split /[,;]/, $outcomes // '';
 	is_deeply(\@missing, [], "$name: outcomes");
+}
+
+# ------------------------------------------------------------ internal functions
+
+# What calls an internal function, or has it as a trigger; through other internal functions, too.
+my %internal = %{ $dbh->selectall_hashref(<<'END', 'name') };
+WITH RECURSIVE func AS (
+    SELECT oid, proname AS name, prosrc FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
+), direct AS (
+    SELECT f.name, c.name AS used_by FROM func f JOIN func c ON c.prosrc ~ format('\morder_timeout\.%s\(', f.name)
+    UNION ALL
+    SELECT f.name, t.tgname FROM func f JOIN pg_trigger t ON t.tgfoid = f.oid
+), used AS (
+    SELECT name, used_by FROM direct
+    UNION
+    SELECT u.name, d.used_by FROM used u JOIN direct d ON d.name = u.used_by WHERE u.used_by LIKE '\_%'
+)
+SELECT f.name, obj_description(f.oid, 'pg_proc') AS comment, has_function_privilege('public', f.oid, 'EXECUTE') AS is_public,
+       ARRAY(SELECT DISTINCT u.used_by::text FROM used u WHERE u.name = f.name AND u.used_by NOT LIKE '\_%' ORDER BY 1) AS used_by
+  FROM func f WHERE f.name LIKE '\_%'
+END
+my %uses = map { $_ => 1 } keys %function, map { @{ $_->{used_by} } } values %internal;
+for my $name (sort keys %internal) {
+	my ($said) = ($internal{$name}{comment} // '') =~ /Used by ([^.]+)\.$/;
+	my @users = @{ $internal{$name}{used_by} };
+	cmp_ok(scalar @users, '>', 0, "$name: is used");
+	is_deeply([ sort grep { $uses{$_} } split /\W+/, $said // '' ], \@users, "$name: the comment ends in what uses it");
+	ok(!$internal{$name}{is_public}, "$name: is not PUBLIC's");
 }
 
 # ------------------------------------------------------------ tables and views
@@ -207,18 +235,24 @@ is_deeply([ grep { index($source, "\"$_\"") < 0 } @problems ], [], 'and are told
 
 # ------------------------------------------------------------ rights
 
-my @above;
+my (@above, %granted);
 for my $row (table($chapter{Rights}, 'access |')) {
 	my ($access, $functions) = (name_in($row->[0]), $row->[1]);
 	my @may = $functions =~ /\b([a-z_]+)\b/g;
 	@may = grep { $function{$_} } @may, $functions =~ /^all of these/ ? @above : ();
 	push @above, @may;
 	my $granted = $dbh->selectcol_arrayref(
-		q{SELECT substring(g FROM 'ROUTINE (?:order_timeout\.)?(\w+)') FROM order_timeout.access_grants(?) AS g
+		q{SELECT substring(g FROM 'ROUTINE (?:order_timeout\.)?(\w+)') FROM order_timeout._access_grants(?) AS g
 		   WHERE g LIKE 'EXECUTE%'}, undef, $access);
 	my %unique = map { $_ => 1 } @may;
-	is_deeply([ sort keys %unique ], [ sort @$granted ], "access $access: functions");
+	is_deeply([ sort keys %unique ], [ sort grep { !/^_/ } @$granted ], "access $access: functions");
+	my @called = grep { grep { $unique{$_} } @{ $internal{$_}{used_by} } } keys %internal;
+	is_deeply([ sort grep { /^_/ } @$granted ], [ sort @called ], "access $access: internal functions that these call");
+	$granted{$_} = 1 for @$granted;
 }
+my ($owners) = $chapter{Rights} =~ /^No access has ([^:]+):/m;
+is_deeply([ sort grep { $function{$_} } $owners =~ /\w+/g ], [ sort grep { !$granted{$_} } keys %function ],
+	'what no access has is for the owner');
 is(scalar(table($chapter{Rights}, 'access |')), 4, 'four accesses');
 
 done_testing;

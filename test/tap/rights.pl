@@ -178,7 +178,7 @@ is_deeply(holds('nobody'), [], 'nothing was given by the way');
 	# Handing out access is for those who may: GRANT itself decides.
 	my $role = role('climber');
 	$dbh->do("GRANT USAGE ON SCHEMA order_timeout TO $role");
-	$dbh->do("GRANT EXECUTE ON FUNCTION order_timeout.$_ TO $role") for qw(grant_access access_grants);
+	$dbh->do("GRANT EXECUTE ON FUNCTION order_timeout.$_ TO $role") for qw(grant_access _access_grants);
 	my $held = holds($role);
 	my $mine = $server->dbh('shop', user => $role);
 	error_of($mine, sub { call($mine, 'grant_access', $role, 'operator') });

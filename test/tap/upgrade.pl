@@ -205,7 +205,7 @@ sub rights_of {
 	return { map { $_ => 1 } @{ $dbh->selectcol_arrayref(<<'END') } };
 SELECT concat_ws(' ', r.rolname, x.privilege_type, 'on', o.name)
   FROM (SELECT oid, relname AS name, relacl AS acl FROM pg_class WHERE relnamespace = 'order_timeout'::regnamespace
-        UNION ALL SELECT oid, proname || '()', proacl FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
+        UNION ALL SELECT oid, ltrim(proname, '_') || '()', proacl FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
         UNION ALL SELECT oid, nspname, nspacl FROM pg_namespace WHERE nspname = 'order_timeout') o,
        aclexplode(o.acl) x JOIN pg_roles r ON r.oid = x.grantee
 END

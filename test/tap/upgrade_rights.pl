@@ -38,32 +38,42 @@ sub database {
 	return $dbh;
 }
 
-# What was granted to a role itself, or to PUBLIC. By names: a signature may change.
+# What was granted to a role itself, or to PUBLIC. By names: a signature may change. Internal functions of 0.1.0 have no
+# underscore yet.
 sub granted_to {
 	my ($dbh, $role) = @_;
 	return $dbh->selectcol_arrayref(<<'END', undef, $role);
 SELECT concat_ws(' ', x.privilege_type, 'on', o.name, CASE WHEN x.is_grantable THEN 'WITH GRANT OPTION' END) COLLATE "C"
   FROM (SELECT relname AS name, relacl AS acl FROM pg_class WHERE relnamespace = 'order_timeout'::regnamespace
-        UNION ALL SELECT proname || '()', proacl FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
+        UNION ALL SELECT ltrim(proname, '_') || '()', proacl FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
         UNION ALL SELECT nspname, nspacl FROM pg_namespace WHERE nspname = 'order_timeout') o, aclexplode(o.acl) x
  WHERE CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee) END = ?
  ORDER BY 1
 END
 }
 
+# An internal function's name in this version, and its rights.
+sub internal {
+	my ($dbh, $name) = @_;
+	return $dbh->selectrow_array(<<'END', undef, $name);
+SELECT oid::regproc, proacl::text FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace AND ltrim(proname, '_') = ?
+END
+}
+
 # { access => { name => a statement that ends anyhow but with 42501, for a role that may } }
 sub tries {
 	my ($dbh) = @_;
+	my ($grants) = internal($dbh, 'access_grants');
 	my %tries;
 	for my $access (@accesses) {
-		$tries{$access} = { map { @$_ } @{ $dbh->selectall_arrayref(<<'END', undef, ($access) x 2) } };
-SELECT p.proname, format('%s order_timeout.%I(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, p.proname,
+		$tries{$access} = { map { @$_ } @{ $dbh->selectall_arrayref(<<"END", undef, ($access) x 2) } };
+SELECT ltrim(p.proname, '_'), format('%s order_timeout.%I(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, p.proname,
                          (SELECT string_agg(CASE WHEN p.prokind = 'p' AND t = 'interval'::regtype THEN '''1 s''::' ELSE 'NULL::' END || t::regtype, ', ')
                             FROM unnest(p.proargtypes) t))
-  FROM pg_proc p WHERE 'EXECUTE ON ROUTINE ' || p.oid::regprocedure IN (SELECT order_timeout.access_grants(?))
+  FROM pg_proc p WHERE 'EXECUTE ON ROUTINE ' || p.oid::regprocedure IN (SELECT $grants(?))
 UNION ALL
 SELECT c.relname, format('SELECT FROM order_timeout.%I', c.relname)
-  FROM pg_class c WHERE format('SELECT ON order_timeout.%I', c.relname) IN (SELECT order_timeout.access_grants(?))
+  FROM pg_class c WHERE format('SELECT ON order_timeout.%I', c.relname) IN (SELECT $grants(?))
 END
 	}
 	return \%tries;
@@ -81,6 +91,8 @@ for my $old (@released) {
 	} @accesses;
 	cmp_ok(scalar keys %{ $new{operator} }, '>', 0, "$old: there is something new for an operator");
 
+	my ($grants) = internal($dbh, 'access_grants');
+	my ($call) = internal($dbh, 'call_pg_cron');
 	call($dbh, 'grant_access', $_, $_) for @accesses;
 	call($dbh, 'grant_access', $_, 'operator') for qw(almost leaver);
 	$dbh->do($_) for
@@ -92,12 +104,17 @@ for my $old (@released) {
 		'GRANT EXECUTE ON FUNCTION order_timeout.resolve_conflict TO partial',
 		'GRANT SELECT ON order_timeout.health TO partial',
 		'GRANT EXECUTE ON FUNCTION order_timeout.funds_violations TO PUBLIC',
-		map { "GRANT $_ TO piecemeal" } @{ $dbh->selectcol_arrayref("SELECT order_timeout.access_grants('operator')") };
+		map { "GRANT $_ TO piecemeal" } @{ $dbh->selectcol_arrayref("SELECT $grants('operator')") };
+	# By another role than the owner.
+	$dbh->do($_) for "REVOKE EXECUTE ON FUNCTION $call FROM piecemeal", "GRANT EXECUTE ON FUNCTION $call TO partial WITH GRANT OPTION",
+		'SET ROLE partial', "GRANT EXECUTE ON FUNCTION $call TO piecemeal", 'RESET ROLE';
+	my (undef, $rights) = internal($dbh, 'call_pg_cron');
 	my %before = map { $_ => granted_to($dbh, $_) } @accesses, @others, 'PUBLIC';
 	cmp_ok(scalar @{ $before{$_} }, '>', 0, "$old: $_ was granted something") for sort keys %before;
 
 	$dbh->do('ALTER EXTENSION order_timeout UPDATE');
 	is(version_of($dbh), $version, "$old: upgraded to $version");
+	is((internal($dbh, 'call_pg_cron'))[1], $rights, "$old: a function that was renamed has the rights that it had");
 
 	my $file = $server->backup_dir . "/$name.dump";
 	my $copy = database("${name}_copy");

@@ -165,7 +165,7 @@ const TableSpec ot_tables[OT_TABLES] = {
 	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 2, COLUMNS(order_columns)},
 	[TABLE_PAYMENTS] = {"payments", sizeof(Payment), 2, false, true, 3, COLUMNS(payment_columns)},
 	[TABLE_REFUNDS] = {"refunds", sizeof(Refund), 1, false, true, 4, COLUMNS(refund_columns)},
-	[TABLE_ATTEMPTS] = {"attempts", sizeof(Attempt), 2, false, true, 2, COLUMNS(attempt_columns)},
+	[TABLE_ATTEMPTS] = {"attempts", sizeof(Attempt), 2, false, true, 4, COLUMNS(attempt_columns)},
 	[TABLE_EVENTS] = {"events", sizeof(Event), 0, false, false, 0, COLUMNS(event_columns)}
 };
 
