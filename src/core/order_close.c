@@ -79,11 +79,14 @@ close_or_ask(Order *order, TimestampTz now)
 		close_at_deadline(order, now);
 }
 
-/* order.expired, order.cancelled, order.closing */
 static Event *
 closed_event(const Order *order, TimestampTz now)
 {
-	return ot_event_make(order->order_id, psprintf("order.%s", ot_order_states[order->state]), ot_order_payload(order), now);
+	const char *type = order->state == ORDER_EXPIRED ? "order.expired" : "order.cancelled";
+
+	if (order->state == ORDER_CLOSING)
+		type = "order.closing";
+	return ot_event_make(order->order_id, type, ot_order_payload(order), now);
 }
 
 OrderAnswer
