@@ -349,8 +349,8 @@ write_step(List *problems, const Step *step)
 	ListCell   *order;
 
 	if (locked != NIL && step->from != step->to)
-		written = sort(ot_store_write_linked(link, locked, words_left(link, step->from), link->words[step->to][0],
-											 first->settled_at, first->close_reason));
+		written = sort(ot_store_write_linked(link, locked, words_left(link, step->from), step->to, first->settled_at,
+											 first->close_reason));
 	foreach(key, step->keys)
 	{
 		if (!contains(written, lfirst(key)))

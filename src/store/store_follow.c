@@ -83,6 +83,7 @@ find_hooks(void)
 }
 
 #define WORDS_OF(state) "ARRAY(SELECT pg_catalog.jsonb_array_elements_text(l.statuses OPERATOR(pg_catalog.->) '" state "'))"
+#define TIME_OF(state) "l.time_columns OPERATOR(pg_catalog.->>) '" state "'"
 
 static void *
 read_link(Columns *columns)
@@ -95,7 +96,6 @@ read_link(Columns *columns)
 	link->key_type = ot_column_text(columns);
 	link->status_column = ot_column_text(columns);
 	link->status_type = ot_column_text(columns);
-	link->time_column = ot_column_text(columns);
 	link->reason_column = ot_column_text(columns);
 	link->amount_column = ot_column_text(columns);
 	link->currency_column = ot_column_text(columns);
@@ -110,6 +110,10 @@ read_link(Columns *columns)
 	link->words[ORDER_PAID] = ot_column_texts(columns);
 	link->words[ORDER_EXPIRED] = ot_column_texts(columns);
 	link->words[ORDER_CANCELLED] = ot_column_texts(columns);
+	link->time_columns[ORDER_PENDING] = NULL;
+	link->time_columns[ORDER_PAID] = ot_column_text(columns);
+	link->time_columns[ORDER_EXPIRED] = ot_column_text(columns);
+	link->time_columns[ORDER_CANCELLED] = ot_column_text(columns);
 	return link;
 }
 
@@ -117,9 +121,10 @@ static List *
 find_links(void)
 {
 	static Statement find = {"SELECT l.table_name, l.order_prefix, l.key_column, l.key_type, l.status_column, l.status_type, "
-		"l.time_column, l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
+		"l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
 		"l.amount_is_major, l.on_contradiction" SQL_EQ "'note', l.adopted_to, "
-		WORDS_OF("pending") ", " WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
+		WORDS_OF("pending") ", " WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled") ", "
+		TIME_OF("paid") ", " TIME_OF("expired") ", " TIME_OF("cancelled")
 	" FROM order_timeout.links l", SNAPSHOT_LATEST};
 	Args		none = {0};
 
