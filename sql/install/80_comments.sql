@@ -270,7 +270,7 @@ COMMENT ON COLUMN links.time_columns IS
 COMMENT ON COLUMN links.reason_column IS
 'written with the status: why the order was closed';
 COMMENT ON COLUMN links.track IS
-'whether the rows create and cancel orders';
+'whether the rows create and cancel orders, and move their deadlines';
 COMMENT ON COLUMN links.on_contradiction IS
 'refuse or note';
 COMMENT ON COLUMN links.linked_at IS

@@ -297,15 +297,18 @@ row_of(List *rows, const char *key)
 	return NULL;
 }
 
-/* A pending order whose row was noted for another amount. */
+/* A pending order whose row was noted for another amount or deadline. */
 static List *
 explain_terms(List *problems, const Link *link, Order *order, const LinkedRow *row)
 {
-	const char *why;
+	const char *why = NULL;
 
-	if (order->state != ORDER_PENDING || link->amount_column == NULL)
+	if (order->state != ORDER_PENDING)
 		return problems;
-	why = ot_linked_terms_problem(link, row, order);
+	if (link->amount_column != NULL)
+		why = ot_linked_terms_problem(link, row, order);
+	if (why == NULL && link->notes_contradictions)
+		why = ot_linked_deadline_problem(link, row, order);
 	return why == NULL ? problems : problem(problems, order, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, why);
 }
 
