@@ -414,9 +414,14 @@ CREATE FUNCTION change_order(order_id text, amount bigint, OUT outcome text, OUT
 AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
 COMMENT ON FUNCTION change_order(text, bigint) IS
 'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'ot_minor_units' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION minor_units(numeric, text) IS
+'An amount of major units in minor units, by the currency''s ISO 4217 exponent: 12.34 EUR is 1234, 500 JPY is 500. Never rounded. Null for null. Errors: 22023 it does not convert exactly, or the currency is not known; 22003 not a bigint. Locks: none.';
 REVOKE ALL ON FUNCTION set_deadline(text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reopen_order(text, interval, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION change_order(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION minor_units(numeric, text) FROM PUBLIC;
 
 -- Held part payments have no late_reason.
 
@@ -1287,12 +1292,13 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[] := CASE access
         WHEN 'application' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
-                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history']
-        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds']
-        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders']
+                                      'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
+                                      'minor_units']
+        WHEN 'worker' THEN ARRAY['claim_refunds', 'complete_refund', 'record_refund', 'send_refunds', 'minor_units']
+        WHEN 'reader' THEN ARRAY['funds', 'funds_violations', 'history', 'replay_orders', 'minor_units']
         WHEN 'operator' THEN ARRAY['create_order', 'record_payment', 'cancel_order', 'expire_order', 'extend_order',
                                    'set_deadline', 'reopen_order', 'change_order', 'request_refund', 'funds', 'history',
-                                   'claim_refunds', 'complete_refund', 'record_refund',
+                                   'minor_units', 'claim_refunds', 'complete_refund', 'record_refund',
                                    'funds_violations', 'retry_refund', 'settle_refund', 'reverse_refund', 'resolve_held',
                                    'accept_payment', 'accept_short', 'refund_orphan', 'assign_orphan', 'resolve_conflict',
                                    'stop_refund', 'withdraw_refund', 'reverse_chargeback', 'forget_order', 'resolve_link', 'adopt_orders', 'replay_orders', 'sweep', 'sweep_once',
