@@ -9,6 +9,10 @@ LANGUAGE sql IMMUTABLE AS $$
 		'expires_at', expires_at)
 $$;
 
+-- A shop's own table, whose rows become orders.
+CREATE TABLE bench.shop (id bigint PRIMARY KEY, status text NOT NULL, total numeric(10, 2) NOT NULL, currency text NOT NULL,
+	pay_until timestamptz NOT NULL);
+
 -- Orders that are due now, the first one since long, or not due for a long time.
 CREATE FUNCTION bench.load_pending(first bigint, orders integer, due boolean) RETURNS void
 LANGUAGE sql AS $$

@@ -78,8 +78,12 @@ numbers() {
 
 # ---------------------------------------------------------------- the driver
 
-# only_orders SIDE FILE: a side that is a single statement writes no other rows.
-only_orders() { [[ $(text "${1}_writes") != orders ]] || sed -i '/^orders/!d' "$2"; }
+# only_written SIDE FILE: a side that is a single statement writes one table only.
+only_written() {
+	local writes
+	writes=$(text "${1}_writes")
+	[[ -z $writes ]] || sed -i "/^$writes/!d" "$2"
+}
 
 # The rows that a side wrote, without what differs from order to order; a side
 # that should do the same job has to write the same.
@@ -102,7 +106,7 @@ measure() {
 
 # same_rows: after the first pair.
 same_rows() {
-	only_orders "$peer" "$tmp/written-own"
+	only_written "$peer" "$tmp/written-own"
 	[[ -s $tmp/written-own ]] || ot_die "$work: nothing was written"
 	diff "$tmp/written-own" "$tmp/written-peer" >"$tmp/written-diff" ||
 		{ head -n 20 "$tmp/written-diff" >&2; ot_die "$work: $peer wrote other rows"; }

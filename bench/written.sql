@@ -15,3 +15,6 @@ FROM order_timeout.refunds r WHERE r.order_id BETWEEN :'first' AND :'last' GROUP
 
 SELECT 'events', pg_temp.like_all(to_jsonb(e) - 'payload'), pg_temp.like_all(e.payload), count(*)
 FROM order_timeout.events e WHERE e.aggregateid BETWEEN :'first' AND :'last' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+
+SELECT 'shop', pg_temp.like_all(to_jsonb(s)), count(*)
+FROM bench.shop s WHERE s.id BETWEEN :'first' AND :'last' GROUP BY 1, 2 ORDER BY 1, 2;

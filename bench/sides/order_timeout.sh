@@ -23,6 +23,15 @@ order_timeout_inside() {
 	SQL
 }
 
+order_timeout_load_before() {
+	query >/dev/null <<-'SQL'
+		SELECT order_timeout.link_table('bench.shop', 'id', 'status', '{"pending": "new"}', amount_column => 'total',
+			currency_column => 'currency', deadline_column => 'pay_until', track => true);
+	SQL
+}
+
+order_timeout_load() { load_rows; }
+
 # The sweeper works until its time is up; a window a little longer than the work
 # saves waiting, and does not count.
 order_timeout_sweep() {

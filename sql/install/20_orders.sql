@@ -51,6 +51,11 @@ AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
 COMMENT ON FUNCTION change_order(text, bigint) IS
 'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
 
+CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'ot_minor_units' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION minor_units(numeric, text) IS
+'An amount of major units in minor units, by the currency''s ISO 4217 exponent: 12.34 EUR is 1234, 500 JPY is 500. Never rounded. Null for null. Errors: 22023 it does not convert exactly, or the currency is not known; 22003 not a bigint. Locks: none.';
+
 CREATE FUNCTION resolve_held(gateway text, payment_ref text, decision text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_resolve_held' LANGUAGE C;
 COMMENT ON FUNCTION resolve_held(text, text, text) IS

@@ -15,7 +15,7 @@ CREATE TABLE links (
     deadline_column text,
     policy_column   text,
     policy          text COLLATE "C" NOT NULL,
-    time_column     text,
+    time_columns    jsonb,                          -- of each state its column
     reason_column   text,
     track           boolean NOT NULL,
     on_contradiction text NOT NULL,
@@ -72,7 +72,7 @@ BEGIN
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('Its type is %s.', col.type),
                   HINT = format('These types can: %s.', array_to_string(types, ', '));
     END IF;
-    IF col.attgenerated <> '' AND argument IN ('status_column', 'time_column', 'reason_column') THEN
+    IF col.attgenerated <> '' AND argument IN ('status_column', 'time_columns', 'reason_column') THEN
         RAISE EXCEPTION 'column "%" of table % cannot be written', _link_column.column_name, linked_table
             USING ERRCODE = 'generated_always', DETAIL = 'It is a generated column.', HINT = format('Give another %s.', argument);
     END IF;
@@ -142,8 +142,10 @@ CREATE FUNCTION _require_linkable(link links) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     linked_table CONSTANT regclass := link.table_name::regclass;
+    written_names CONSTANT text[] := ARRAY[link.status_column, link.reason_column]
+                                     || ARRAY(SELECT t.value FROM jsonb_each_text(link.time_columns) t);
     written CONSTANT smallint[] := ARRAY(SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = linked_table
-                                            AND a.attname IN (link.status_column, link.time_column, link.reason_column));
+                                            AND a.attname = ANY (written_names));
     is_partitioned boolean := (SELECT c.relkind = 'p' FROM pg_class c WHERE c.oid = linked_table);
     key record;
     deferred text;
@@ -161,7 +163,7 @@ BEGIN
                   DETAIL = 'A key must be NOT NULL, have a deterministic collation and a valid unique index that is neither partial nor deferrable.',
                   HINT = 'Give the table''s primary key.';
     END IF;
-    IF link.key_column IN (link.status_column, link.time_column, link.reason_column) THEN
+    IF link.key_column = ANY (written_names) THEN
         RAISE EXCEPTION 'key_column cannot be a column that is written' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Their errors would come at the commit, when the money is recorded and nobody knows any more which order they are about.
@@ -239,14 +241,20 @@ BEGIN
     END IF;
     link.key_type := order_timeout._link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
     link.status_type := order_timeout._link_column(linked_table, 'status_column', link.status_column,
-                                                   words || '{enum,domain,int4,int2}');
+                                                  words || '{enum,domain,int4,int2}');
     link.statuses := order_timeout._link_statuses(linked_table, link.status_column, link.statuses);
     link.amount_is_major := coalesce(order_timeout._link_column(linked_table, 'amount_column', link.amount_column,
-                                                                whole || '{numeric}') = 'pg_catalog."numeric"', false);
+                                                               whole || '{numeric}') = 'pg_catalog."numeric"', false);
     PERFORM order_timeout._link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
     PERFORM order_timeout._link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
     PERFORM order_timeout._link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
-    PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
+    IF jsonb_typeof(link.time_columns) <> 'object' OR link.time_columns - '{paid,expired,cancelled}'::text[] <> '{}' THEN
+        RAISE EXCEPTION 'invalid time_columns: %', left(link.time_columns::text, 200)
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'They must be an object of settled states, each with a column.',
+                  HINT = 'For example {"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}.';
+    END IF;
+    PERFORM order_timeout._link_column(linked_table, 'time_columns', t.value, '{timestamptz,timestamp}')
+       FROM jsonb_each_text(link.time_columns) t;
     PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
     PERFORM order_timeout._require_links_seen();
@@ -285,7 +293,7 @@ CREATE FUNCTION link_table(
     table_name text, key_column text, status_column text, statuses jsonb, order_prefix text DEFAULT '',
     amount_column text DEFAULT NULL, currency_column text DEFAULT NULL, currency text DEFAULT NULL,
     deadline_column text DEFAULT NULL, policy_column text DEFAULT NULL, policy text DEFAULT 'default',
-    time_column text DEFAULT NULL, reason_column text DEFAULT NULL,
+    time_columns jsonb DEFAULT NULL, reason_column text DEFAULT NULL,
     track boolean DEFAULT false, on_contradiction text DEFAULT 'refuse', OUT outcome text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -310,15 +318,15 @@ BEGIN
     link.deadline_column := deadline_column;
     link.policy_column := policy_column;
     link.policy := coalesce(policy, 'default');
-    link.time_column := time_column;
+    link.time_columns := time_columns;
     link.reason_column := reason_column;
     link.track := coalesce(track, false);
     link.on_contradiction := coalesce(on_contradiction, 'refuse');
     outcome := order_timeout._write_link(link, linked_table);
 END
 $$;
-COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
-'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
+COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, jsonb, text, boolean, text) IS
+'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_columns: for each state the column that has its time; the others are null then. reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; another deadline of a pending order moves it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
 CREATE FUNCTION _drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -185,9 +185,9 @@ CREATE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
-        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history}';
-    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders}';
+        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds,minor_units}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker

@@ -108,10 +108,13 @@ SELECT 'link' AS kind, l.table_name AS name, l.policy,
        concat_ws(', ', 'order_id: ' || CASE WHEN l.order_prefix <> '' THEN quote_literal(l.order_prefix) || ' and ' ELSE '' END || l.key_column,
                  'status: ' || l.status_column, 'amount: ' || l.amount_column,
                  'currency: ' || coalesce(l.currency_column, l.currency), 'deadline: ' || l.deadline_column,
-                 'policy: ' || l.policy_column, 'time: ' || l.time_column, 'reason: ' || l.reason_column,
+                 'policy: ' || l.policy_column,
+                 'times: ' || (SELECT string_agg(DISTINCT t.value, ' and ') FROM jsonb_each_text(l.time_columns) t),
+                 'reason: ' || l.reason_column,
                  CASE WHEN l.track THEN 'track, ' || l.on_contradiction END) AS uses,
        NOT EXISTS (SELECT FROM unnest(ARRAY[l.key_column, l.status_column, l.amount_column, l.currency_column, l.deadline_column,
-                                            l.policy_column, l.time_column, l.reason_column]) AS used (name)
+                                            l.policy_column, l.reason_column]
+                                      || ARRAY(SELECT t.value FROM jsonb_each_text(l.time_columns) t)) AS used (name)
                     WHERE used.name IS NOT NULL
                       AND NOT EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
                                         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

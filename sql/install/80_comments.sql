@@ -334,12 +334,12 @@ COMMENT ON COLUMN links.policy_column IS
 'the column that holds the policy, if any';
 COMMENT ON COLUMN links.policy IS
 'the policy of the rows'' orders, if there is no column';
-COMMENT ON COLUMN links.time_column IS
-'written with the status: when the order was settled';
+COMMENT ON COLUMN links.time_columns IS
+'for each settled state the column that says since when; written with the status';
 COMMENT ON COLUMN links.reason_column IS
 'written with the status: why the order was closed';
 COMMENT ON COLUMN links.track IS
-'whether the rows create and cancel orders';
+'whether the rows create and cancel orders, and move their deadlines';
 COMMENT ON COLUMN links.on_contradiction IS
 'refuse or note';
 COMMENT ON COLUMN links.linked_at IS

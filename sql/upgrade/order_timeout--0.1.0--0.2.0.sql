@@ -539,9 +539,14 @@ CREATE FUNCTION change_order(order_id text, amount bigint, OUT outcome text, OUT
 AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
 COMMENT ON FUNCTION change_order(text, bigint) IS
 'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint
+AS 'MODULE_PATHNAME', 'ot_minor_units' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION minor_units(numeric, text) IS
+'An amount of major units in minor units, by the currency''s ISO 4217 exponent: 12.34 EUR is 1234, 500 JPY is 500. Never rounded. Null for null. Errors: 22023 it does not convert exactly, or the currency is not known; 22003 not a bigint. Locks: none.';
 REVOKE ALL ON FUNCTION set_deadline(text, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reopen_order(text, interval, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION change_order(text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION minor_units(numeric, text) FROM PUBLIC;
 
 -- Held part payments have no late_reason.
 
@@ -782,7 +787,7 @@ CREATE TABLE IF NOT EXISTS links (
     deadline_column text,
     policy_column   text,
     policy          text COLLATE "C" NOT NULL,
-    time_column     text,
+    time_columns    jsonb,                          -- of each state its column
     reason_column   text,
     track           boolean NOT NULL,
     on_contradiction text NOT NULL,
@@ -840,7 +845,7 @@ BEGIN
             USING ERRCODE = 'datatype_mismatch', DETAIL = format('Its type is %s.', col.type),
                   HINT = format('These types can: %s.', array_to_string(types, ', '));
     END IF;
-    IF col.attgenerated <> '' AND argument IN ('status_column', 'time_column', 'reason_column') THEN
+    IF col.attgenerated <> '' AND argument IN ('status_column', 'time_columns', 'reason_column') THEN
         RAISE EXCEPTION 'column "%" of table % cannot be written', _link_column.column_name, linked_table
             USING ERRCODE = 'generated_always', DETAIL = 'It is a generated column.', HINT = format('Give another %s.', argument);
     END IF;
@@ -910,8 +915,10 @@ CREATE FUNCTION _require_linkable(link links) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     linked_table CONSTANT regclass := link.table_name::regclass;
+    written_names CONSTANT text[] := ARRAY[link.status_column, link.reason_column]
+                                     || ARRAY(SELECT t.value FROM jsonb_each_text(link.time_columns) t);
     written CONSTANT smallint[] := ARRAY(SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = linked_table
-                                            AND a.attname IN (link.status_column, link.time_column, link.reason_column));
+                                            AND a.attname = ANY (written_names));
     is_partitioned boolean := (SELECT c.relkind = 'p' FROM pg_class c WHERE c.oid = linked_table);
     key record;
     deferred text;
@@ -929,7 +936,7 @@ BEGIN
                   DETAIL = 'A key must be NOT NULL, have a deterministic collation and a valid unique index that is neither partial nor deferrable.',
                   HINT = 'Give the table''s primary key.';
     END IF;
-    IF link.key_column IN (link.status_column, link.time_column, link.reason_column) THEN
+    IF link.key_column = ANY (written_names) THEN
         RAISE EXCEPTION 'key_column cannot be a column that is written' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Their errors would come at the commit, when the money is recorded and nobody knows any more which order they are about.
@@ -988,6 +995,11 @@ AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
 COMMENT ON FUNCTION _require_links_seen() IS
 'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
 
+CREATE FUNCTION _require_links_seen() RETURNS void
+AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
+COMMENT ON FUNCTION _require_links_seen() IS
+'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
+
 CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1007,14 +1019,20 @@ BEGIN
     END IF;
     link.key_type := order_timeout._link_column(linked_table, 'key_column', link.key_column, whole || words || '{uuid,numeric}');
     link.status_type := order_timeout._link_column(linked_table, 'status_column', link.status_column,
-                                                   words || '{enum,domain,int4,int2}');
+                                                  words || '{enum,domain,int4,int2}');
     link.statuses := order_timeout._link_statuses(linked_table, link.status_column, link.statuses);
     link.amount_is_major := coalesce(order_timeout._link_column(linked_table, 'amount_column', link.amount_column,
-                                                                whole || '{numeric}') = 'pg_catalog."numeric"', false);
+                                                               whole || '{numeric}') = 'pg_catalog."numeric"', false);
     PERFORM order_timeout._link_column(linked_table, 'currency_column', link.currency_column, words || '{bpchar,enum,domain}');
     PERFORM order_timeout._link_column(linked_table, 'deadline_column', link.deadline_column, '{timestamptz,timestamp}');
     PERFORM order_timeout._link_column(linked_table, 'policy_column', link.policy_column, words || '{enum,domain}');
-    PERFORM order_timeout._link_column(linked_table, 'time_column', link.time_column, '{timestamptz,timestamp}');
+    IF jsonb_typeof(link.time_columns) <> 'object' OR link.time_columns - '{paid,expired,cancelled}'::text[] <> '{}' THEN
+        RAISE EXCEPTION 'invalid time_columns: %', left(link.time_columns::text, 200)
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'They must be an object of settled states, each with a column.',
+                  HINT = 'For example {"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}.';
+    END IF;
+    PERFORM order_timeout._link_column(linked_table, 'time_columns', t.value, '{timestamptz,timestamp}')
+       FROM jsonb_each_text(link.time_columns) t;
     PERFORM order_timeout._link_column(linked_table, 'reason_column', link.reason_column, words);
     LOCK TABLE order_timeout.links IN SHARE ROW EXCLUSIVE MODE;     -- two prefixes at the same moment
     PERFORM order_timeout._require_links_seen();
@@ -1053,7 +1071,7 @@ CREATE FUNCTION link_table(
     table_name text, key_column text, status_column text, statuses jsonb, order_prefix text DEFAULT '',
     amount_column text DEFAULT NULL, currency_column text DEFAULT NULL, currency text DEFAULT NULL,
     deadline_column text DEFAULT NULL, policy_column text DEFAULT NULL, policy text DEFAULT 'default',
-    time_column text DEFAULT NULL, reason_column text DEFAULT NULL,
+    time_columns jsonb DEFAULT NULL, reason_column text DEFAULT NULL,
     track boolean DEFAULT false, on_contradiction text DEFAULT 'refuse', OUT outcome text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -1078,15 +1096,15 @@ BEGIN
     link.deadline_column := deadline_column;
     link.policy_column := policy_column;
     link.policy := coalesce(policy, 'default');
-    link.time_column := time_column;
+    link.time_columns := time_columns;
     link.reason_column := reason_column;
     link.track := coalesce(track, false);
     link.on_contradiction := coalesce(on_contradiction, 'refuse');
     outcome := order_timeout._write_link(link, linked_table);
 END
 $$;
-COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) IS
-'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_column, reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
+COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, jsonb, text, boolean, text) IS
+'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_columns: for each state the column that has its time; the others are null then. reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; another deadline of a pending order moves it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
 CREATE FUNCTION _drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1141,7 +1159,7 @@ REVOKE ALL ON FUNCTION _link_statuses(regclass, text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _require_linkable(links) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _require_links_seen() FROM PUBLIC;
 REVOKE ALL ON FUNCTION _write_link(links, regclass) FROM PUBLIC;
-REVOKE ALL ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, text, text, boolean, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, jsonb, text, boolean, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _drop_link(text, regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unlink_table(text) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE adopt_orders(text, integer) FROM PUBLIC;
@@ -1414,10 +1432,13 @@ SELECT 'link' AS kind, l.table_name AS name, l.policy,
        concat_ws(', ', 'order_id: ' || CASE WHEN l.order_prefix <> '' THEN quote_literal(l.order_prefix) || ' and ' ELSE '' END || l.key_column,
                  'status: ' || l.status_column, 'amount: ' || l.amount_column,
                  'currency: ' || coalesce(l.currency_column, l.currency), 'deadline: ' || l.deadline_column,
-                 'policy: ' || l.policy_column, 'time: ' || l.time_column, 'reason: ' || l.reason_column,
+                 'policy: ' || l.policy_column,
+                 'times: ' || (SELECT string_agg(DISTINCT t.value, ' and ') FROM jsonb_each_text(l.time_columns) t),
+                 'reason: ' || l.reason_column,
                  CASE WHEN l.track THEN 'track, ' || l.on_contradiction END) AS uses,
        NOT EXISTS (SELECT FROM unnest(ARRAY[l.key_column, l.status_column, l.amount_column, l.currency_column, l.deadline_column,
-                                            l.policy_column, l.time_column, l.reason_column]) AS used (name)
+                                            l.policy_column, l.reason_column]
+                                      || ARRAY(SELECT t.value FROM jsonb_each_text(l.time_columns) t)) AS used (name)
                     WHERE used.name IS NOT NULL
                       AND NOT EXISTS (SELECT FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
                                         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -1452,9 +1473,9 @@ CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
-        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history}';
-    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders}';
+        change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds,minor_units}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker
@@ -1838,12 +1859,12 @@ COMMENT ON COLUMN links.policy_column IS
 'the column that holds the policy, if any';
 COMMENT ON COLUMN links.policy IS
 'the policy of the rows'' orders, if there is no column';
-COMMENT ON COLUMN links.time_column IS
-'written with the status: when the order was settled';
+COMMENT ON COLUMN links.time_columns IS
+'for each settled state the column that says since when; written with the status';
 COMMENT ON COLUMN links.reason_column IS
 'written with the status: why the order was closed';
 COMMENT ON COLUMN links.track IS
-'whether the rows create and cancel orders';
+'whether the rows create and cancel orders, and move their deadlines';
 COMMENT ON COLUMN links.on_contradiction IS
 'refuse or note';
 COMMENT ON COLUMN links.linked_at IS

@@ -4,9 +4,12 @@
  */
 #include "postgres.h"
 
+#include "utils/fmgrprotos.h"
+
 #include "accept.h"
 #include "api_args.h"
 #include "api_call.h"
+#include "currency.h"
 #include "held.h"
 #include "order_change.h"
 #include "order_close.h"
@@ -197,6 +200,13 @@ OT_DECISION_FUNCTION(ot_assign_orphan_2)
 	char	   *payment_ref = ot_get_id(fcinfo, 1, "payment_ref");
 
 	return return_payment(fcinfo, ot_orphan_assign(gateway, payment_ref, ot_get_id(fcinfo, 2, "order_id")));
+}
+
+OT_FUNCTION(ot_minor_units)
+{
+	char	   *amount = DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(0)));
+
+	PG_RETURN_INT64(ot_minor_units_of(amount, ot_get_currency(fcinfo, 1), true));
 }
 
 OT_FUNCTION(ot_policy_in_use)

@@ -298,15 +298,18 @@ row_of(List *rows, const char *key)
 	return NULL;
 }
 
-/* A pending order whose row was noted for another amount. */
+/* A pending order whose row was noted for another amount or deadline. */
 static List *
 explain_terms(List *problems, const Link *link, Order *order, const LinkedRow *row)
 {
-	const char *why;
+	const char *why = NULL;
 
-	if (!ot_order_is_open(order) || link->amount_column == NULL)
+	if (!ot_order_is_open(order))
 		return problems;
-	why = ot_linked_terms_problem(link, row, order);
+	if (link->amount_column != NULL)
+		why = ot_linked_terms_problem(link, row, order);
+	if (why == NULL && link->notes_contradictions)
+		why = ot_linked_deadline_problem(link, row, order);
 	return why == NULL ? problems : problem(problems, order, ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, why);
 }
 
@@ -350,8 +353,8 @@ write_step(List *problems, const Step *step)
 	ListCell   *order;
 
 	if (locked != NIL && step->from != step->to)
-		written = sort(ot_store_write_linked(link, locked, words_left(link, step->from), link->words[step->to][0],
-											 first->settled_at, first->close_reason));
+		written = sort(ot_store_write_linked(link, locked, words_left(link, step->from), step->to, first->settled_at,
+											 first->close_reason));
 	foreach(key, step->keys)
 	{
 		if (!contains(written, lfirst(key)))

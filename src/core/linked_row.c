@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "utils/timestamp.h"
+
 #include "check.h"
 #include "currency.h"
 #include "linked_row.h"
@@ -66,8 +68,8 @@ amount_of(const Link *link, const LinkedRow *row, const char *currency)
 	return amount;
 }
 
-static TimestampTz
-deadline_of(const Link *link, const LinkedRow *row)
+TimestampTz
+ot_linked_deadline(const Link *link, const LinkedRow *row)
 {
 	const char *problem = row->deadline == OT_NO_TIME ? NULL : ot_time_problem(row->deadline);
 
@@ -85,7 +87,7 @@ ot_linked_terms(const Link *link, const LinkedRow *row)
 	terms.currency = currency_of(link, row);
 	terms.amount = amount_of(link, row, terms.currency);
 	terms.policy = row->policy != NULL ? row->policy : link->policy;
-	terms.expires_at = deadline_of(link, row);
+	terms.expires_at = ot_linked_deadline(link, row);
 	return terms;
 }
 
@@ -99,4 +101,16 @@ ot_linked_terms_problem(const Link *link, const LinkedRow *row, const Order *ord
 		return NULL;
 	return psprintf("the row in table %s asks for %lld %s, and the order for %lld %s", link->table_name,
 					(long long) amount, currency, (long long) order->amount, order->currency);
+}
+
+const char *
+ot_linked_deadline_problem(const Link *link, const LinkedRow *row, const Order *order)
+{
+	char	   *of_row;
+
+	if (row->deadline == OT_NO_TIME || row->deadline == order->expires_at)
+		return NULL;
+	of_row = pstrdup(timestamptz_to_str(row->deadline));	/* it answers the same buffer each time */
+	return psprintf("the row in table %s has the deadline %s, and the order %s", link->table_name, of_row,
+					timestamptz_to_str(order->expires_at));
 }

@@ -12,6 +12,7 @@
  *    says a word of no state            -                     nothing: it is the shop's own business
  *    says another state's word          -                     a contradiction
  *    has another amount or currency     pending               a contradiction
+ *    gets another deadline              pending               it moves; one in the past is an error
  *    has another key, or is deleted     there (pending)       a contradiction
  *    is inserted with other terms       pending               a contradiction
  *    goes to another partition          -                     nothing: PostgreSQL deletes and inserts it
@@ -32,6 +33,7 @@
 #include "linked_row.h"
 #include "order_close.h"
 #include "order_create.h"
+#include "order_deadline.h"
 #include "rules.h"
 #include "store.h"
 #include "track.h"
@@ -162,6 +164,22 @@ order_of(const Link *link, const LinkedRow *row)
 	return ot_id_problem(order_id) == NULL ? ot_store_find_order(order_id) : NULL;
 }
 
+/* After the word: of what the word has closed, the deadline does not matter. */
+static void
+follow_deadline(const Link *link, const LinkedRow *before, const LinkedRow *after)
+{
+	bool		is_new = before != NULL && before->deadline != after->deadline && after->deadline != OT_NO_TIME;
+	Order	   *order = is_new ? order_of(link, after) : NULL;
+	OrderAnswer answer;
+
+	if (order == NULL || order->state != ORDER_PENDING)
+		return;
+	answer = ot_order_set_deadline(order->order_id, ot_linked_deadline(link, after));
+	/* What an order had before is unchanged to a repeated call, and here it is not. */
+	if (answer.order->state == ORDER_PENDING && answer.order->expires_at != after->deadline)
+		ot_deadline_not_in_future(order->order_id, after->deadline, GetCurrentTimestamp());
+}
+
 static void
 follow_row(const Link *link, const LinkedRow *before, const LinkedRow *after)
 {
@@ -171,6 +189,7 @@ follow_row(const Link *link, const LinkedRow *before, const LinkedRow *after)
 	{
 		follow_terms(link, before, after, order);
 		follow_word(link, after, order);
+		follow_deadline(link, before, after);
 	}
 	else if (ot_link_has_word(link, ORDER_PENDING, after->status))
 	{
@@ -247,7 +266,8 @@ ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool
 	Failure		failure;
 
 	if (before != NULL && after != NULL && is_same(before->key, after->key) && is_same(before->status, after->status) &&
-		is_same(before->amount, after->amount) && is_same(before->currency, after->currency))
+		is_same(before->amount, after->amount) && is_same(before->currency, after->currency) &&
+		before->deadline == after->deadline)
 		return;
 	if (!link->notes_contradictions)
 		follow_change(link, before, after, in_partition);

@@ -218,8 +218,7 @@ typedef struct Link
 	char	   *key_type;
 	char	   *status_column;
 	char	   *status_type;
-	char	   *time_column;	/* these are NULL where the link names none */
-	char	   *reason_column;
+	char	   *reason_column;	/* these are NULL where the link names none */
 	char	   *amount_column;
 	char	   *currency_column;
 	char	   *currency;
@@ -230,6 +229,7 @@ typedef struct Link
 	bool		notes_contradictions;	/* else they are refused */
 	char	   *adopted_to;
 	StatusWords words[OT_ORDER_STATES]; /* by state; the first is written, all are read */
+	char	   *time_columns[OT_ORDER_STATES];	/* by state; one column may serve several */
 } Link;
 
 /* A row of a linked table; a column that the link does not name, or that is null, is NULL. */

@@ -212,8 +212,8 @@ extern List *ot_store_lock_payable(const Link *link, const char *after, int limi
 /* Notes how far adopt_orders has come: after the last row NULL and the time. */
 extern void ot_store_update_adoption(const Link *link, const char *adopted_to, int64 created, TimestampTz ended);
 
-/* Gives word to those whose status is one of from; answers with the keys of those that have it now. */
-extern List *ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason);
+/* Gives the word of a state to those whose status is one of from; answers with the keys of those that have it now. */
+extern List *ot_store_write_linked(const Link *link, List *keys, List *from, OrderState to, TimestampTz time, const char *reason);
 
 extern void ot_store_add_follow_up(const FollowUp *follow_up);
 

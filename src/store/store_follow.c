@@ -82,8 +82,9 @@ find_hooks(void)
 	return ot_run_list(&find, &none, read_hook);
 }
 
-/* In the order of the enum. */
+/* In the order of the enum; only settled states have a time. */
 #define WORDS_OF(state) "ARRAY(SELECT pg_catalog.jsonb_array_elements_text(l.statuses OPERATOR(pg_catalog.->) '" state "'))"
+#define TIME_OF(state) "l.time_columns OPERATOR(pg_catalog.->>) '" state "'"
 
 static void *
 read_link(Columns *columns)
@@ -96,7 +97,6 @@ read_link(Columns *columns)
 	link->key_type = ot_column_text(columns);
 	link->status_column = ot_column_text(columns);
 	link->status_type = ot_column_text(columns);
-	link->time_column = ot_column_text(columns);
 	link->reason_column = ot_column_text(columns);
 	link->amount_column = ot_column_text(columns);
 	link->currency_column = ot_column_text(columns);
@@ -109,6 +109,8 @@ read_link(Columns *columns)
 	link->adopted_to = ot_column_text(columns);
 	for (OrderState state = 0; state < OT_ORDER_STATES; state++)
 		link->words[state] = ot_column_texts(columns);
+	for (OrderState state = 0; state < OT_ORDER_STATES; state++)
+		link->time_columns[state] = ot_column_text(columns);
 	return link;
 }
 
@@ -116,10 +118,12 @@ static List *
 find_links(void)
 {
 	static Statement find = {"SELECT l.table_name, l.order_prefix, l.key_column, l.key_type, l.status_column, l.status_type, "
-		"l.time_column, l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
+		"l.reason_column, l.amount_column, l.currency_column, l.currency, l.deadline_column, l.policy_column, l.policy, "
 		"l.amount_is_major, l.on_contradiction" SQL_EQ "'note', l.adopted_to, "
 		WORDS_OF("pending") ", " WORDS_OF("authorized") ", " WORDS_OF("closing") ", "
-		WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled")
+		WORDS_OF("paid") ", " WORDS_OF("expired") ", " WORDS_OF("cancelled") ", "
+		TIME_OF("pending") ", " TIME_OF("authorized") ", " TIME_OF("closing") ", "
+		TIME_OF("paid") ", " TIME_OF("expired") ", " TIME_OF("cancelled")
 	" FROM order_timeout.links l", SNAPSHOT_LATEST};
 	Args		none = {0};
 

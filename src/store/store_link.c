@@ -11,6 +11,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "nodes/bitmapset.h"
+#include "nodes/value.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -159,6 +160,20 @@ ot_store_read_linked(const Link *link, HeapTuple tuple, TupleDesc desc)
 	return row;
 }
 
+/* Each once, though it may serve several states. */
+static List *
+time_columns_of(const Link *link)
+{
+	List	   *columns = NIL;
+
+	for (OrderState state = 0; state < OT_ORDER_STATES; state++)
+	{
+		if (link->time_columns[state] != NULL)
+			columns = list_append_unique(columns, makeString(link->time_columns[state]));
+	}
+	return columns;
+}
+
 /* Locking. */
 
 static bool
@@ -180,11 +195,13 @@ lock_strength(const Link *link)
 	List	   *names = textToQualifiedNameList(cstring_to_text(link->table_name));
 	Relation	table = table_openrv_extended(makeRangeVarFromNameList(names), AccessShareLock, true);
 	bool		writes_key;
+	ListCell   *cell;
 
 	if (table == NULL)
 		return "NO KEY UPDATE";
-	writes_key = is_key_column(table, link->status_column) || is_key_column(table, link->time_column) ||
-		is_key_column(table, link->reason_column);
+	writes_key = is_key_column(table, link->status_column) || is_key_column(table, link->reason_column);
+	foreach(cell, time_columns_of(link))
+		writes_key = writes_key || is_key_column(table, strVal(lfirst(cell)));
 	table_close(table, AccessShareLock);
 	return writes_key ? "UPDATE" : "NO KEY UPDATE";
 }
@@ -246,9 +263,24 @@ ot_store_lock_payable(const Link *link, const char *after, int limit)
 
 /* Writing. */
 
+/* The column of the state has its time; the others have none any more, so that the row says what the order is. */
+static void
+append_times(StringInfo sql, const Link *link, OrderState to)
+{
+	ListCell   *cell;
+
+	foreach(cell, time_columns_of(link))
+	{
+		const char *column = strVal(lfirst(cell));
+		bool		is_of_state = link->time_columns[to] != NULL && strcmp(link->time_columns[to], column) == 0;
+
+		appendStringInfo(sql, ", %s = %s", quote_identifier(column), is_of_state ? "$4::pg_catalog.timestamptz" : "NULL");
+	}
+}
+
 /* Answers with the keys of those that have the word now: a trigger of the table may have seen to it that they have another. */
 List *
-ot_store_write_linked(const Link *link, List *keys, List *from, const char *word, TimestampTz time, const char *reason)
+ot_store_write_linked(const Link *link, List *keys, List *from, OrderState to, TimestampTz time, const char *reason)
 {
 	Statement	write = {.as_caller = true, .once = true};
 	Args		args = {0};
@@ -257,8 +289,7 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "WITH written AS (UPDATE %s t SET %s = $3::pg_catalog.text::%s", link->table_name,
 					 quote_identifier(link->status_column), link->status_type);
-	if (link->time_column != NULL)
-		appendStringInfo(&sql, ", %s = $4::pg_catalog.timestamptz", quote_identifier(link->time_column));
+	append_times(&sql, link, to);
 	if (link->reason_column != NULL)
 		appendStringInfo(&sql, ", %s = $5::pg_catalog.text", quote_identifier(link->reason_column));
 	appendStringInfo(&sql, " WHERE %s AND %s RETURNING %s AS key, t.%s::pg_catalog.text AS word) "
@@ -267,7 +298,7 @@ ot_store_write_linked(const Link *link, List *keys, List *from, const char *word
 	write.sql = sql.data;
 	ot_arg_texts(&args, keys);
 	ot_arg_texts(&args, from);
-	ot_arg_text(&args, word);
+	ot_arg_text(&args, link->words[to][0]);
 	ot_arg_time(&args, time);
 	ot_arg_text(&args, reason);
 	return ot_run_list(&write, &args, read_key);

@@ -113,11 +113,13 @@ SELECT throws_ok($$SELECT order_timeout.resolve_conflict(999999)$$, 'OT006', NUL
 -- integrations
 SELECT is_empty('SELECT * FROM order_timeout.integrations', 'nothing is linked or hooked');
 CREATE SCHEMA "the shop";
-CREATE TABLE "the shop"."Orders" (id bigint PRIMARY KEY, status integer NOT NULL, total numeric(10,2), pay_until timestamptz);
+CREATE TABLE "the shop"."Orders" (id bigint PRIMARY KEY, status integer NOT NULL, total numeric(10,2), pay_until timestamptz,
+                                  paid_at timestamptz, closed_at timestamptz);
 CREATE FUNCTION "the shop".give_back(order_ids text[]) RETURNS void LANGUAGE sql AS '';
 CREATE FUNCTION "the shop".refuse(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$;
 SELECT order_timeout.link_table('"the shop"."Orders"', 'id', 'status', '{"pending": 1, "paid": 2, "expired": 9}', 'in-',
-    amount_column => 'total', currency => 'EUR', deadline_column => 'pay_until', policy => 'hold', track => true);
+    amount_column => 'total', currency => 'EUR', deadline_column => 'pay_until', policy => 'hold', track => true,
+    time_columns => '{"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}');
 SELECT order_timeout.set_hook('hold', 'close_hook', '"the shop".give_back'), order_timeout.set_hook('hold', 'paid_hook', '"the shop".refuse');
 CREATE FUNCTION t.integrations() RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(x, ', ' ORDER BY x COLLATE "C")
@@ -125,7 +127,7 @@ CREATE FUNCTION t.integrations() RETURNS text LANGUAGE sql AS $$
 $$;
 SELECT is(t.integrations(), 'hook close_hook t 0 0, hook paid_hook t 0 0, link "the shop"."Orders" t 0 0', 'a row for the link and for each hook');
 SELECT is((SELECT string_agg(i.uses, '; ' ORDER BY i.uses COLLATE "C") FROM order_timeout.integrations i),
-    '"the shop".give_back; "the shop".refuse; order_id: ''in-'' and id, status: status, amount: total, currency: EUR, deadline: pay_until, track, refuse', 'what they use');
+    '"the shop".give_back; "the shop".refuse; order_id: ''in-'' and id, status: status, amount: total, currency: EUR, deadline: pay_until, times: closed_at and paid_at, track, refuse', 'what they use');
 INSERT INTO "the shop"."Orders" VALUES (1, 1, 10, now() + interval '1 hour'), (2, 1, 10, now() + interval '1 hour');
 SELECT t.pay('in-1', 'in-1', 1000, 'EUR');
 SELECT is(t.integrations(), 'hook close_hook t 0 0, hook paid_hook t 1 0, link "the shop"."Orders" t 0 0', 'a hook that failed waits');
@@ -141,6 +143,9 @@ ALTER TABLE "the shop"."Orders" ENABLE TRIGGER order_timeout_track;
 ALTER TABLE "the shop"."Orders" RENAME COLUMN total TO sum;
 SELECT is((SELECT is_there FROM order_timeout.integrations WHERE kind = 'link'), false, 'a renamed column');
 ALTER TABLE "the shop"."Orders" RENAME COLUMN sum TO total;
+ALTER TABLE "the shop"."Orders" RENAME COLUMN closed_at TO closed_on;
+SELECT is((SELECT is_there FROM order_timeout.integrations WHERE kind = 'link'), false, 'of a time');
+ALTER TABLE "the shop"."Orders" RENAME COLUMN closed_on TO closed_at;
 UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 hour' WHERE order_id = 'in-2';
 SELECT order_timeout.sweep_once();
 SELECT is((SELECT string_agg(concat_ws(' ', name, orders_set_aside), ', ' ORDER BY name COLLATE "C") FROM order_timeout.integrations),

@@ -19,7 +19,14 @@ RESET search_path;
 SELECT is_empty('SELECT * FROM evil.caught', 'a search_path with names before pg_catalog''s captures nothing');
 
 CREATE SCHEMA shop;
-CREATE TABLE shop.orders (id bigserial PRIMARY KEY, status text NOT NULL DEFAULT 'new', closed_at timestamptz, why text, note text);
+CREATE TABLE shop.orders (id bigserial PRIMARY KEY, status text NOT NULL DEFAULT 'new', paid_at timestamp, closed_at timestamptz, why text,
+                          note text);
+-- Those of its time columns that have the order's settled_at, and those that have another time.
+CREATE FUNCTION t.times(id bigint) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', CASE WHEN s.paid_at = o.settled_at THEN 'paid_at' WHEN s.paid_at IS NOT NULL THEN 'another paid_at' END,
+                     CASE WHEN s.closed_at = o.settled_at THEN 'closed_at' WHEN s.closed_at IS NOT NULL THEN 'another closed_at' END)
+      FROM shop.orders s JOIN order_timeout.orders o ON o.order_id = s.id::text WHERE s.id = $1
+$$;
 CREATE FUNCTION t.status(id bigint) RETURNS text LANGUAGE sql AS $$SELECT o.status FROM shop.orders o WHERE o.id = $1$$;
 -- kind, why of what attention shows for an order
 CREATE FUNCTION t.shown(order_id text) RETURNS text LANGUAGE sql AS $$
@@ -53,6 +60,10 @@ SELECT throws_ok($$SELECT t.link('shop.orders', statuses => '{"paid": "paid"}')$
 SELECT throws_ok($$SELECT t.link('shop.orders', statuses => '{"pending": "new", "done": "paid"}')$$, '22023', NULL, 'an unknown state');
 SELECT throws_ok($$SELECT t.link('shop.orders', statuses => '{"pending": "new", "paid": ["x", "new"]}')$$, '22023', NULL,
                  'a word for an open and a settled state');
+PREPARE link_times AS SELECT order_timeout.link_table('shop.orders', 'id', 'status', '{"pending": "new"}', time_columns => $1);
+SELECT throws_ok(format('EXECUTE link_times(%L)', x), state, NULL, 'time columns ' || x)
+  FROM (VALUES ('{"pending": "closed_at"}', '22023'), ('{"gone": "closed_at"}', '22023'), ('[]', '22023'), ('"closed_at"', '22023'),
+               ('null', '22023'), ('{"paid": 1}', '42703'), ('{"paid": "note"}', '42804'), ('{"paid": {}}', '42703')) v (x, state);
 SELECT throws_ok($$SELECT t.link('shop.orders', statuses => '{"pending": []}')$$, '22023', NULL, 'no word');
 CREATE TABLE shop.short (id int PRIMARY KEY, status varchar(4));
 SELECT throws_ok($$SELECT t.link('shop.short')$$, '22023', NULL, 'a word that does not fit');
@@ -88,21 +99,23 @@ RESET ROLE;
 -- Linked
 SELECT is(order_timeout.link_table('shop.orders', 'id', 'status',
     '{"pending": "new", "paid": ["paid", "shipped"], "expired": "timed out", "cancelled": ["cancelled", "refused"]}',
-    time_column => 'closed_at', reason_column => 'why'), 'linked', 'linked');
+    time_columns => '{"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}', reason_column => 'why'), 'linked', 'linked');
 SELECT is(order_timeout.link_table('shop.orders', 'id', 'status',
     '{"pending": "new", "paid": ["paid", "shipped"], "expired": "timed out", "cancelled": ["cancelled", "refused"]}',
-    time_column => 'closed_at', reason_column => 'why'), 'already_linked', 'again');
+    time_columns => '{"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}', reason_column => 'why'), 'already_linked', 'again');
 SELECT throws_ok($$SELECT t.link('shop.orders')$$, '55000', NULL, 'in another way');
 SELECT throws_ok($$SELECT t.link('shop.deferred_elsewhere', prefix => 'b-')$$, '22023', NULL, 'a prefix that begins like another');
 SELECT throws_ok($$DROP EXTENSION order_timeout$$, '2BP01', NULL, 'DROP EXTENSION asks to unlink first');
 
 SELECT t.row(1), t.create_order('1', 100), t.pay('1', '1-1', 100);
 SELECT is(t.status(1), 'paid', 'paid is written');
-SELECT is((SELECT closed_at = settled_at FROM shop.orders, order_timeout.orders o WHERE id = 1 AND o.order_id = '1'), true, 'and when');
+SELECT is(t.times(1), 'paid_at', 'and when');
 SELECT t.row(2), t.create_order('2', 100), t.expire('2');
 SELECT is((SELECT concat_ws(' ', status, why) FROM shop.orders WHERE id = 2), 'timed out deadline', 'expired, and the reason');
+SELECT is(t.times(2), 'closed_at', 'and when');
 SELECT is((SELECT outcome FROM order_timeout.cancel_order('2', 'sold out')), 'cancelled', 'cancelled after that');
 SELECT is((SELECT concat_ws(' ', status, why) FROM shop.orders WHERE id = 2), 'cancelled sold out', 'is written, too');
+SELECT is(t.times(2), 'closed_at', 'a column of both states');
 SELECT t.row(3), t.row(4), t.row(5), t.create_order('3', 1), t.create_order('4', 1), t.create_order('5', 1);
 SELECT t.pass_deadline('3'), t.pass_deadline('4'), t.pass_deadline('5');
 UPDATE shop.orders SET status = 'shipped' WHERE id = 4;
@@ -137,6 +150,10 @@ SELECT is(t.status(8), 'new', 'the row is as it was');
 INSERT INTO order_timeout.policies (policy, on_late, late_rule) VALUES ('reopen', 'reopen', 'at_deadline');
 SELECT t.row(10), t.create_order('10', 100, 'reopen'), t.expire('10'), t.pay('10', '10-1', 100);
 SELECT is(t.status(10), 'paid', 'reopened');
+SELECT is(t.times(10), 'paid_at', 'it is closed no more, and paid since then');
+SELECT t.row(13), t.create_order('13', 100), t.expire('13');
+SELECT is((SELECT outcome FROM order_timeout.reopen_order('13')), 'reopened', 'reopened by a person');
+SELECT is(t.times(13), '', 'it has no time');
 SELECT t.row(11), t.create_order('11', 100, 'reopen'), t.pass_deadline('11'), t.pay('11', '11-1', 100);
 SELECT is(t.status(11), 'paid', 'closed and reopened in one call');
 SELECT t.row(12), t.pay('12', '12-1', 100), t.create_order('12', 100);
@@ -217,7 +234,7 @@ SELECT is((SELECT s::text FROM order_timeout.sweep_once() s), '(0,1,0)', 'closin
 ALTER TABLE shop.orders RENAME COLUMN state TO status;
 SELECT order_timeout.link_table('shop.orders', 'id', 'status',
     '{"pending": "new", "paid": ["paid", "shipped"], "expired": "timed out", "cancelled": ["cancelled", "refused"]}',
-    time_column => 'closed_at', reason_column => 'why');
+    time_columns => '{"paid": "paid_at", "expired": "closed_at", "cancelled": "closed_at"}', reason_column => 'why');
 SELECT order_timeout.sweep_once();
 SELECT is(t.status(40) || t.status(41), 'paidtimed out', 'link_table, called again, makes it due');
 ALTER TABLE shop.orders RENAME TO old_orders;

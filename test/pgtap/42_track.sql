@@ -63,7 +63,7 @@ SELECT is(t.pay('s-10', '10', 100, 'EUR'), 'paid paid applied', 'a payment');
 SELECT is((SELECT status FROM shop.orders WHERE id = 10), 'paid', 'is written into the row');
 UPDATE shop.orders SET status = 'shipped' WHERE id = 10;
 UPDATE shop.orders SET status = 'on its way' WHERE id = 10;
-UPDATE shop.orders SET note = 'x', pay_until = now() WHERE id = 11;
+UPDATE shop.orders SET note = 'x', pay_until = NULL WHERE id = 11;
 SELECT is(t.order(10) || ', ' || t.order(11), 'paid 100 EUR, pending 100 EUR', 'the shop goes on with its own words');
 SELECT is(coalesce(t.shown(10), '') || coalesce(t.shown(11), ''), '', 'nobody needs to look');
 SELECT t.pass_deadline('s-12');
@@ -86,6 +86,38 @@ UPDATE shop.orders SET total = 1.0 WHERE id = 13;
 DELETE FROM shop.orders WHERE id IN (6, 12);
 UPDATE shop.orders SET total = 77 WHERE id = 8;
 SELECT is(coalesce(t.shown(8), ''), '', 'what is settled may change and go');
+
+-- A deadline of the row moves the order's
+CREATE FUNCTION t.deadline(id int) RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT o.expires_at FROM order_timeout.orders o WHERE o.order_id = 's-' || $1
+$$;
+CREATE FUNCTION t.moves(id int) RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(*) FROM order_timeout.events e WHERE e.aggregateid = 's-' || $1 AND e.type = 'order.changed'
+$$;
+UPDATE shop.orders SET pay_until = '2998-01-01 00:00+00' WHERE id = 13;
+SELECT is(t.deadline(13), '2998-01-01 00:00+00'::timestamptz, 'a later deadline');
+UPDATE shop.orders SET pay_until = '2997-01-01 00:00+00', status = 'on its way' WHERE id = 13;
+SELECT is(t.deadline(13), '2997-01-01 00:00+00'::timestamptz, 'an earlier one, next to a word of no state');
+UPDATE shop.orders SET pay_until = NULL, status = 'new' WHERE id = 13;
+UPDATE shop.orders SET note = 'x' WHERE id = 13;
+SELECT is(t.deadline(13), '2997-01-01 00:00+00'::timestamptz, 'none moves nothing');
+SELECT is(t.moves(13), 2::bigint, 'each move is an event');
+SELECT throws_ok($$UPDATE shop.orders SET pay_until = now() WHERE id = 13$$, '22023', NULL, 'one in the past');
+SELECT throws_ok($$UPDATE shop.orders SET pay_until = 'infinity' WHERE id = 13$$, '22023', NULL, 'one without an end');
+SELECT is((SELECT pay_until FROM shop.orders WHERE id = 13), NULL, 'are refused');
+SELECT order_timeout.extend_order('s-13', '2999-01-01 00:00+00');
+UPDATE shop.orders SET pay_until = '2998-01-01 00:00+00' WHERE id = 13;
+SELECT is(t.deadline(13), '2998-01-01 00:00+00'::timestamptz, 'the row says what it is');
+SELECT lives_ok($$UPDATE shop.orders SET pay_until = 'infinity' WHERE id IN (8, 10)$$, 'of a settled order it does nothing');
+SELECT is(t.moves(8) + t.moves(10), 0::bigint, 'nothing at all');
+INSERT INTO shop.orders (id, total) VALUES (15, 1), (16, 1);
+UPDATE shop.orders SET status = 'cancelled', pay_until = now() WHERE id = 15;
+SELECT is(t.order(15), 'cancelled 100 EUR', 'nor of one that the row closes');
+-- one that the order had already: to a call that is repeated later it is no error, and a row that goes back to it would differ
+UPDATE shop.orders SET pay_until = clock_timestamp() + interval '1 hour' WHERE id = 16;
+UPDATE order_timeout.events SET payload = jsonb_set(payload, '{expires_at}', to_jsonb(now()))
+ WHERE aggregateid = 's-16' AND payload ->> 'expires_at' IS NOT NULL AND type = 'order.changed';
+SELECT throws_ok($$UPDATE shop.orders SET pay_until = now() WHERE id = 16$$, '22023', NULL, 'one that it had, and that is past');
 
 -- or noted
 SELECT is(order_timeout.unlink_table('shop.orders'), 'unlinked', 'unlinked');
@@ -116,6 +148,16 @@ SELECT ok(t.shown(21) LIKE '%"eur" is not three capital letters', 'no currency')
 UPDATE shop.orders SET currency = 'EUR' WHERE id = 21;
 SELECT t.look_again();
 SELECT is(t.shown(21), NULL, 'and no longer');
+SET LOCAL client_min_messages = error;
+UPDATE shop.orders SET pay_until = '2020-01-01 00:00+00' WHERE id = 21;
+RESET client_min_messages;
+SELECT is(t.shown(21), 'link: 27000: deadline of order "s-21" does not lie in the future', 'a deadline in the past');
+SELECT t.look_again();
+SELECT ok(t.shown(21) LIKE '%the row in table shop.orders has the deadline 2020-01-01 %, and the order 20%', 'is shown as long as it differs');
+UPDATE shop.orders SET pay_until = '2999-01-01 00:00+00' WHERE id = 21;
+SELECT t.look_again();
+SELECT is(t.shown(21), NULL, 'and no longer');
+SELECT is(t.deadline(21), '2999-01-01 00:00+00'::timestamptz, 'when the order has it, too');
 DELETE FROM shop.orders WHERE id = 22;
 SELECT ok(t.shown(22) LIKE '%is deleted', 'deleted');
 SELECT is(order_timeout.resolve_link('s-22', 'link', 'was a test'), 'resolved', 'given up by a person');

@@ -68,7 +68,9 @@ sub tries {
 	for my $access (@accesses) {
 		$tries{$access} = { map { @$_ } @{ $dbh->selectall_arrayref(<<"END", undef, ($access) x 2) } };
 SELECT ltrim(p.proname, '_'), format('%s order_timeout.%I(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT' END, p.proname,
-                         (SELECT string_agg(CASE WHEN p.prokind = 'p' AND t = 'interval'::regtype THEN '''1 s''::' ELSE 'NULL::' END || t::regtype, ', ')
+                         (SELECT string_agg(format(CASE WHEN p.prokind = 'p' AND t = 'interval'::regtype THEN '''1 s''::%s'
+                                                        WHEN p.proisstrict THEN '(SELECT NULL::%s)'    -- of a NULL it is not called
+                                                        ELSE 'NULL::%s' END, t::regtype), ', ')
                             FROM unnest(p.proargtypes) t))
   FROM pg_proc p WHERE 'EXECUTE ON ROUTINE ' || p.oid::regprocedure IN (SELECT $grants(?))
 UNION ALL
