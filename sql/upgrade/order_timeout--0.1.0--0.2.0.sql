@@ -995,11 +995,6 @@ AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
 COMMENT ON FUNCTION _require_links_seen() IS
 'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
 
-CREATE FUNCTION _require_links_seen() RETURNS void
-AS 'MODULE_PATHNAME', 'ot_require_links_seen' LANGUAGE C;
-COMMENT ON FUNCTION _require_links_seen() IS
-'Raises 40001 if a link was made, changed or ended since the transaction''s snapshot. Used by link_table.';
-
 CREATE FUNCTION _write_link(link links, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
