@@ -69,12 +69,14 @@ ot_attempts_hold(const Order *order, TimestampTz expires_at)
 void
 ot_attempts_let_go(Order *order)
 {
-	List	   *attempts = ot_store_find_attempts(order->order_id);
+	List	   *attempts;
 
+	if (order->state != ORDER_PENDING && order->state != ORDER_AUTHORIZED)
+		return;
+	attempts = ot_store_find_attempts(order->order_id);
 	if (order->state == ORDER_AUTHORIZED && covered_until(attempts) == OT_NO_TIME)
 		ot_order_become_pending(order);
-	if (order->state == ORDER_PENDING || order->state == ORDER_AUTHORIZED)
-		ot_order_move_deadline(order, order->expires_at, hold_of(order, attempts, order->expires_at));
+	ot_order_move_deadline(order, order->expires_at, hold_of(order, attempts, order->expires_at));
 }
 
 /* Ending them. */
