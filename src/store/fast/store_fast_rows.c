@@ -88,7 +88,7 @@ fast_update(TableName name, void *row)
 	FastTable  *table = ot_fast_begin(name);
 	Args		args = {0};
 
-	ot_row_args(&args, name, row);
+	ot_row_changes(&args, name, row);
 	update_locked(table, row, &args);
 	ot_fast_end(table);
 }
@@ -249,7 +249,7 @@ update_due(FastTable *orders, Order *order)
 {
 	Args		args = {0};
 
-	ot_row_args(&args, TABLE_ORDERS, order);
+	ot_row_changes(&args, TABLE_ORDERS, order);
 	if (order->version.locked)
 	{
 		update_locked(orders, order, &args);

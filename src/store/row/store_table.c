@@ -307,6 +307,20 @@ ot_row_args(Args *args, TableName table, const void *row)
 }
 
 void
+ot_row_changes(Args *args, TableName table, const void *row)
+{
+	const TableSpec *spec = &ot_tables[table];
+
+	for (int i = 0; i < spec->column_count; i++)
+	{
+		if (spec->columns[i].fixed)
+			ot_arg_unused(args);
+		else
+			add_column(args, &spec->columns[i], (const char *) row + spec->columns[i].offset);
+	}
+}
+
+void
 ot_row_key(const char **key, TableName table, const void *row)
 {
 	const TableSpec *spec = &ot_tables[table];

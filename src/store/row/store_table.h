@@ -73,6 +73,9 @@ extern Oid	ot_column_type(const ColumnSpec *column);
 extern void *ot_row_read(TableName table, Columns *columns);
 extern void ot_row_args(Args *args, TableName table, const void *row);
 
+/* The same for an update that leaves fixed columns as they are stored: their places stay empty. */
+extern void ot_row_changes(Args *args, TableName table, const void *row);
+
 /* The key of a row: as many texts as the table has key columns. */
 extern void ot_row_key(const char **key, TableName table, const void *row);
 extern bool ot_row_has_key(TableName table, const void *row, const char *const *key);

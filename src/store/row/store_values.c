@@ -28,6 +28,12 @@ add_arg(Args *args, Oid type, Datum value, bool isnull)
 }
 
 void
+ot_arg_unused(Args *args)
+{
+	add_arg(args, InvalidOid, (Datum) 0, true);
+}
+
+void
 ot_arg_text(Args *args, const char *value)
 {
 	add_arg(args, TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);

@@ -23,6 +23,7 @@ typedef struct Args
 	bool		nulls[OT_MAX_ARGS];
 } Args;
 
+extern void ot_arg_unused(Args *args);
 extern void ot_arg_text(Args *args, const char *value);
 extern void ot_arg_int8(Args *args, int64 value);
 extern void ot_arg_int8_or_null(Args *args, int64 value);

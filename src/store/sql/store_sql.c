@@ -410,9 +410,13 @@ run_for_many(Statement *statement, TableName table, List *rows, bool update)
 
 	for (int i = 0; i < count; i++)
 	{
-		ot_row_args(&rows_args[i], table, list_nth(rows, i));
-		if (update)
+		if (!update)
+			ot_row_args(&rows_args[i], table, list_nth(rows, i));
+		else
+		{
+			ot_row_changes(&rows_args[i], table, list_nth(rows, i));
 			ot_row_place_arg(&rows_args[i], table, list_nth(rows, i));
+		}
 	}
 	for (int i = 0; i < spec->column_count; i++)
 		if (is_given_for_many(spec, i, update))
