@@ -2,7 +2,7 @@
  * remind.c
  *    The sweeper's reminders: one event order.due_soon for each deadline, remind_before of the order's policy before it.
  *
- * Only pending orders are reminded: an authorized one is promised its money, and nobody can pay to keep a closing one open.
+ * Only pending orders are reminded: the buyer of an authorized one has done their part, and a closing one's time is over.
  * orders.reminded_of is the deadline that was reminded of. Nothing follows a reminder, neither hooks nor linked rows.
  *
  * Each policy has a window: the orders that fall due between now and remind_before from now. A look starts where the last
@@ -93,17 +93,16 @@ remind_one(void *work_state)
 	Batch	   *batch = work_state;
 	Order	   *order = ot_store_lock_order_if_free(batch->order_id);
 
-	if (order != NULL)
-		batch->reminded += write_reminders(list_make1(order), batch->policy);
+	batch->reminded = order == NULL ? 0 : write_reminders(list_make1(order), batch->policy);
 }
 
 /* One that fails is left for the next full look. */
 static void
 remind_each(Reminders *reminders, Batch *batch)
 {
+	int			reminded = 0;
 	ListCell   *cell;
 
-	batch->reminded = 0;
 	foreach(cell, batch->found)
 	{
 		Failure		failure;
@@ -112,9 +111,12 @@ remind_each(Reminders *reminders, Batch *batch)
 		if (ot_ticks() >= reminders->end)
 			break;
 		batch->order_id = ((Order *) lfirst(cell))->order_id;
-		if (!ot_attempt(remind_one, batch, reminders->procedure, &failure))
+		if (ot_attempt(remind_one, batch, reminders->procedure, &failure))
+			reminded += batch->reminded;
+		else
 			reminders->last_error = failure.text;
 	}
+	batch->reminded = reminded;
 }
 
 /* A batch in which no order could be reminded is not found again and again. */
