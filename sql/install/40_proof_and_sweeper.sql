@@ -27,10 +27,10 @@ CREATE PROCEDURE sweep(
     run_for interval DEFAULT '1 minute', batch_size integer DEFAULT 1000, poll_interval interval DEFAULT '100 ms')
 AS 'MODULE_PATHNAME', 'ot_sweep_procedure' LANGUAGE C;
 COMMENT ON PROCEDURE sweep(interval, integer, interval) IS
-'Closes due orders, oldest deadline first, in batches of batch_size with a commit each; takes lapsed leases back, refunds old orphans, applies stray ones. Works for run_for, looking for work at each deadline and at least every poll_interval; ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the orders of a batch (SKIP LOCKED), their payments; none while it waits.';
+'Closes due orders, oldest deadline first, in batches of batch_size with a commit each; reminds of orders that fall due soon, takes lapsed leases back, refunds old orphans, applies stray ones. Works for run_for, looking for work at each deadline and at least every poll_interval; ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the orders of a batch (SKIP LOCKED), their payments; none while it waits.';
 
 CREATE FUNCTION sweep_once(max_orders integer DEFAULT 1000,
     OUT expired bigint, OUT failed bigint, OUT leases_returned bigint)
 AS 'MODULE_PATHNAME', 'ot_sweep_function' LANGUAGE C;
 COMMENT ON FUNCTION sweep_once(integer) IS
-'One batch of sweep inside the caller''s transaction: up to max_orders due orders, and as many lapsed leases and orphans. Answers how many orders expired, how many failed and were set aside, how many leases were taken back. Errors: 22023. Locks: the orders (SKIP LOCKED), their payments; the refunds taken back (SKIP LOCKED).';
+'One batch of sweep inside the caller''s transaction: up to max_orders due orders, and as many reminders, lapsed leases and orphans. Answers how many orders expired, how many failed and were set aside, how many leases were taken back. Errors: 22023. Locks: the orders (SKIP LOCKED), their payments; the refunds taken back (SKIP LOCKED).';

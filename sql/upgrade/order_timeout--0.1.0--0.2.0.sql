@@ -1513,6 +1513,10 @@ COMMENT ON FUNCTION settle_refund(text, text) IS
 'The operator paid the money out another way: a refund that needs attention becomes succeeded, with a note. Call stop_refund before paying. Outcomes: settled, already_settled. Errors: OT005 in any other state, OT006 no such refund, 22023, 22004. Locks: the order, the payment, the refund.';
 COMMENT ON FUNCTION history(text) IS
 'The events of one order, in order; also of an order_id that only orphan payments have. Errors: 22023, 22004. Locks: none.';
+COMMENT ON PROCEDURE sweep(interval, integer, interval) IS
+'Closes due orders, oldest deadline first, in batches of batch_size with a commit each; reminds of orders that fall due soon, takes lapsed leases back, refunds old orphans, applies stray ones. Works for run_for, looking for work at each deadline and at least every poll_interval; ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the orders of a batch (SKIP LOCKED), their payments; none while it waits.';
+COMMENT ON FUNCTION sweep_once(integer) IS
+'One batch of sweep inside the caller''s transaction: up to max_orders due orders, and as many reminders, lapsed leases and orphans. Answers how many orders expired, how many failed and were set aside, how many leases were taken back. Errors: 22023. Locks: the orders (SKIP LOCKED), their payments; the refunds taken back (SKIP LOCKED).';
 COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS

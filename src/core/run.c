@@ -20,6 +20,8 @@
 #define SHORTEST_WAIT   2000	/* what falls due within it shares a commit */
 #define SHORTEST_MARGIN (50 * INT64CONST(1000))
 #define LONGEST_MARGIN  (2 * USECS_PER_SEC)
+#define PASS_SHARE      200		/* a pass takes at most this part of the time: what falls due meanwhile is late */
+#define PASS_WITHIN     (20 * USECS_PER_SEC)	/* but never later than that, even after a slow one */
 
 int64
 ot_ticks(void)
@@ -40,6 +42,12 @@ ot_run_last_moment(void)
 	if (StatementTimeout <= 0)
 		return PG_INT64_MAX;
 	return ot_ticks() + timeout - margin - Max(used, 0);
+}
+
+int64
+ot_run_next_pass(int64 started, int64 took)
+{
+	return started + Min(Max(OT_PASS_EVERY, took * PASS_SHARE), PASS_WITHIN);
 }
 
 void

@@ -1,12 +1,12 @@
 /*
  * sweep.c
- *    Closes what is due, takes back what workers abandoned, heals what could not be seen.
+ *    Closes what is due, reminds of what will be, takes back what workers abandoned, heals what could not be seen.
  *
  * sweep() is a loop of steps, each its own transaction:
  *
- *    close a batch of due orders, oldest deadline first --> once a second: orphans --> leases and its own row
- *         ^                                            |                                      |
- *         +---- at once after a full batch, else when the next deadline or poll_interval comes
+ *    close a batch of due orders, oldest deadline first --> once a second: orphans --> leases and its own row --> reminders
+ *         ^                                                                                                       |
+ *         +---- at once after a full batch, else when the next deadline, reminders or poll_interval come <--------+
  *
  * Invariants:
  *  1. A step closes at most batch_size orders, fewer if they take long; what it locks it locks with SKIP LOCKED, so that
@@ -36,6 +36,7 @@
 #include "order_close.h"
 #include "orphan.h"
 #include "refund_claim.h"
+#include "remind.h"
 #include "rules.h"
 #include "run.h"
 #include "set_aside.h"
@@ -43,15 +44,12 @@
 #include "sweep.h"
 #include "unwritten.h"
 
-#define SLACK              (100 * INT64CONST(1000)) /* how far below the last look the next one starts */
-#define FULL_PASS_EVERY    USECS_PER_SEC
-#define FULL_PASS_SHARE    200	/* a full pass takes at most this part of the time: what falls due meanwhile is late */
-#define FULL_PASS_WITHIN   (20 * USECS_PER_SEC) /* but never later than that, even after a slow one */
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
 #define FIRST_BATCH        16	/* how long an order takes is not known yet: a user's triggers may be slow */
 #define GROWTH             4
 #define LONGEST_BATCH      USECS_PER_SEC
+#define LONGEST_REMINDERS  (100 * INT64CONST(1000)) /* what falls due meanwhile waits for them */
 #define SAME_FAILURES      3
 #define LOOK_NO_FURTHER    100000	/* orders at most, for one whose linked row is free */
 
@@ -68,6 +66,8 @@ typedef struct Sweep
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
+	Reminders	reminders;
+	int			reminders_size; /* of their next batch */
 } Sweep;
 
 /* One attempt at closing; order_ids outlives its failure. */
@@ -272,18 +272,17 @@ close_what_can_be_closed(Sweep *sweep, List *orders)
  * A batch is to be over well before the run is, or statement_timeout would roll it back again and again; and its locks
  * are not to keep payments waiting for long.
  */
-static void
-choose_batch_size(Sweep *sweep, int closed, int64 started)
+static int
+next_batch_size(const Sweep *sweep, int size, int done, int64 took, int64 longest)
 {
-	int64		now = ot_ticks();
 	int64		each;
 	int64		time;
 
-	if (closed == 0)
-		return;
-	each = Max((now - started) / closed, 1);
-	time = Min(Max(sweep->end - now, 0) / 2, LONGEST_BATCH);
-	sweep->batch_size = Max(Min(Min(time / each, sweep->batch_size * (int64) GROWTH), sweep->max_batch_size), 1);
+	if (done == 0)
+		return size;
+	each = Max(took / done, 1);
+	time = Min(Max(sweep->end - ot_ticks(), 0) / 2, longest);
+	return Max(Min(Min(time / each, size * (int64) GROWTH), sweep->max_batch_size), 1);
 }
 
 /* Closes one batch, and remembers where the next look may start. */
@@ -304,7 +303,7 @@ close_batch(Sweep *sweep, bool full_pass)
 	sweep->run.batches += batch.orders != NIL;
 	sweep->looked_at = batch.now;
 	sweep->more = batch.full;
-	sweep->from = batch.now - SLACK;
+	sweep->from = batch.now - OT_LOOK_SLACK;
 	sweep->run.behind = 0;
 	if (sweep->more)
 	{
@@ -312,7 +311,19 @@ close_batch(Sweep *sweep, bool full_pass)
 		sweep->run.behind = batch.now - sweep->from;
 	}
 	if (sweep->procedure)
-		choose_batch_size(sweep, list_length(batch.orders), started);
+		sweep->batch_size = next_batch_size(sweep, sweep->batch_size, list_length(batch.orders), ot_ticks() - started, LONGEST_BATCH);
+}
+
+/* Reminders. */
+
+static int
+remind(Sweep *sweep, int limit)
+{
+	int			found = ot_remind(&sweep->reminders, limit);
+
+	if (sweep->reminders.last_error != NULL)
+		note_error(&sweep->run, sweep->reminders.last_error);
+	return found;
 }
 
 /* Leases and orphans. */
@@ -488,10 +499,12 @@ ot_sweep_once(int batch_size)
 {
 	Sweep		sweep = {.max_batch_size = batch_size, .batch_size = batch_size};
 
+	ot_reminders_begin(&sweep.reminders, PG_INT64_MAX, false);
 	ot_store_clear_set_aside();
 	settle_orphans(&sweep);
 	follow_up_each(&sweep);
 	close_batch(&sweep, true);
+	remind(&sweep, batch_size);
 	take_leases_back(&sweep);
 	stop_waiting_for_gateways(&sweep);
 	return sweep.run;
@@ -530,7 +543,7 @@ is_heartbeat_due(const SweepRun *run)
 {
 	int64		silent = GetCurrentTimestamp() - run->active_at;
 
-	return silent < 0 || silent >= (run->batches > 0 ? FULL_PASS_EVERY : HEARTBEAT_EVERY);
+	return silent < 0 || silent >= (run->batches > 0 ? OT_PASS_EVERY : HEARTBEAT_EVERY);
 }
 
 /* Once a second or so: everything that is not bound to a deadline. Answers when the next one is due, by ot_ticks(). */
@@ -538,7 +551,6 @@ static int64
 full_pass(Sweep *sweep)
 {
 	int64		started = ot_ticks();
-	int64		took;
 
 	close_batch(sweep, true);
 	if (!next_step())
@@ -553,8 +565,29 @@ full_pass(Sweep *sweep)
 	ot_store_clear_set_aside();
 	if (is_heartbeat_due(&sweep->run))
 		write_run(&sweep->run);
-	took = ot_ticks() - started;
-	return started + Min(Max(FULL_PASS_EVERY, took * FULL_PASS_SHARE), FULL_PASS_WITHIN);
+	return ot_run_next_pass(started, ot_ticks() - started);
+}
+
+/* In a transaction of its own, so that what was closed is not locked for longer. */
+static void
+remind_if_due(Sweep *sweep)
+{
+	int			found;
+
+	if (ot_ticks() < sweep->reminders.next_look || !next_step())
+		return;
+	found = remind(sweep, sweep->reminders_size);
+	sweep->reminders_size = next_batch_size(sweep, sweep->reminders_size, found, sweep->reminders.took, LONGEST_REMINDERS);
+}
+
+/* Until something is due; a reminder may be before that. */
+static void
+wait_for_work(const Sweep *sweep, TimestampTz look)
+{
+	const Reminders *reminders = &sweep->reminders;
+
+	if (!sweep->more && !reminders->full)
+		ot_run_wait(look, reminders->windows == NIL ? sweep->end : Min(sweep->end, reminders->next_look));
 }
 
 /* The clock of the day went back: deadlines that lie between now and the last look are below its bound. */
@@ -583,13 +616,14 @@ void
 ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 {
 	Sweep		sweep = {.procedure = true, .max_batch_size = batch_size, .batch_size = Min(batch_size, FIRST_BATCH),
-	.looked_at = OT_NO_TIME};
+	.looked_at = OT_NO_TIME, .reminders_size = Min(batch_size, FIRST_BATCH)};
 	int64		pass_due = 0;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
 
 	sweep.end = Min(ot_ticks() + run_for, ot_run_last_moment());
 	ot_store_begin_procedure();
+	ot_reminders_begin(&sweep.reminders, sweep.end, true);
 	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", KEPT_MEMORY);
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
 	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
@@ -606,13 +640,13 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 			pass_due = full_pass(&sweep);
 		else
 			close_batch(&sweep, false);
+		remind_if_due(&sweep);
 		if (!sweep.more && ot_store_exists())
 			look = next_look(&sweep, poll_interval);
 		ot_store_commit();
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(step_context);
-		if (!sweep.more)
-			ot_run_wait(look, sweep.end);
+		wait_for_work(&sweep, look);
 	}
 	end_run(&sweep);
 	ot_store_end_procedure();

@@ -31,6 +31,13 @@ ot_is_closed(const Order *order)
 }
 
 bool
+ot_reminder_is_due(const Order *order, const Policy *policy, TimestampTz now)
+{
+	return order->state == ORDER_PENDING && !ot_is_due(order, now) && order->closes_at - now <= policy->remind_before &&
+		order->reminded_of != order->expires_at;
+}
+
+bool
 ot_is_open(const Refund *refund)
 {
 	return refund->state != REFUND_SUCCEEDED && refund->state != REFUND_REVERSED;

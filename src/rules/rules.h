@@ -15,6 +15,9 @@ extern bool ot_order_is_open(const Order *order);
 
 extern bool ot_is_closed(const Order *order);
 
+/* A pending order that falls due within remind_before and was not reminded of its deadline yet. */
+extern bool ot_reminder_is_due(const Order *order, const Policy *policy, TimestampTz now);
+
 /* Neither succeeded nor reversed: the money is still owed. */
 extern bool ot_is_open(const Refund *refund);
 

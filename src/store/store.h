@@ -66,6 +66,12 @@ extern List *ot_store_update_due(List *orders);
 /* The first deadline of a pending order at or after from that is not set aside, or OT_NO_TIME. */
 extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 
+/*
+ * Pending orders of a policy with a deadline between from and until that were not reminded of it, oldest first, locked;
+ * without those that another transaction has locked.
+ */
+extern List *ot_store_lock_due_soon(const char *policy, TimestampTz from, TimestampTz until, int limit);
+
 /* Payments. */
 extern Payment *ot_store_find_payment(const char *gateway, const char *payment_ref);
 

@@ -122,3 +122,21 @@ ot_store_next_deadline(TimestampTz from, TimestampTz now)
 		set_aside = set_aside_at(now);
 	return ot_store_of(TABLE_ORDERS)->next_deadline(from, now, set_aside);
 }
+
+/* By SQL in both stores: a reminder is no hurry. */
+List *
+ot_store_lock_due_soon(const char *policy, TimestampTz from, TimestampTz until, int limit)
+{
+	static Statement lock = {"WHERE orders.settled_at IS NULL AND orders.closes_at" SQL_GE "$1 AND orders.closes_at" SQL_LE "$2 "
+		"AND orders.state" SQL_EQ "'pending' AND orders.policy" SQL_EQ "$3 "
+		"AND (orders.reminded_of IS NULL OR orders.reminded_of" SQL_NE "orders.expires_at) "
+		"ORDER BY orders.closes_at LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
+	.rows_of = TABLE_ORDERS};
+	Args		args = {0};
+
+	ot_arg_time(&args, from);
+	ot_arg_time(&args, until);
+	ot_arg_text(&args, policy);
+	ot_arg_int4(&args, limit);
+	return ot_run_rows(&lock, &args);
+}

@@ -145,7 +145,8 @@ INSERT INTO pg_temp.orders VALUES ('hostile', 'default', 'pending', 1, 'CNY', 0,
 INSERT INTO pg_temp.policies VALUES ('default', '1 year', 'until_closed', 'reopen');
 RESET ROLE;
 SELECT order_timeout.grant_access('order_timeout_test_clerk', 'worker');
-SELECT t.create_order('hostile', 100), t.create_order('hostile late', 100), t.expire('hostile late');
+SELECT t.create_order('hostile', 100), t.create_order('hostile late', 100), t.expire('hostile late'), t.create_order('hostile soon', 100);
+UPDATE order_timeout.policies SET remind_before = '2 hours' WHERE policy = 'default';
 
 -- Between here and the next SET the test itself can't use an operator.
 SET LOCAL search_path = evil, pg_temp, pg_catalog, public;
@@ -178,6 +179,8 @@ SELECT is(concat_ws(' ', :'o1', :'o2', :'o3', :'o4', :'o5', :'o6', :'o7', :'o8',
           'created partial paid late wrong_currency extended cancelled already_closed accepted recorded recorded reversed recorded orphan paid',
           'nothing is captured');
 SELECT is(concat_ws(' ', :'o16', :'o17', :'o19'), '0 paid 0', 'nor by the sweep and the proof');
+SELECT is((SELECT count(*) FROM order_timeout.events WHERE aggregateid = 'hostile soon' AND type = 'order.due_soon'), 1::bigint,
+          'nor by a reminder');
 SELECT is(t.sums('hostile'), 'paid 120 = 5 + 30 + 0 + 85', 'the real tables have it all');
 SELECT is((SELECT count(*) FROM pg_temp.orders) || ' ' || (SELECT count(*) FROM pg_temp.payments) || ' ' || (SELECT count(*) FROM pg_temp.refunds)
           || ' ' || (SELECT count(*) FROM pg_temp.events), '1 0 0 0', 'the temporary ones have nothing');

@@ -32,6 +32,13 @@ SELECT is(t.happens($$SELECT t.create_order('free', 0)$$), 'order.created order.
 SELECT is(t.members('order.paid'), 'amount currency expires_at paid refund_pending state', 'paid without a payment');
 SELECT is(t.happens($$SELECT order_timeout.extend_order('o', '2999-01-01 00:00+00')$$), 'order.extended', 'an order is extended');
 SELECT is((t.told('order.extended') ->> 'expires_at')::timestamptz, '2999-01-01 00:00+00'::timestamptz, 'until when');
+UPDATE order_timeout.policies SET remind_before = '10 minutes' WHERE policy = 'strict';
+SELECT is(t.happens($$SELECT t.create_order('soon', 100, 'strict', '5 minutes'), t.pay('soon', 'soon-1', 60); SELECT order_timeout.sweep_once()$$),
+          'order.created payment.partial order.due_soon', 'one falls due soon');
+SELECT is(t.told('order.due_soon') - '{expires_at,closes_at}'::text[],
+          '{"state": "pending", "amount": 100, "currency": "CNY", "paid": 60, "refund_pending": 0}', 'what it says');
+SELECT is((t.told('order.due_soon') ->> 'closes_at')::timestamptz, (SELECT closes_at FROM order_timeout.orders WHERE order_id = 'soon'),
+          'and when');
 SELECT is(t.happens($$SELECT t.create_order('e', 100), t.pay('e', 'e-1', 60), t.expire('e')$$),
           'order.created payment.partial order.expired refund.created', 'an order expires');
 SELECT is(t.told('order.expired') - 'expires_at',

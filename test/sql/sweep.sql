@@ -41,6 +41,38 @@ DROP FUNCTION refuse();
 SELECT * FROM order_timeout.expire_order('bad');
 SELECT count(*) AS set_aside FROM order_timeout.attention WHERE kind = 'set_aside';
 
+-- Reminders: one for each order, although a run looks several times, in batches that each commit.
+INSERT INTO order_timeout.policies (policy, remind_before) VALUES ('remind', '59 minutes 59.5 seconds');
+DO $$ BEGIN
+    FOR n IN 1..50 LOOP
+        PERFORM order_timeout.create_order('remind-' || n, 100, 'EUR', expires_in => '10 minutes', policy => 'remind');
+    END LOOP;
+END $$;
+CALL order_timeout.sweep('1500 milliseconds', batch_size => 20);
+SELECT sum(n) AS reminders, sum(orders) AS orders, max(n) <= 20 AS in_batches
+  FROM (SELECT count(*) AS n, count(DISTINCT aggregateid) AS orders FROM order_timeout.events WHERE type = 'order.due_soon'
+         GROUP BY created_at) AS batch;
+-- A reminder whose time comes inside the run waits neither for the next run nor for the next poll. Those that
+-- fail keep no other from it, although they fill a batch. An order that comes up below what was looked at is found too.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON order_timeout.orders DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.order_id LIKE 'remind-bad-_') EXECUTE FUNCTION refuse();
+CREATE FUNCTION another() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM order_timeout.create_order('remind-below', 100, 'EUR', expires_in => '5 minutes', policy => 'remind');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER another AFTER INSERT ON order_timeout.events
+    FOR EACH ROW WHEN (NEW.type = 'order.due_soon' AND NEW.aggregateid = 'remind-within') EXECUTE FUNCTION another();
+SELECT o, outcome FROM unnest('{remind-bad-1,remind-bad-2}'::text[]) AS o,
+    LATERAL order_timeout.create_order(o, 100, 'EUR', expires_at => now() + interval '59 minutes', policy => 'remind');
+SELECT outcome FROM order_timeout.create_order('remind-within', 100, 'EUR', expires_in => '1 hour', policy => 'remind');
+CALL order_timeout.sweep('3500 milliseconds', batch_size => 2, poll_interval => '1 hour');
+SELECT aggregateid FROM order_timeout.events WHERE type = 'order.due_soon' AND aggregateid !~ '^remind-[0-9]' ORDER BY id;
+SELECT failed, last_error FROM order_timeout.sweeps ORDER BY sweep_id DESC LIMIT 1;
+DROP TRIGGER another ON order_timeout.events;
+DROP TRIGGER refuse ON order_timeout.orders;
+DROP FUNCTION another(), refuse();
+
 -- It commits, so not in a transaction block and not in a function.
 BEGIN;
 CALL order_timeout.sweep('1 millisecond');

@@ -49,6 +49,9 @@ sub complete {
 # ------------------------------------------------------------ orders and payments
 
 call($dbh, 'create_order', 'free', 0, 'EUR');
+$dbh->do("INSERT INTO order_timeout.policies (policy, remind_before) VALUES ('remind', '2 hours')");
+order('soon', 'remind');
+call($dbh, 'sweep_once');
 order('parts');
 call($dbh, 'extend_order', 'parts', '2100-01-01');
 call($dbh, 'set_deadline', 'parts', '2099-01-01');

@@ -37,6 +37,8 @@ sub side {
 		"ALTER TABLE order_timeout.orders ADD CONSTRAINT cursed CHECK (state <> 'expired' OR order_id NOT LIKE 'cursed%')",
 		"UPDATE order_timeout.policies SET refund_jitter = 0, refund_backoff = '10 days', refund_backoff_max = '40 days',
 			refund_max_attempts = 3, refund_lease = '2 days', orphan_after = '100 days'",
+		"INSERT INTO order_timeout.policies (policy, remind_before, refund_jitter, refund_backoff, refund_backoff_max, refund_lease)
+			VALUES ('remind', '1000 years', 0, '10 days', '40 days', '2 days')",
 		"INSERT INTO order_timeout.policies (policy, late_rule, on_late, refund_jitter, refund_backoff, refund_backoff_max,
 				refund_max_attempts, refund_lease, short_tolerance, on_short, on_notified_late)
 			SELECT on_late || ' ' || late_rule, late_rule, on_late, 0, '10 days', '40 days', 3, '2 days',
@@ -444,6 +446,16 @@ sub the_gateway_never_ends {
 	return;
 }
 
+sub some_are_due_soon {
+	my ($order) = @_;
+	call_both([ 'create_order', "$order-$_", 100, 'EUR', undef, "2098-01-0$_", 'remind' ]) for 1 .. 4;
+	call_both([ 'record_payment', "$order-$_", 'bank', "$order-$_", 50 * $_, 'EUR' ]) for 1, 2;
+	call_both([ 'sweep_once', 2 ]) for 1, 2;
+	call_both([ 'extend_order', "$order-3", '2098-02-01' ]);
+	call_both([ 'sweep_once' ]) for 1, 2;
+	return;
+}
+
 sub misuse {
 	for my $function (sort keys %bad) {
 		call_both([ $function, @$_ ]) for @{ $bad{$function} };
@@ -503,7 +515,7 @@ sub less_is_enough {
 }
 
 my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&a_refund_is_not_wanted_any_more, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
-	\&the_gateway_never_ends, \&misuse);
+	\&the_gateway_never_ends, \&some_are_due_soon, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 

@@ -145,10 +145,10 @@ for my $method ([ 'hash', 'order_id' ], [ 'gin', 'metadata' ], [ 'brin', 'create
 my $no_index = 'an index that the extension made is not there';
 
 hindered('an index gone', 'orders', $no_index, 'DROP INDEX order_timeout.orders_due',
-	'CREATE INDEX orders_due ON order_timeout.orders (expires_at) WHERE settled_at IS NULL');
+	'CREATE INDEX orders_due ON order_timeout.orders (closes_at) WHERE settled_at IS NULL');
 hindered('an index for other rows', 'orders', $no_index,
-	[ 'DROP INDEX order_timeout.orders_due', "CREATE INDEX orders_due ON order_timeout.orders (expires_at) WHERE state = 'pending'" ],
-	[ 'DROP INDEX order_timeout.orders_due', 'CREATE INDEX orders_due ON order_timeout.orders (expires_at) WHERE settled_at IS NULL' ]);
+	[ 'DROP INDEX order_timeout.orders_due', "CREATE INDEX orders_due ON order_timeout.orders (closes_at) WHERE state = 'pending'" ],
+	[ 'DROP INDEX order_timeout.orders_due', 'CREATE INDEX orders_due ON order_timeout.orders (closes_at) WHERE settled_at IS NULL' ]);
 hindered('an index the other way round', 'refunds', $no_index,
 	[ 'DROP INDEX order_timeout.refunds_open',
 		'CREATE INDEX refunds_open ON order_timeout.refunds (next_attempt_at DESC, gateway) WHERE settled_at IS NULL' ],

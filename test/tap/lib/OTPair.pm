@@ -201,11 +201,11 @@ sub _new_events {
 		"SELECT id, created_at, type, (to_jsonb(x) - 'id')::text FROM order_timeout.events x WHERE id > ? ORDER BY id",
 		undef, $self->{compared} // 0);
 	$self->{compared} = $rows->[-1][0] if @$rows;
-	# Refunds that took too long are found in no certain order.
+	# Refunds that took too long, and orders that fall due in the same microsecond, are found in no certain order.
 	my (@events, @alike);
 	my $last = '';
 	for my $row (@$rows) {
-		my $run = $row->[2] eq 'refund.needs_attention' ? $row->[1] : $row->[0];
+		my $run = $row->[2] =~ /^(?:refund[.]needs_attention|order[.]due_soon)$/ ? $row->[1] : $row->[0];
 		if ($run ne $last) { push @events, sort @alike; @alike = () }
 		push @alike, $self->normal($row->[3]);
 		$last = $run;
