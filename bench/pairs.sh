@@ -62,7 +62,7 @@ last_closing() {
 until_closed() {
 	local begun
 	begun=$(query -c 'SELECT clock_timestamp()')
-	while [[ $(query -c 'SELECT count(*) FROM order_timeout.orders WHERE settled_at IS NULL AND expires_at <= now()') != 0 ]]; do
+	while [[ $(query -c 'SELECT count(*) FROM order_timeout.orders WHERE settled_at IS NULL AND closes_at <= now()') != 0 ]]; do
 		query -c "$1"
 	done
 	query -c "SELECT $count / extract(epoch FROM timestamptz '$(last_closing)' - '$begun')"

@@ -21,7 +21,7 @@ settled_cost() {
 	local PGDATABASE=$1 speed
 	export PGDATABASE
 	numbers "$count"
-	[[ $1 == settled ]] || query -c 'TRUNCATE order_timeout.orders, order_timeout.events'
+	[[ $1 != bench ]] || query -c 'TRUNCATE order_timeout.orders, order_timeout.events'
 	query -c "SELECT bench.load_pending($first, $count, true)" \
 		-c 'VACUUM (ANALYZE, INDEX_CLEANUP ON) order_timeout.orders' -c CHECKPOINT >/dev/null
 	speed=$(until_closed "CALL order_timeout.sweep('$((count / 50000 + 1)) seconds')")

@@ -27,5 +27,5 @@ bare_inside() {
 
 bare_sweep() {
 	until_closed "UPDATE order_timeout.orders SET state = 'expired', settled_at = clock_timestamp(), close_reason = 'deadline'
-		WHERE settled_at IS NULL AND expires_at <= now()"
+		WHERE settled_at IS NULL AND closes_at <= now()"
 }

@@ -19,8 +19,8 @@ batch_loop_setup() {
 					SET state = 'expired', settled_at = clock_timestamp(), close_reason = 'deadline'
 					WHERE o.ctid = ANY (ARRAY(
 						SELECT d.ctid FROM order_timeout.orders d
-						WHERE d.settled_at IS NULL AND d.expires_at <= now()
-						ORDER BY d.expires_at LIMIT batch_size FOR NO KEY UPDATE SKIP LOCKED))
+						WHERE d.settled_at IS NULL AND d.closes_at <= now()
+						ORDER BY d.closes_at LIMIT batch_size FOR NO KEY UPDATE SKIP LOCKED))
 					RETURNING o.order_id, o.state, o.amount, o.currency, o.paid, o.refund_pending, o.expires_at, o.close_reason, o.settled_at
 				)
 				INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
