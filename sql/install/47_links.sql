@@ -91,7 +91,8 @@ COMMENT ON FUNCTION _link_column(regclass, text, text, text[]) IS
 CREATE FUNCTION _link_statuses(linked_table regclass, status_column text, statuses jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    states CONSTANT text[] := '{pending,paid,expired,cancelled}';
+    states CONSTANT text[] := '{pending,authorized,closing,paid,expired,cancelled}';
+    open_states CONSTANT text[] := '{pending,authorized,closing}';
     state text;
     words jsonb;
     word text;
@@ -126,9 +127,10 @@ BEGIN
             RAISE EXCEPTION 'column "%" of table % cannot hold the word "%"', _link_statuses.status_column, linked_table, word
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = format('Its type is %s.', type);
         END IF;
-        IF answer -> 'pending' ? word AND EXISTS (SELECT FROM jsonb_each(answer - 'pending') e WHERE e.value ? word) THEN
+        IF (SELECT count(DISTINCT e.key = ANY (open_states)) FROM jsonb_each(answer) e WHERE e.value ? word) = 2 THEN
             RAISE EXCEPTION 'the word "%" cannot stand for an open and a settled state', word
-                USING ERRCODE = 'invalid_parameter_value', HINT = 'Give pending a word of its own.';
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Pending, authorized and closing are open.',
+                      HINT = 'Give the open states words of their own.';
         END IF;
     END LOOP;
     RETURN answer;
@@ -326,7 +328,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION link_table(text, text, text, jsonb, text, text, text, text, text, text, text, jsonb, text, boolean, text) IS
-'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_columns: for each state the column that has its time; the others are null then. reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; another deadline of a pending order moves it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
+'Ties a table of yours to the engine: an order''s id is order_prefix followed by key_column, and every change of its state writes the state''s first word into status_column, in the same transaction, as the caller, if the row still has a word of the state that the order left. statuses: for each state its word, or an array of words, of which the first is written and all are read. time_columns: for each state the column that has its time; the others are null then. reason_column: written with it. track: a new row with a word of pending, or a row that gets one, creates the order with its amount (whole minor units, or numeric major units), currency, deadline (else the policy''s pay_within) and policy; a word of cancelled cancels it; another deadline of a pending or authorized order moves it; what contradicts the order is refused, or with on_contradiction note shown. Outcomes: linked, already_linked (what was set aside or kept for its orders is due at once). Errors: 42501 not the extension''s owner, 42P01 no such table, 42809 not an ordinary table, 42703 no such column, 42804 a type that cannot serve, 428C9 a generated column, 22023, 22004, OT008 no such policy, 55000 linked in another way. Locks: links, and the table while its trigger is made (SHARE ROW EXCLUSIVE).';
 
 CREATE FUNCTION _drop_link(table_name text, linked_table regclass) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -248,18 +248,52 @@ add_words(List *list, StatusWords words)
 	return list;
 }
 
-/* The words of the last mapped state that the order had; of a state that is not mapped, those of the states before it. */
+/*
+ * The words of the last mapped state that the order had; of a state that is not mapped, those of the states before it, which
+ * the enum has before it. A paid order is closed no more.
+ */
 static List *
-words_left(const Link *link, OrderState state)
+words_of_last_mapped(const Link *link, OrderState state)
 {
 	List	   *words = add_words(NIL, link->words[state]);
 
-	if (words != NIL || state == ORDER_PENDING)
-		return words;
-	words = words_left(link, ORDER_PENDING);
-	if (state == ORDER_CANCELLED || state == ORDER_PAID)
-		words = list_concat(words, words_left(link, ORDER_EXPIRED));
+	for (OrderState before = 0; before < state && link->words[state] == NULL; before++)
+	{
+		if (before != ORDER_PAID)
+			words = add_words(words, link->words[before]);
+	}
 	return words;
+}
+
+/* A row that has a word of the new state is right, but the time and the reason of a settled state are still to be written. */
+static List *
+words_to_replace(const Link *link, OrderState from, OrderState to)
+{
+	List	   *words = NIL;
+	ListCell   *cell;
+
+	foreach(cell, words_of_last_mapped(link, from))
+	{
+		if (!ot_state_is_open(to) || !ot_link_has_word(link, to, lfirst(cell)))
+			words = lappend(words, lfirst(cell));
+	}
+	return words;
+}
+
+/* A settled state without a word says nothing about the row; an open one leaves it the word that it had. */
+bool
+ot_link_agrees(const Link *link, OrderState state, const char *status)
+{
+	ListCell   *cell;
+
+	if (!ot_state_is_open(state))
+		return ot_link_has_word(link, state, status);
+	foreach(cell, words_of_last_mapped(link, state))
+	{
+		if (status != NULL && strcmp(lfirst(cell), status) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Writing. */
@@ -298,7 +332,7 @@ row_of(List *rows, const char *key)
 	return NULL;
 }
 
-/* A pending order whose row was noted for another amount or deadline. */
+/* An open order whose row was noted for another amount or deadline. */
 static List *
 explain_terms(List *problems, const Link *link, Order *order, const LinkedRow *row)
 {
@@ -330,7 +364,7 @@ explain(List *problems, const Step *step, Order *order, const LinkedRow *row, Li
 	if (row == NULL)
 		return problem(problems, order, ERRCODE_NO_DATA,
 					   psprintf("table %s has no such row, or the caller may not see it", link->table_name));
-	if (ot_link_has_word(link, step->to, row->status))
+	if (ot_link_agrees(link, step->to, row->status))
 		return step->from == step->to ? explain_terms(problems, link, order, row) : problems;
 	if (!contains(locked, row->key))
 		return problem(problems, order, ERRCODE_LOCK_NOT_AVAILABLE,
@@ -353,8 +387,8 @@ write_step(List *problems, const Step *step)
 	ListCell   *order;
 
 	if (locked != NIL && step->from != step->to)
-		written = sort(ot_store_write_linked(link, locked, words_left(link, step->from), step->to, first->settled_at,
-											 first->close_reason));
+		written = sort(ot_store_write_linked(link, locked, words_to_replace(link, step->from, step->to), step->to,
+											 first->settled_at, first->close_reason));
 	foreach(key, step->keys)
 	{
 		if (!contains(written, lfirst(key)))
@@ -390,6 +424,13 @@ step_of(const Link *link, OrderState from, OrderState to, List *orders)
 	return step;
 }
 
+/* A row is written if the new state has a word. What was noted of an open order is looked at without one, too. */
+static bool
+concerns_rows(const Link *link, OrderState from, OrderState to)
+{
+	return link->words[to] != NULL || (from == to && ot_state_is_open(to));
+}
+
 List *
 ot_link_write(List *orders)
 {
@@ -402,11 +443,11 @@ ot_link_write(List *orders)
 
 		for (OrderState to = 0; to < OT_ORDER_STATES; to++)
 		{
-			for (OrderState from = 0; from < OT_ORDER_STATES && link->words[to] != NULL; from++)
+			for (OrderState from = 0; from < OT_ORDER_STATES; from++)
 			{
 				Step		step = step_of(link, from, to, orders);
 
-				if (step.orders != NIL)
+				if (step.orders != NIL && concerns_rows(link, from, to))
 					problems = write_step(problems, &step);
 			}
 		}

@@ -20,6 +20,9 @@ extern List *ot_link_lock_if_free(List *orders);
 /* Whether a word of the table stands for the state. */
 extern bool ot_link_has_word(const Link *link, OrderState state, const char *status);
 
+/* Whether a row may say so while its order is in the state. */
+extern bool ot_link_agrees(const Link *link, OrderState state, const char *status);
+
 /* A row that was not written. */
 typedef struct LinkProblem
 {

@@ -109,10 +109,11 @@ ot_order_expire(const char *order_id)
 	return ot_order_answer(ot_order_states[order->state], order);
 }
 
+/* The caller has locked the order, so its linked row must not be waited for any more. */
 void
 ot_order_close_after_attempts(const char *order_id)
 {
-	Order	   *order = ot_lock_order(order_id);
+	Order	   *order = ot_store_lock_order(order_id);
 	TimestampTz now = GetCurrentTimestamp();
 
 	close_at_deadline(order, now);

@@ -7,15 +7,18 @@
  *    says a word of pending             not there             it is created, with what the row says
  *    says any other word                not there             nothing: the engine has no part in it
  *    says a word of the order's state   -                     nothing: most often this is our own write
- *    says a word of cancelled           pending or expired    it is cancelled
- *    says a word of expired             due                   it expires
+ *    says a word of cancelled           open or expired       it is cancelled
+ *    says a word of expired             due                   it expires, or is closing: then a contradiction
  *    says a word of no state            -                     nothing: it is the shop's own business
  *    says another state's word          -                     a contradiction
- *    has another amount or currency     pending               a contradiction
- *    gets another deadline              pending               it moves; one in the past is an error
- *    has another key, or is deleted     there (pending)       a contradiction
- *    is inserted with other terms       pending               a contradiction
+ *    has another amount or currency     open                  a contradiction
+ *    gets another deadline              pending, authorized   it moves; one in the past is an error
+ *    has another key, or is deleted     there (open)          a contradiction
+ *    is inserted with other terms       open                  a contradiction
  *    goes to another partition          -                     nothing: PostgreSQL deletes and inserts it
+ *
+ * Open: pending, authorized or closing. An authorized or closing order whose state has no word leaves its row the word that
+ * the row had, so that is right, too.
  *
  * A contradiction is an error of the shop's statement (OT005), or with on_contradiction => 'note' it is shown until row
  * and order agree. With 'note' no statement fails for what its row says: what cannot be followed is a warning, and
@@ -68,7 +71,13 @@ way_out(const Link *link, const LinkedRow *row, const Order *order)
 		return "An order is paid when its payment is recorded: call order_timeout.record_payment().";
 	if (order->state == ORDER_PAID)
 		return "A paid order is not closed any more; call order_timeout.request_refund() to give money back.";
-	if (ot_link_has_word(link, ORDER_EXPIRED, row->status))
+	if (order->state == ORDER_CLOSING)
+		return "A closing order expires by itself when its attempts have ended, and its row is written then: leave it as it is.";
+	if (order->state == ORDER_AUTHORIZED && ot_link_has_word(link, ORDER_PENDING, row->status))
+		return "An authorized order is pending again when its attempt has ended: call order_timeout.end_attempt().";
+	if (order->state == ORDER_PENDING && ot_link_has_word(link, ORDER_AUTHORIZED, row->status))
+		return "An order is authorized when its gateway promises the money: call order_timeout.authorize_attempt().";
+	if (ot_link_has_word(link, ORDER_EXPIRED, row->status) || ot_link_has_word(link, ORDER_CLOSING, row->status))
 		return "An order expires at its deadline; call order_timeout.cancel_order() to close it before.";
 	if (order->state == ORDER_EXPIRED && ot_link_has_word(link, ORDER_PENDING, row->status))
 		return "Call order_timeout.reopen_order(), which writes the row too.";
@@ -92,14 +101,14 @@ follow_word(const Link *link, const LinkedRow *row, Order *order)
 {
 	const char *said = psprintf("the row in table %s says \"%s\"", link->table_name, row->status);
 
-	if (ot_link_has_word(link, order->state, row->status) || !has_any_word(link, row))
+	if (ot_link_agrees(link, order->state, row->status) || !has_any_word(link, row))
 		return;
 	if (ot_link_has_word(link, ORDER_EXPIRED, row->status) && ot_is_due(order, GetCurrentTimestamp()))
 		(void) ot_order_expire(order->order_id);
 	else if (order->state != ORDER_PAID && ot_link_has_word(link, ORDER_CANCELLED, row->status))
 		(void) ot_order_cancel(order->order_id, said);
 	order = ot_store_find_order(order->order_id);
-	if (!ot_link_has_word(link, order->state, row->status))
+	if (!ot_link_agrees(link, order->state, row->status))
 		contradict(link, order, said, way_out(link, row, order));
 }
 
@@ -142,6 +151,18 @@ problem_of_terms(const Link *link, const LinkedRow *row, const Order *order)
 	return comparison.problem;
 }
 
+static const char *
+way_to_other_terms(const Order *order)
+{
+	if (order->state == ORDER_AUTHORIZED)
+		return "End the attempt that authorised the order with order_timeout.end_attempt(), then change the amount with "
+			"order_timeout.change_order(), or cancel the order and use a new row with another key.";
+	if (order->state == ORDER_CLOSING)
+		return "A closing order cannot change: use a new row with another key.";
+	return "Change the amount of the order first with order_timeout.change_order(), "
+		"or cancel the order and use a new row with another key.";
+}
+
 static void
 follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, Order *order)
 {
@@ -151,8 +172,7 @@ follow_terms(const Link *link, const LinkedRow *before, const LinkedRow *after, 
 		return;
 	why = problem_of_terms(link, after, order);
 	if (why != NULL)
-		contradict(link, order, why, "Change the amount of the order first with order_timeout.change_order(), "
-				   "or cancel the order and use a new row with another key.");
+		contradict(link, order, why, way_to_other_terms(order));
 }
 
 /* A key that cannot be an order's is no error until the row is to be paid. */
@@ -164,6 +184,12 @@ order_of(const Link *link, const LinkedRow *row)
 	return ot_id_problem(order_id) == NULL ? ot_store_find_order(order_id) : NULL;
 }
 
+static bool
+takes_deadlines(const Order *order)
+{
+	return order->state == ORDER_PENDING || order->state == ORDER_AUTHORIZED;
+}
+
 /* After the word: of what the word has closed, the deadline does not matter. */
 static void
 follow_deadline(const Link *link, const LinkedRow *before, const LinkedRow *after)
@@ -172,11 +198,11 @@ follow_deadline(const Link *link, const LinkedRow *before, const LinkedRow *afte
 	Order	   *order = is_new ? order_of(link, after) : NULL;
 	OrderAnswer answer;
 
-	if (order == NULL || order->state != ORDER_PENDING)
+	if (order == NULL || !takes_deadlines(order))
 		return;
 	answer = ot_order_set_deadline(order->order_id, ot_linked_deadline(link, after));
 	/* What an order had before is unchanged to a repeated call, and here it is not. */
-	if (answer.order->state == ORDER_PENDING && answer.order->expires_at != after->deadline)
+	if (takes_deadlines(answer.order) && answer.order->expires_at != after->deadline)
 		ot_deadline_not_in_future(order->order_id, after->deadline, GetCurrentTimestamp());
 }
 

@@ -19,9 +19,15 @@ ot_is_due(const Order *order, TimestampTz now)
 }
 
 bool
+ot_state_is_open(OrderState state)
+{
+	return state == ORDER_PENDING || state == ORDER_AUTHORIZED || state == ORDER_CLOSING;
+}
+
+bool
 ot_order_is_open(const Order *order)
 {
-	return order->state == ORDER_PENDING || order->state == ORDER_AUTHORIZED || order->state == ORDER_CLOSING;
+	return ot_state_is_open(order->state);
 }
 
 bool

@@ -11,6 +11,7 @@
 extern bool ot_is_due(const Order *order, TimestampTz now);
 
 /* Pending, authorized or closing: it may become paid in time. */
+extern bool ot_state_is_open(OrderState state);
 extern bool ot_order_is_open(const Order *order);
 
 extern bool ot_is_closed(const Order *order);

@@ -18,6 +18,7 @@ CREATE TABLE orders (id bigint PRIMARY KEY, status int NOT NULL, total numeric(1
 INSERT INTO orders SELECT i, CASE WHEN i % 5 = 0 THEN 2 ELSE 1 END, i + 0.5, now() + CASE WHEN i % 7 = 0 THEN -1 ELSE 1 END * interval '1 hour'
   FROM generate_series(1, 1000) i;
 UPDATE orders SET total = NULL WHERE id = 501;
+INSERT INTO orders VALUES (1002, 5, 10, now() + interval '1 hour'), (1003, 6, 10, now() - interval '1 hour');
 END
 
 my ($status, $out, $error) = run("CALL order_timeout.adopt_orders('orders')");
@@ -29,7 +30,8 @@ END
 like($error, qr/without an amount or a currency/, 'with an amount');
 value(<<'END');
 SELECT order_timeout.unlink_table('orders');
-SELECT order_timeout.link_table('orders', 'id', 'status', '{"pending": 1, "paid": 2, "expired": 9, "cancelled": 8}',
+SELECT order_timeout.link_table('orders', 'id', 'status',
+    '{"pending": 1, "authorized": 5, "closing": 6, "paid": 2, "expired": 9, "cancelled": 8}',
     amount_column => 'total', currency => 'EUR', deadline_column => 'pay_until', track => true);
 END
 ($status, $out, $error) = run("BEGIN; CALL order_timeout.adopt_orders('orders'); COMMIT;");
@@ -54,6 +56,7 @@ is(value("SELECT count(*) FROM order_timeout.orders"), '799', 'each payable row 
 is(value("SELECT adopted, adopted_to IS NULL, adopted_at IS NOT NULL FROM order_timeout.links"), '799|t|t', 'the link says that it ended');
 is(value("SELECT amount, currency FROM order_timeout.orders WHERE order_id = '7'"), '750|EUR', 'with its amount');
 is(value("SELECT count(*) FROM order_timeout.orders WHERE order_id::int % 5 = 0"), '0', 'paid ones are not touched');
+is(value("SELECT count(*) FROM order_timeout.orders WHERE order_id::int > 1000"), '0', 'nor are authorised and closing ones');
 
 value("UPDATE orders SET total = 1 WHERE id = 501");
 is(value("SELECT amount FROM order_timeout.orders WHERE order_id = '501'"), '100', 'the row that was left out is tracked once it is corrected');
@@ -64,6 +67,7 @@ value("SELECT order_timeout.sweep_once()");
 is(value("SELECT count(*) FROM orders WHERE status = 9"), '114', 'overdue ones are closed by the sweeper, in the table too');
 is(value("SELECT count(*) FROM orders o JOIN order_timeout.orders e ON e.order_id = o.id::text WHERE (o.status = 9) <> (e.state = 'expired')"),
 	'0', 'and none else');
+is(value("SELECT string_agg(status::text, ',' ORDER BY id) FROM orders WHERE id > 1000"), '5,6', 'which are as they were');
 is(value("SELECT count(*) FROM order_timeout.funds_violations()"), '0', 'the proof');
 
 # A dump keeps the link, and what it does.
