@@ -249,6 +249,17 @@ SELECT is(t.attempts('ci'), 'ci-a open void, ci-p captured over', 'that attempt 
 SELECT is(t.capture('cj', 'cj-r', 10, 'ci-a'), 'duplicate pending applied', 'again');
 SELECT is((SELECT count(*) FROM order_timeout.attention WHERE order_id = 'cj'), 1::bigint, 'it is shown once');
 SELECT is(t.capture('cj', 'cj-s', 40, 'cj-b'), 'paid paid applied', 'the rest');
+-- what an attempt brought is no sum that may not fit
+SELECT t.order('cl');
+CREATE FUNCTION t.capture_all(payment_ref text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN t.capture('cl', payment_ref, 9223372036854775807, 'cl-a');
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLERRM;
+END
+$$;
+SELECT is(t.capture_all('cl-p'), 'paid paid applied 9223372036854775707', 'more money than any order');
+SELECT is(t.capture_all('cl-q'), 'surplus paid uncounted 9223372036854775807', 'and the same again by that attempt');
 -- an orphan that names its attempt
 SELECT is(t.capture('cm', 'cm-p', 40, 'cn-a'), 'orphan orphan', 'an orphan');
 SELECT t.order('cn');
