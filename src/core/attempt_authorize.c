@@ -84,7 +84,7 @@ decide(const Order *order, const Attempt *attempt, const Authorization *authoriz
 		return "wrong_currency";
 	if (order->state == ORDER_PAID || order->state == ORDER_AUTHORIZED)
 		return "surplus";
-	if (ot_is_closed(order) || order->state == ORDER_CLOSING || attempt->settled_at != OT_NO_TIME)
+	if (ot_is_closed(order) || order->state == ORDER_CLOSING || !ot_attempt_may_pay(attempt))
 		return "late";
 	return covers(order, authorization) ? "authorized" : "partial";
 }

@@ -35,6 +35,15 @@ latest_hold(List *attempts)
 	return latest;
 }
 
+/* One whose void is due promises nothing: its order may have been reopened since. */
+static bool
+is_good(const Attempt *attempt)
+{
+	if (!attempt->covers || attempt->next_attempt_at != OT_NO_TIME)
+		return false;
+	return attempt->state == ATTEMPT_AUTHORIZED || ot_attempt_has_rest(attempt);
+}
+
 /* The promise that the order is authorised by; OT_NO_TIME if there is none any more. */
 static TimestampTz
 covered_until(List *attempts)
@@ -45,7 +54,7 @@ covered_until(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (attempt->covers && (attempt->state == ATTEMPT_AUTHORIZED || ot_attempt_has_rest(attempt)))
+		if (is_good(attempt))
 			return attempt->valid_until;
 	}
 	return OT_NO_TIME;

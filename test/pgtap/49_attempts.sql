@@ -396,9 +396,18 @@ SELECT is(t.attempts('ra') || ', ' || t.sums('ra'), 'ra-a authorized void, expir
 SELECT is((SELECT outcome || ' ' || state FROM order_timeout.reopen_order('ra', '1 hour')), 'reopened pending', 'and reopened');
 SELECT is(t.attempts('ra') || ', ' || t.sums('ra'), 'ra-a authorized void, pending 40 = 0 + 40 + 0 + 0', 'refund and void stay on their way');
 SELECT is(t.begin('ra', 'ra-b', '30 minutes'), 'begun pending', 'the buyer tries again');
+SELECT is(t.closes('ra'), 'deadline in 60 min', 'what is being voided holds nothing open');
+SELECT is(t.auth('ra-b', 100), 'authorized authorized', 'it is authorised');
+SELECT is(t.end('ra-b'), 'ended pending', 'and that ends: nothing authorises it');
+SELECT is(t.closes('ra'), 'deadline in 60 min', 'its deadline counts');
 SELECT is(t.end('ra-a'), 'ended pending', 'the void ends');
 SELECT is(t.pay('ra', 'ra-q', 100), 'paid paid applied', 'the whole amount is paid');
 SELECT is(t.sums('ra'), 'paid 140 = 0 + 40 + 0 + 100', 'next to the refund');
+SELECT t.order('rb', 'hold'), t.pass('rb'), t.close('rb');
+SELECT (order_timeout.reopen_order('rb')).outcome;
+SELECT is(t.auth('rb-a', 100), 'late pending', 'what is being voided authorises nothing');
+SELECT is(t.attempts('rb'), 'rb-a authorized void', 'it goes on being voided');
+SELECT is(t.capture('rb', 'rb-p', 100, 'rb-a'), 'paid paid applied', 'if it brings money all the same, it is paid');
 SELECT t.sound('changed and reopened orders');
 
 -- ---------------------------------------------------------------- an order with each open state, swept
