@@ -26,9 +26,10 @@
 bool
 ot_payment_is_enough(const Order *order)
 {
-	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
+	int64		kept = ot_kept(&order->funds);
+	int64		lacks = ot_money_subtract(order->amount, kept);
 
-	return lacks <= 0 || ot_is_tolerated(ot_store_find_policy_of(order->order_id), lacks);
+	return lacks <= 0 || (kept > 0 && ot_is_tolerated(ot_store_find_policy_of(order->order_id), lacks));
 }
 
 void

@@ -390,6 +390,9 @@ SELECT t.order('xb'), t.pay('xb', 'xb-p', 60), t.auth('xb-a', 40);
 SELECT throws_ok($$SELECT order_timeout.change_order('xb', 50)$$, 'OT005', NULL, 'of an authorised order');
 SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.change_order('xb', 100)$$), '(unchanged,authorized)', 'the same amount');
 SELECT is(t.sums('xb'), 'authorized 60 = 0 + 0 + 0 + 60', 'nothing changed');
+SELECT t.create_order('xc', 100, 'ask, tolerate');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.change_order('xc', 3)), 'changed pending', 'short_tolerance is for some money');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.change_order('xc', 0)), 'paid paid', 'nothing is nothing');
 -- with a refund and a void on their way
 SELECT t.order('ra', 'hold'), t.auth('ra-a', 100), t.capture('ra', 'ra-p', 40, NULL), t.pass('ra'), t.close('ra');
 SELECT is(t.attempts('ra') || ', ' || t.sums('ra'), 'ra-a authorized void, expired 40 = 0 + 40 + 0 + 0', 'closed');
