@@ -110,7 +110,7 @@ ot_attempts_come_first(const Order *order, const Policy *policy)
 	return false;
 }
 
-/* One that its gateway reported as paid needs attention until its payment comes. */
+/* One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured. */
 bool
 ot_attempts_may_pay(const Order *order)
 {
@@ -121,7 +121,7 @@ ot_attempts_may_pay(const Order *order)
 		const Attempt *attempt = lfirst(cell);
 
 		if (can_be_voided(attempt) || attempt->state == ATTEMPT_NEEDS_ATTENTION ||
-			(attempt->state == ATTEMPT_CAPTURED && attempt->attention_at != OT_NO_TIME))
+			(attempt->state == ATTEMPT_CAPTURED && (attempt->attention_at != OT_NO_TIME || attempt->next_attempt_at != OT_NO_TIME)))
 			return true;
 	}
 	return false;
@@ -197,16 +197,26 @@ may_capture_more(const Order *order, const Attempt *attempt)
 	return order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
 }
 
+/* Captured in part while its void was due, or too late. */
+static bool
+is_to_be_voided(const Order *order, const Attempt *attempt, bool void_was_due)
+{
+	if (order->state == ORDER_PAID || !attempt->can_void || !ot_attempt_has_rest(attempt))
+		return false;
+	return void_was_due || ot_is_closed(order);
+}
+
 static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
+	bool		void_was_due = attempt->next_attempt_at != OT_NO_TIME;
 
 	ot_attempt_become_captured(attempt, payment->funds.paid, now);
-	if (may_capture_more(order, attempt))
-		ot_attempt_may_capture_more(attempt);
-	else if (ot_is_closed(order) && ot_attempt_has_rest(attempt) && attempt->can_void)
+	if (is_to_be_voided(order, attempt, void_was_due))
 		ot_attempt_void(attempt, now);
+	else if (may_capture_more(order, attempt))
+		ot_attempt_may_capture_more(attempt);
 	ot_write_attempt(attempt);
 	if (!was_captured)
 		ot_effect(attempt->order_id, "attempt.ended", ot_attempt_payload(attempt), now);

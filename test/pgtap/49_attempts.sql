@@ -230,6 +230,14 @@ SELECT is(t.attempts('ce'), 'ce-a authorized void', 'authorised, and paid by ano
 SELECT is(t.capture('ce', 'ce-q', 100, 'ce-a'), 'surplus paid surplus 100', 'and captured after that');
 SELECT t.order('cf'), t.auth('cf-a', 150);
 SELECT is(t.capture('cf', 'cf-p', 150, 'cf-a'), 'paid paid applied 50', 'more than the order: the surplus goes back');
+-- captured short while it is closing
+SELECT t.order('ch', 'ask'), t.auth('ch-a', 100), t.pass('ch'), t.close('ch');
+SELECT is(t.capture('ch', 'ch-p', 40, 'ch-a'), 'partial closing applied', 'closing, and captured short');
+SELECT is(t.attempts('ch'), 'ch-a captured void', 'the rest is to be voided still');
+SELECT t.pass('ch');
+SELECT is(t.close('ch'), 'expired expired', 'it closes');
+SELECT is(t.attempts('ch'), 'ch-a captured void', 'also after that');
+SELECT is(t.sums('ch'), 'expired 40 = 0 + 40 + 0 + 0', 'and the money goes back');
 -- which attempt brought it
 SELECT t.order('ci'), t.begin('ci', 'ci-p');
 SELECT is(t.pay('ci', 'ci-p', 100), 'paid paid applied', 'the payment has the number of an attempt');
