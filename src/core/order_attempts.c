@@ -206,13 +206,20 @@ is_to_be_voided(const Order *order, const Attempt *attempt, bool void_was_due)
 	return void_was_due || ot_is_closed(order);
 }
 
+/* Of what it promised; another currency is another sum. */
+static int64
+amount_of(const Attempt *attempt, const Payment *payment)
+{
+	return attempt->currency == NULL || strcmp(attempt->currency, payment->currency) == 0 ? payment->funds.paid : 0;
+}
+
 static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
 	bool		void_was_due = attempt->next_attempt_at != OT_NO_TIME;
 
-	ot_attempt_become_captured(attempt, payment->funds.paid, now);
+	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
 	if (is_to_be_voided(order, attempt, void_was_due))
 		ot_attempt_void(attempt, now);
 	else if (may_capture_more(order, attempt))

@@ -236,6 +236,8 @@ SELECT is(t.attempts('ce'), 'ce-a authorized void', 'authorised, and paid by ano
 SELECT is(t.capture('ce', 'ce-q', 100, 'ce-a'), 'surplus paid surplus 100', 'and captured after that');
 SELECT t.order('cf'), t.auth('cf-a', 150);
 SELECT is(t.capture('cf', 'cf-p', 150, 'cf-a'), 'paid paid applied 50', 'more than the order: the surplus goes back');
+SELECT t.order('cg'), t.auth('cg-a', 100);
+SELECT is(t.capture('cg', 'cg-p', 100, 'cg-a', 'EUR'), 'wrong_currency authorized wrong_currency 100', 'captured in another currency');
 -- captured short while it is closing
 SELECT t.order('ch', 'ask'), t.auth('ch-a', 100), t.pass('ch'), t.close('ch');
 SELECT is(t.capture('ch', 'ch-p', 40, 'ch-a'), 'partial closing applied', 'closing, and captured short');
