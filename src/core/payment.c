@@ -243,10 +243,12 @@ record_reported(void *work_state)
 	PaymentDecision *decision = work_state;
 	Order	   *order = decision->order;
 	Payment    *reported = decision->payment;
+	char	   *named = reported->attempt_ref;
 
 	decision->answer = order != NULL ? apply(order, reported, decision->now) : keep_as_orphan(reported);
 	if (!ot_insert_payment(reported))
 	{
+		reported->attempt_ref = named;	/* a repeat names what its caller names */
 		decision->answer = recorded_meanwhile(order, reported, decision->looked_before);
 		return;
 	}

@@ -265,6 +265,9 @@ SELECT is(t.attempts('ci'), 'ci-a open void, ci-p captured over', 'that attempt 
 SELECT is(t.capture('cj', 'cj-r', 10, 'ci-a'), 'duplicate pending applied', 'again');
 SELECT is((SELECT count(*) FROM order_timeout.attention WHERE order_id = 'cj'), 1::bigint, 'it is shown once');
 SELECT is(t.capture('cj', 'cj-s', 40, 'cj-b'), 'paid paid applied', 'the rest');
+-- a repeat that does not name it changes nothing, though an attempt got the payment's number meanwhile
+SELECT t.create_order('ck', 100), t.pay('ck', 'ck-p', 40), t.begin('ck', 'ck-p');
+SELECT is(t.unchanged_by($$SELECT outcome FROM order_timeout.record_payment('ck', 'bank', 'ck-p', 40, 'CNY')$$), '(duplicate)', 'a repeat that names none');
 -- what an attempt brought is no sum that may not fit
 SELECT t.order('cl');
 CREATE FUNCTION t.capture_all(payment_ref text) RETURNS text LANGUAGE plpgsql AS $$
