@@ -167,12 +167,13 @@ name_attempt(const Payment *known, const char *attempt_ref)
 	Order	   *order = ot_store_lock_order(known->order_id);
 	Payment    *payment = ot_store_lock_payment(known);
 
-	if (order == NULL || payment == NULL || payment->attempt_ref != NULL)
+	if (payment == NULL || payment->attempt_ref != NULL)
 		return;
 	ot_payment_name_attempt(payment, attempt_ref);
-	ot_attempts_capture(order, payment, GetCurrentTimestamp());
+	if (order != NULL)			/* an orphan's attempt is captured when it finds its order */
+		ot_attempts_capture(order, payment, GetCurrentTimestamp());
 	ot_write_payment(payment);
-	if (order->unwritten)
+	if (order != NULL && order->unwritten)
 		ot_write_order(order);
 }
 

@@ -284,6 +284,11 @@ SELECT is(t.capture('cm', 'cm-p', 40, 'cn-a'), 'orphan orphan', 'an orphan');
 SELECT t.order('cn');
 SELECT is((SELECT outcome || ' ' || state FROM order_timeout.assign_orphan('bank', 'cm-p', 'cn')), 'partial pending', 'is given the order');
 SELECT is(t.attempts('cn'), 'cn-a captured over', 'and its attempt is captured');
+SELECT is(t.pay('co', 'co-p', 40), 'orphan orphan', 'one that does not name it');
+SELECT is(t.capture('co', 'co-p', 40, 'cp-a'), 'duplicate orphan', 'is named in a repeat');
+SELECT t.order('cp');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.assign_orphan('bank', 'co-p', 'cp')), 'partial pending', 'and given the order');
+SELECT is(t.attempts('cp'), 'cp-a captured over', 'its attempt is captured as well');
 SELECT t.sound('captures');
 
 -- ---------------------------------------------------------------- asking before closing
