@@ -177,6 +177,7 @@ SELECT is(t.auth('ad-a', 100, currency => 'EUR'), 'duplicate paid', 'again');
 SELECT t.order('ae'), t.end('ae-a');
 SELECT is(t.auth('ae-a', 100), 'late pending', 'the attempt has ended');
 SELECT is(t.attempts('ae'), 'ae-a authorized void', 'its void is due');
+SELECT is(t.events('ae', 'void%'), 'void.due', 'and an event says so');
 SELECT is(t.auth('ae-a', 100), 'duplicate pending', 'again');
 SELECT t.order('af'), t.expire('af');
 SELECT is(t.attempts('af'), 'af-a open void', 'closed: its void is due');
@@ -192,6 +193,7 @@ SELECT is(t.auth('ah-a', 70), 'late expired', 'due, at_deadline: closed by this'
 SELECT is(t.sums('ah'), 'expired 30 = 0 + 30 + 0 + 0', 'what was paid goes back');
 SELECT is(t.attempts('ah'), 'ah-a authorized void', 'and it is to be voided');
 SELECT is(t.events('ah', '%.%e%') ~ 'order.expired', true, 'with the events');
+SELECT is(t.events('ah', 'void%'), 'void.due', 'one of them for the void');
 SELECT t.order('ai', 'ask'), t.pass('ai'), t.close('ai');
 SELECT is(t.auth('ai-a', 100), 'late closing', 'closing is late');
 SELECT is(t.attempts('ai'), 'ai-a authorized void', 'its void stays due');
