@@ -19,6 +19,7 @@
 
 /* How long an order is open. */
 
+/* A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. */
 static TimestampTz
 latest_hold(List *attempts)
 {
@@ -29,7 +30,7 @@ latest_hold(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (attempt->state == ATTEMPT_OPEN && ot_attempt_may_pay(attempt))
+		if (!attempt->covers && ot_attempt_may_pay(attempt))
 			latest = Max(latest, attempt->holds_until);
 	}
 	return latest;
