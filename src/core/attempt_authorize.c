@@ -84,12 +84,28 @@ decide(const Order *order, const Attempt *attempt, const Authorization *authoriz
 		return "wrong_currency";
 	if (order->state == ORDER_PAID || order->state == ORDER_AUTHORIZED)
 		return "surplus";
-	if (ot_is_closed(order) || order->state == ORDER_CLOSING || attempt->settled_at != OT_NO_TIME)
+	if (ot_is_closed(order) || order->state == ORDER_CLOSING || !ot_attempt_may_pay(attempt))
 		return "late";
 	return covers(order, authorization) ? "authorized" : "partial";
 }
 
-/* What it is good for now, and what of it is to be given back to the gateway. */
+/* A promise that nobody can use. */
+static void
+give_back(const Order *order, Attempt *attempt, bool late, TimestampTz now)
+{
+	if (attempt->can_void)
+	{
+		ot_attempt_void(attempt, now);
+		ot_effect(order->order_id, "void.due", ot_attempt_payload(attempt), now);
+	}
+	else if (!late || ot_is_closed(order))
+	{
+		ot_attempt_end(attempt, ATTEMPT_EXPIRED, now);
+		ot_effect(order->order_id, "attempt.ended", ot_attempt_payload(attempt), now);
+	}
+}
+
+/* What it is good for now. */
 static void
 become_authorized(const Order *order, Attempt *attempt, const Authorization *authorization, bool covering, bool late,
 				  TimestampTz now)
@@ -102,12 +118,8 @@ become_authorized(const Order *order, Attempt *attempt, const Authorization *aut
 		return;
 	}
 	ot_attempt_become_authorized(attempt, authorization, covering);
-	if (!is_over || attempt->next_attempt_at != OT_NO_TIME || attempt->state == ATTEMPT_NEEDS_ATTENTION)
-		return;
-	if (attempt->can_void)
-		ot_attempt_void(attempt, now);
-	else if (!late || ot_is_closed(order))
-		ot_attempt_end(attempt, ATTEMPT_EXPIRED, now);
+	if (is_over && attempt->next_attempt_at == OT_NO_TIME && attempt->state != ATTEMPT_NEEDS_ATTENTION)
+		give_back(order, attempt, late, now);
 }
 
 OrderAnswer

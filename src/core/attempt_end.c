@@ -79,13 +79,22 @@ ot_attempt_ended(LockedAttempt *locked, const char *event_type, TimestampTz now)
 	locked->order = ot_store_find_order(order->order_id);
 }
 
+/* Of what was captured in part the rest may end; what its void found paid waits for the payment. */
+static bool
+has_ended(const Attempt *attempt)
+{
+	if (attempt->state != ATTEMPT_CAPTURED || attempt->settled_at != OT_NO_TIME)
+		return attempt->settled_at != OT_NO_TIME;
+	return !ot_attempt_has_rest(attempt) || attempt->attention_at != OT_NO_TIME;
+}
+
 OrderAnswer
 ot_attempt_report_end(const char *gateway, const char *attempt_ref, AttemptState result)
 {
 	LockedAttempt locked = ot_lock_attempt(gateway, attempt_ref);
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (locked.attempt->settled_at != OT_NO_TIME || locked.attempt->state == ATTEMPT_CAPTURED)
+	if (has_ended(locked.attempt))
 		return ot_order_answer("already_ended", locked.order);
 	ot_attempt_end(locked.attempt, result, now);
 	ot_attempt_ended(&locked, "attempt.ended", now);

@@ -30,6 +30,7 @@
 #include "postgres.h"
 
 #include "attempt_state.h"
+#include "money.h"
 #include "unwritten.h"
 
 bool
@@ -104,7 +105,8 @@ ot_attempt_become_captured(Attempt *attempt, int64 amount, TimestampTz now)
 {
 	set_state(attempt, ATTEMPT_CAPTURED);
 	leave_void(attempt);
-	attempt->captured += amount;
+	if (!ot_money_accumulate(&attempt->captured, amount))
+		attempt->captured = PG_INT64_MAX;	/* all that it promised, and more: no reason to refuse money */
 	attempt->settled_at = now;
 }
 

@@ -19,6 +19,7 @@
 
 /* How long an order is open. */
 
+/* A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. */
 static TimestampTz
 latest_hold(List *attempts)
 {
@@ -29,10 +30,19 @@ latest_hold(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (attempt->state == ATTEMPT_OPEN && ot_attempt_may_pay(attempt))
+		if (!attempt->covers && ot_attempt_may_pay(attempt))
 			latest = Max(latest, attempt->holds_until);
 	}
 	return latest;
+}
+
+/* One whose void is due promises nothing: its order may have been reopened since. */
+static bool
+is_good(const Attempt *attempt)
+{
+	if (!attempt->covers || attempt->next_attempt_at != OT_NO_TIME)
+		return false;
+	return attempt->state == ATTEMPT_AUTHORIZED || ot_attempt_has_rest(attempt);
 }
 
 /* The promise that the order is authorised by; OT_NO_TIME if there is none any more. */
@@ -45,7 +55,7 @@ covered_until(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (attempt->covers && (attempt->state == ATTEMPT_AUTHORIZED || ot_attempt_has_rest(attempt)))
+		if (is_good(attempt))
 			return attempt->valid_until;
 	}
 	return OT_NO_TIME;
@@ -103,7 +113,7 @@ ot_attempts_come_first(const Order *order, const Policy *policy)
 	return false;
 }
 
-/* One that its gateway reported as paid needs attention until its payment comes. */
+/* One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured. */
 bool
 ot_attempts_may_pay(const Order *order)
 {
@@ -114,7 +124,7 @@ ot_attempts_may_pay(const Order *order)
 		const Attempt *attempt = lfirst(cell);
 
 		if (can_be_voided(attempt) || attempt->state == ATTEMPT_NEEDS_ATTENTION ||
-			(attempt->state == ATTEMPT_CAPTURED && attempt->attention_at != OT_NO_TIME))
+			(attempt->state == ATTEMPT_CAPTURED && (attempt->attention_at != OT_NO_TIME || attempt->next_attempt_at != OT_NO_TIME)))
 			return true;
 	}
 	return false;
@@ -190,16 +200,33 @@ may_capture_more(const Order *order, const Attempt *attempt)
 	return order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
 }
 
+/* Captured in part while its void was due, or too late. */
+static bool
+is_to_be_voided(const Order *order, const Attempt *attempt, bool void_was_due)
+{
+	if (order->state == ORDER_PAID || !attempt->can_void || !ot_attempt_has_rest(attempt))
+		return false;
+	return void_was_due || ot_is_closed(order);
+}
+
+/* Of what it promised; another currency is another sum. */
+static int64
+amount_of(const Attempt *attempt, const Payment *payment)
+{
+	return attempt->currency == NULL || strcmp(attempt->currency, payment->currency) == 0 ? payment->funds.paid : 0;
+}
+
 static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
+	bool		void_was_due = attempt->next_attempt_at != OT_NO_TIME;
 
-	ot_attempt_become_captured(attempt, payment->funds.paid, now);
-	if (may_capture_more(order, attempt))
-		ot_attempt_may_capture_more(attempt);
-	else if (ot_is_closed(order) && ot_attempt_has_rest(attempt) && attempt->can_void)
+	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
+	if (is_to_be_voided(order, attempt, void_was_due))
 		ot_attempt_void(attempt, now);
+	else if (may_capture_more(order, attempt))
+		ot_attempt_may_capture_more(attempt);
 	ot_write_attempt(attempt);
 	if (!was_captured)
 		ot_effect(attempt->order_id, "attempt.ended", ot_attempt_payload(attempt), now);

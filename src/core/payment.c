@@ -26,9 +26,10 @@
 bool
 ot_payment_is_enough(const Order *order)
 {
-	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
+	int64		kept = ot_kept(&order->funds);
+	int64		lacks = ot_money_subtract(order->amount, kept);
 
-	return lacks <= 0 || ot_is_tolerated(ot_store_find_policy_of(order->order_id), lacks);
+	return lacks <= 0 || (kept > 0 && ot_is_tolerated(ot_store_find_policy_of(order->order_id), lacks));
 }
 
 void
@@ -166,12 +167,13 @@ name_attempt(const Payment *known, const char *attempt_ref)
 	Order	   *order = ot_store_lock_order(known->order_id);
 	Payment    *payment = ot_store_lock_payment(known);
 
-	if (order == NULL || payment == NULL || payment->attempt_ref != NULL)
+	if (payment == NULL || payment->attempt_ref != NULL)
 		return;
 	ot_payment_name_attempt(payment, attempt_ref);
-	ot_attempts_capture(order, payment, GetCurrentTimestamp());
+	if (order != NULL)			/* an orphan's attempt is captured when it finds its order */
+		ot_attempts_capture(order, payment, GetCurrentTimestamp());
 	ot_write_payment(payment);
-	if (order->unwritten)
+	if (order != NULL && order->unwritten)
 		ot_write_order(order);
 }
 
@@ -242,10 +244,12 @@ record_reported(void *work_state)
 	PaymentDecision *decision = work_state;
 	Order	   *order = decision->order;
 	Payment    *reported = decision->payment;
+	char	   *named = reported->attempt_ref;
 
 	decision->answer = order != NULL ? apply(order, reported, decision->now) : keep_as_orphan(reported);
 	if (!ot_insert_payment(reported))
 	{
+		reported->attempt_ref = named;	/* a repeat names what its caller names */
 		decision->answer = recorded_meanwhile(order, reported, decision->looked_before);
 		return;
 	}
