@@ -30,6 +30,7 @@
 #include "postgres.h"
 
 #include "attempt_state.h"
+#include "lease.h"
 #include "unwritten.h"
 
 bool
@@ -61,9 +62,8 @@ set_state(Attempt *attempt, AttemptState state)
 static void
 leave_void(Attempt *attempt)
 {
-	attempt->lease_token = NULL;
-	attempt->leased_until = attempt->next_attempt_at = attempt->attention_at = OT_NO_TIME;
-	attempt->worker = NULL;
+	ot_lease_end(&attempt->lease);
+	attempt->next_attempt_at = attempt->attention_at = OT_NO_TIME;
 }
 
 void
