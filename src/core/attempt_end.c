@@ -85,7 +85,8 @@ ot_attempt_report_end(const char *gateway, const char *attempt_ref, AttemptState
 	LockedAttempt locked = ot_lock_attempt(gateway, attempt_ref);
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (locked.attempt->settled_at != OT_NO_TIME || locked.attempt->state == ATTEMPT_CAPTURED)
+	if (locked.attempt->settled_at != OT_NO_TIME ||
+		(locked.attempt->state == ATTEMPT_CAPTURED && locked.attempt->attention_at == OT_NO_TIME))
 		return ot_order_answer("already_ended", locked.order);
 	ot_attempt_end(locked.attempt, result, now);
 	ot_attempt_ended(&locked, "attempt.ended", now);
