@@ -131,7 +131,7 @@ CREATE TABLE attempts (
     PRIMARY KEY (gateway, attempt_ref),
     CONSTRAINT attempts_state CHECK (
         CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
-             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
+             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL AND next_attempt_at IS NULL
              WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL
              ELSE false END),
     CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)

@@ -186,15 +186,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
-    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds,minor_units}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker
         WHEN 'reader' THEN reader
         WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
-            withdraw_refund,reverse_chargeback,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,resolve_conflict,
-            resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
+            withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
+            resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
             unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN

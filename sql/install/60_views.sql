@@ -45,44 +45,53 @@ SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund
        coalesce(r.last_error, r.note, r.reason) AS why,
        -- What was stopped may have gone back: to send it again is the last thing to think of.
        CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
-            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by
+            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by,
+       NULL::text AS attempt_ref
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
        coalesce('a late payment waits for a decision (' || p.late_reason || ')',
-                'the order was closed before all of it was paid'), 'resolve_held or accept_payment'
+                'the order was closed before all of it was paid'), 'resolve_held or accept_payment', NULL
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
-       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan'
+       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan', NULL
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
+       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself', NULL
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
+       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself', NULL
   FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
-       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END
+       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END, NULL
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
  WHERE c.resolved_at IS NULL
 UNION ALL
+SELECT 'void', v.order_id, v.gateway, NULL, NULL, NULL, nullif(coalesce(v.authorized, 0) - v.captured, 0), v.currency, v.attention_at,
+       CASE v.state WHEN 'captured' THEN 'the gateway reported paid, and no payment is recorded'
+            ELSE coalesce(v.last_error, 'its void was rejected, or tried too often') END,
+       CASE v.state WHEN 'captured' THEN 'record_payment, or end_attempt if it brought nothing'
+            ELSE 'retry_void, complete_void or end_attempt' END,
+       v.attempt_ref
+  FROM attempts v WHERE v.attention_at IS NOT NULL
+UNION ALL
 SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
+       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind = 'link'
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
+       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
 UNION ALL
 -- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
 SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
        CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
-       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
+       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way', NULL
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
  CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
               WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
@@ -100,7 +109,7 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
               JOIN pg_class j ON j.oid = x.objid AND j.relname = 'job' AND j.relnamespace = to_regnamespace('cron')
              WHERE e.extname = 'pg_cron'));
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
 
 -- By the catalogs: to_regclass and to_regprocedure raise an error where the caller has no right to the schema.
 CREATE VIEW integrations AS

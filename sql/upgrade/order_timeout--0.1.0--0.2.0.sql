@@ -289,7 +289,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     PRIMARY KEY (gateway, attempt_ref),
     CONSTRAINT attempts_state CHECK (
         CASE WHEN state = ANY ('{open,authorized}') THEN settled_at IS NULL AND attention_at IS NULL
-             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL
+             WHEN state = 'needs_attention' THEN settled_at IS NULL AND attention_at IS NOT NULL AND next_attempt_at IS NULL
              WHEN state = ANY ('{captured,failed,cancelled,expired,voided}') THEN settled_at IS NULL OR next_attempt_at IS NULL
              ELSE false END),
     CONSTRAINT attempts_lease CHECK (num_nonnulls(lease_token, leased_until) <> 1)
@@ -507,9 +507,31 @@ CREATE FUNCTION authorize_attempt(
 AS 'MODULE_PATHNAME', 'ot_authorize_attempt' LANGUAGE C;
 COMMENT ON FUNCTION authorize_attempt(text, text, bigint, text, timestamptz) IS
 'The gateway promises amount (minor units, 1 or more) until valid_until; it is captured later, which record_payment reports. Outcomes: duplicate (a later valid_until is noted), wrong_currency, surplus (paid, or authorised by another attempt), late (closed, or the attempt had ended: its void is due), authorized (it covers what the order lacks: the order may be shipped), partial (it does not). Errors: OT003 other terms, OT010 no such attempt, 22023, 22003, 22004. Locks: the order, the attempt.';
+CREATE FUNCTION claim_voids(
+    worker text, max_voids integer DEFAULT 10, lease interval DEFAULT NULL, gateway text DEFAULT NULL)
+RETURNS TABLE (order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer,
+               lease_token text, leased_until timestamptz)
+AS 'MODULE_PATHNAME', 'ot_claim_voids' LANGUAGE C;
+COMMENT ON FUNCTION claim_voids(text, integer, interval, text) IS
+'Leases up to max_voids due voids to a worker, oldest first, none to two workers; voids whose lease lapsed are taken back. The worker ends the attempt at its gateway. lease: how long, null for the refund_lease of the order''s policy. gateway: only this one. amount (minor units): what is authorised and not captured, null if the attempt never was authorised. action is submit the first time a void is handed out and query after that (ask the gateway what became of it first). Commit before calling the gateway. Errors: 22023, 22004. Locks: the attempts (SKIP LOCKED).';
+
+CREATE FUNCTION complete_void(
+    gateway text, attempt_ref text, result text, lease_token text DEFAULT NULL, error text DEFAULT NULL,
+    OUT outcome text, OUT state text, OUT next_attempt_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_complete_void' LANGUAGE C;
+COMMENT ON FUNCTION complete_void(text, text, text, text, text) IS
+'Reports what became of an attempt that was to be ended. result: voided (it brings nothing more), paid (it brought money; record_payment reports that) (these from any caller, at any time), failed, unknown, deferred, rejected (these with the current lease; failed and rejected also without one, when the gateway may have the void and no worker does). An order that it authorised is pending again, and a closing order that waited for nothing else is closed by voided. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end). state is the attempt''s. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, when it closes the payments.';
+
+CREATE FUNCTION retry_void(gateway text, attempt_ref text, OUT outcome text, OUT state text)
+AS 'MODULE_PATHNAME', 'ot_retry_void' LANGUAGE C;
+COMMENT ON FUNCTION retry_void(text, text) IS
+'Makes a void that needs attention due again: now, attempts from zero. state is the attempt''s, what it was before. Outcomes: retried, already_due (it is due, or a worker has it). Errors: OT005 no void of it is due, OT010 no such attempt, 22023, 22004. Locks: the order, the attempt.';
 REVOKE ALL ON FUNCTION begin_attempt(text, text, text, interval, jsonb, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION end_attempt(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION authorize_attempt(text, text, bigint, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION claim_voids(text, integer, interval, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION complete_void(text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION retry_void(text, text) FROM PUBLIC;
 
 -- Late money and part payments that a person takes after all.
 CREATE FUNCTION accept_payment(gateway text, payment_ref text, note text DEFAULT NULL, OUT outcome text, OUT state text)
@@ -1368,44 +1390,53 @@ SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund
        coalesce(r.last_error, r.note, r.reason) AS why,
        -- What was stopped may have gone back: to send it again is the last thing to think of.
        CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
-            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by
+            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by,
+       NULL::text AS attempt_ref
   FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
        coalesce('a late payment waits for a decision (' || p.late_reason || ')',
-                'the order was closed before all of it was paid'), 'resolve_held or accept_payment'
+                'the order was closed before all of it was paid'), 'resolve_held or accept_payment', NULL
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
-       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan'
+       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan', NULL
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself'
+       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself', NULL
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself'
+       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself', NULL
   FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
-       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END
+       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END, NULL
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
  WHERE c.resolved_at IS NULL
 UNION ALL
+SELECT 'void', v.order_id, v.gateway, NULL, NULL, NULL, nullif(coalesce(v.authorized, 0) - v.captured, 0), v.currency, v.attention_at,
+       CASE v.state WHEN 'captured' THEN 'the gateway reported paid, and no payment is recorded'
+            ELSE coalesce(v.last_error, 'its void was rejected, or tried too often') END,
+       CASE v.state WHEN 'captured' THEN 'record_payment, or end_attempt if it brought nothing'
+            ELSE 'retry_void, complete_void or end_attempt' END,
+       v.attempt_ref
+  FROM attempts v WHERE v.attention_at IS NOT NULL
+UNION ALL
 SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
+       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind = 'link'
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself'
+       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
 UNION ALL
 -- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
 SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
        CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
-       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way'
+       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way', NULL
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
  CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
               WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
@@ -1460,7 +1491,7 @@ SELECT 'hook', h.hook, h.policy, h.function_name,
             ELSE (SELECT count(*) FROM follow_ups f JOIN orders o ON o.order_id = f.order_id AND o.policy = h.policy
                    WHERE f.kind = h.hook) END,
        (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
-         WHERE o.policy = h.policy)
+         WHERE o.policy = h.policy), NULL
   FROM hooks h;
 COMMENT ON VIEW integrations IS
 'What of yours the extension uses: a row for each linked table and each hook, with its columns or function, whether all of it is still there, and how much waits.';
@@ -1471,15 +1502,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
-    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,send_refunds,minor_units}';
+    worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker
         WHEN 'reader' THEN reader
         WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
-            withdraw_refund,reverse_chargeback,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,resolve_conflict,
-            resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
+            withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
+            resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
             unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
@@ -1522,7 +1553,7 @@ COMMENT ON FUNCTION sweep_once(integer) IS
 COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
 
 -- What each column is, in the words of doc/tables.md.
 

@@ -9,8 +9,12 @@
 #include "attempt_authorize.h"
 #include "attempt_begin.h"
 #include "attempt_end.h"
+#include "void_claim.h"
+#include "void_report.h"
 
-#define MAX_HOLD (1000 * 365 * USECS_PER_DAY)
+#define MAX_HOLD  (1000 * 365 * USECS_PER_DAY)
+#define MAX_CLAIM 10000
+#define MAX_LEASE (365 * USECS_PER_DAY)
 
 /* What end_attempt may report. */
 static const char *const ends[] = {"failed", "cancelled", "expired", NULL};
@@ -62,4 +66,66 @@ OT_MONEY_FUNCTION(ot_authorize_attempt)
 	authorization.currency = ot_get_currency(fcinfo, 3);
 	authorization.valid_until = ot_get_time(fcinfo, 4, "valid_until");
 	return return_order(fcinfo, ot_attempt_authorize(gateway, attempt_ref, &authorization), false);
+}
+
+OT_FUNCTION(ot_claim_voids)
+{
+	char	   *worker = ot_get_id(fcinfo, 0, "worker");
+	int			max_voids = ot_get_count(fcinfo, 1, "max_voids", 10, MAX_CLAIM);
+	int64		lease = ot_get_usecs(fcinfo, 2, "lease", 0, MAX_LEASE);
+	char	   *gateway = ot_get_id_or_null(fcinfo, 3, "gateway");
+	List	   *claimed = ot_void_claim(worker, max_voids, lease, gateway);
+	ListCell   *cell;
+
+	ot_begin_rows(fcinfo);
+	foreach(cell, claimed)
+	{
+		ClaimedVoid *claim = lfirst(cell);
+		Attempt    *attempt = claim->attempt;
+		Answer		answer = {0};
+
+		ot_put_text(&answer, attempt->order_id);
+		ot_put_text(&answer, attempt->gateway);
+		ot_put_text(&answer, attempt->attempt_ref);
+		if (claim->amount > 0)
+			ot_put_int8(&answer, claim->amount);
+		else
+			ot_put_null(&answer);
+		ot_put_text(&answer, attempt->currency);
+		ot_put_text(&answer, claim->action);
+		ot_put_int4(&answer, attempt->attempts + 1);
+		ot_put_text(&answer, attempt->lease.token);
+		ot_put_time(&answer, attempt->lease.until);
+		ot_return_row(fcinfo, &answer);
+	}
+	return (Datum) 0;
+}
+
+OT_MONEY_FUNCTION(ot_complete_void)
+{
+	VoidReport	report;
+	VoidAnswer	from;
+	Answer		answer = {0};
+
+	report.gateway = ot_get_id(fcinfo, 0, "gateway");
+	report.attempt_ref = ot_get_id(fcinfo, 1, "attempt_ref");
+	report.result = ot_get_word(fcinfo, 2, "result", ot_void_results);
+	report.lease_token = ot_get_text_cut(fcinfo, 3);
+	report.error = ot_get_text_cut(fcinfo, 4);
+	from = ot_void_complete(&report);
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_attempt_states[from.attempt->state]);
+	ot_put_time(&answer, from.attempt->next_attempt_at);
+	return ot_return(fcinfo, &answer);
+}
+
+OT_DECISION_FUNCTION(ot_retry_void)
+{
+	char	   *gateway = ot_get_id(fcinfo, 0, "gateway");
+	VoidAnswer	from = ot_void_retry(gateway, ot_get_id(fcinfo, 1, "attempt_ref"));
+	Answer		answer = {0};
+
+	ot_put_text(&answer, from.outcome);
+	ot_put_text(&answer, ot_attempt_states[from.attempt->state]);
+	return ot_return(fcinfo, &answer);
 }

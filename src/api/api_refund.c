@@ -82,8 +82,8 @@ OT_FUNCTION(ot_claim_refunds)
 		ot_put_int8(&answer, claim->payment_amount);
 		ot_put_text(&answer, claim->action);
 		ot_put_int4(&answer, refund->attempts + 1);
-		ot_put_text(&answer, refund->lease_token);
-		ot_put_time(&answer, refund->leased_until);
+		ot_put_text(&answer, refund->lease.token);
+		ot_put_time(&answer, refund->lease.until);
 		ot_return_row(fcinfo, &answer);
 	}
 	return (Datum) 0;

@@ -79,13 +79,13 @@ ot_attempt_ended(LockedAttempt *locked, const char *event_type, TimestampTz now)
 	locked->order = ot_store_find_order(order->order_id);
 }
 
-/* Of what was captured in part the rest may end; what its void found paid waits for the payment. */
+/* Of what was captured in part the rest may end, and what its void found paid without any payment. */
 static bool
 has_ended(const Attempt *attempt)
 {
 	if (attempt->state != ATTEMPT_CAPTURED || attempt->settled_at != OT_NO_TIME)
 		return attempt->settled_at != OT_NO_TIME;
-	return !ot_attempt_has_rest(attempt) || attempt->attention_at != OT_NO_TIME;
+	return !ot_attempt_has_rest(attempt) && attempt->attention_at == OT_NO_TIME;
 }
 
 OrderAnswer

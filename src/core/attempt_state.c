@@ -9,9 +9,10 @@
  *         |                             |
  *         +--------------+--------------+
  *                        |
- *                        +--> captured: a payment of it is recorded, or its void found it paid
+ *                        +--> captured: a payment of it is recorded
  *                        +--> failed, cancelled, expired: end_attempt
  *                        +--> expired: its order is closed or paid, and it cannot be voided
+ *                        +--> captured, with attention_at: complete_void reported paid, and no payment of it is recorded
  *                        +--> voided: complete_void
  *                        +--> needs_attention: its void was tried too often, or rejected
  *                                  |
@@ -30,7 +31,9 @@
 #include "postgres.h"
 
 #include "attempt_state.h"
+#include "lease.h"
 #include "money.h"
+#include "rules.h"
 #include "unwritten.h"
 
 bool
@@ -51,6 +54,18 @@ ot_attempt_has_rest(const Attempt *attempt)
 	return attempt->covers && attempt->state == ATTEMPT_CAPTURED && attempt->captured < attempt->authorized;
 }
 
+bool
+ot_attempt_is_over(const Attempt *attempt)
+{
+	return !ot_attempt_is_live(attempt) && attempt->next_attempt_at == OT_NO_TIME;
+}
+
+int64
+ot_attempt_rest(const Attempt *attempt)
+{
+	return attempt->authorized > 0 ? attempt->authorized - attempt->captured : 0;
+}
+
 static void
 set_state(Attempt *attempt, AttemptState state)
 {
@@ -62,9 +77,8 @@ set_state(Attempt *attempt, AttemptState state)
 static void
 leave_void(Attempt *attempt)
 {
-	attempt->lease_token = NULL;
-	attempt->leased_until = attempt->next_attempt_at = attempt->attention_at = OT_NO_TIME;
-	attempt->worker = NULL;
+	ot_lease_end(&attempt->lease);
+	attempt->next_attempt_at = attempt->attention_at = OT_NO_TIME;
 }
 
 void
@@ -125,7 +139,7 @@ ot_attempt_end(Attempt *attempt, AttemptState state, TimestampTz now)
 {
 	Assert(attempt->settled_at == OT_NO_TIME);
 
-	set_state(attempt, attempt->state == ATTEMPT_CAPTURED && state != ATTEMPT_VOIDED ? ATTEMPT_CAPTURED : state);
+	set_state(attempt, attempt->captured > 0 && state != ATTEMPT_VOIDED ? ATTEMPT_CAPTURED : state);
 	leave_void(attempt);
 	attempt->settled_at = now;
 }
@@ -139,4 +153,119 @@ ot_attempt_void(Attempt *attempt, TimestampTz now)
 	attempt->next_attempt_at = now;
 	attempt->settled_at = OT_NO_TIME;
 	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+/* Its void, which is tried as refunds are. */
+
+void
+ot_attempt_hand_out(Attempt *attempt, const char *worker, TimestampTz leased_until, TimestampTz now)
+{
+	Assert(attempt->next_attempt_at != OT_NO_TIME);
+
+	ot_lease_begin(&attempt->lease, worker, leased_until);
+	attempt->next_attempt_at = leased_until;
+	if (attempt->handed_out_at == OT_NO_TIME)
+		attempt->handed_out_at = now;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+static void
+become_needs_attention(Attempt *attempt, TimestampTz now)
+{
+	leave_void(attempt);
+	set_state(attempt, ATTEMPT_NEEDS_ATTENTION);
+	attempt->attention_at = now;
+}
+
+static void
+become_due(Attempt *attempt, TimestampTz next_attempt_at)
+{
+	leave_void(attempt);
+	attempt->next_attempt_at = next_attempt_at;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+/* A try ended without an end: there is another one, or the operator must decide. */
+static void
+use_up_try(Attempt *attempt, const Policy *policy, TimestampTz next_attempt_at, TimestampTz now)
+{
+	if (attempt->attempts < policy->refund_max_attempts)
+		become_due(attempt, next_attempt_at);
+	else
+		become_needs_attention(attempt, now);
+}
+
+/* The try that ended unknown, of which the gateway now reports the end, was counted then. */
+void
+ot_attempt_void_failed(Attempt *attempt, const Policy *policy, TimestampTz now)
+{
+	attempt->attempts += attempt->lease.token != NULL;
+	use_up_try(attempt, policy, ot_next_attempt(policy, attempt->attempts, now), now);
+	attempt->maybe_sent = false;
+}
+
+void
+ot_attempt_void_unknown(Attempt *attempt, const Policy *policy, TimestampTz now)
+{
+	attempt->attempts++;
+	use_up_try(attempt, policy, ot_next_attempt(policy, attempt->attempts, now), now);
+	attempt->maybe_sent = true;
+}
+
+/* The lease lapsed. The next worker asks the gateway at once. */
+void
+ot_attempt_void_lapse(Attempt *attempt, const Policy *policy, TimestampTz now)
+{
+	attempt->attempts++;
+	use_up_try(attempt, policy, now, now);
+	attempt->maybe_sent = true;
+}
+
+/* Not tried. */
+void
+ot_attempt_void_defer(Attempt *attempt, const Policy *policy, TimestampTz now)
+{
+	become_due(attempt, ot_next_attempt(policy, attempt->attempts, now));
+}
+
+void
+ot_attempt_void_reject(Attempt *attempt, TimestampTz now)
+{
+	attempt->attempts += attempt->lease.token != NULL;
+	become_needs_attention(attempt, now);
+	attempt->maybe_sent = false;
+}
+
+/* A failure of one that the operator must decide about anyway. */
+void
+ot_attempt_void_note_failure(Attempt *attempt)
+{
+	Assert(attempt->state == ATTEMPT_NEEDS_ATTENTION);
+
+	attempt->attempts++;
+	attempt->maybe_sent = false;
+	ot_row_changed(&attempt->unwritten, attempt->order_id);
+}
+
+/* The gateway says so, whatever we know; the operator looks until the payment is recorded. */
+void
+ot_attempt_become_reported_paid(Attempt *attempt, TimestampTz now)
+{
+	leave_void(attempt);
+	set_state(attempt, ATTEMPT_CAPTURED);
+	attempt->attention_at = now;
+	attempt->settled_at = OT_NO_TIME;
+}
+
+/* The operator decided that it is tried again, as if it had never been tried. */
+void
+ot_attempt_retry_void(Attempt *attempt, TimestampTz now)
+{
+	AttemptState before = attempt->authorized > 0 ? ATTEMPT_AUTHORIZED : ATTEMPT_OPEN;
+
+	Assert(attempt->state == ATTEMPT_NEEDS_ATTENTION);
+
+	set_state(attempt, attempt->captured > 0 ? ATTEMPT_CAPTURED : before);
+	attempt->attempts = 0;
+	become_due(attempt, now);
 }

@@ -24,6 +24,12 @@ extern bool ot_attempt_may_pay(const Attempt *attempt);
 /* It authorised its order, and not all of that was captured. */
 extern bool ot_attempt_has_rest(const Attempt *attempt);
 
+/* Nothing more can be asked of it; the operator may still have to look. */
+extern bool ot_attempt_is_over(const Attempt *attempt);
+
+/* What is authorised and not captured; 0 if it never was authorised. */
+extern int64 ot_attempt_rest(const Attempt *attempt);
+
 /* Each changes the row in memory; the caller writes it, or its call fails (unwritten.h). */
 extern void ot_attempt_begin(Attempt *attempt, TimestampTz now);
 extern void ot_attempt_become_authorized(Attempt *attempt, const Authorization *authorization, bool covers);
@@ -32,5 +38,14 @@ extern void ot_attempt_become_captured(Attempt *attempt, int64 amount, Timestamp
 extern void ot_attempt_may_capture_more(Attempt *attempt);
 extern void ot_attempt_end(Attempt *attempt, AttemptState state, TimestampTz now);
 extern void ot_attempt_void(Attempt *attempt, TimestampTz now);
+extern void ot_attempt_hand_out(Attempt *attempt, const char *worker, TimestampTz leased_until, TimestampTz now);
+extern void ot_attempt_void_failed(Attempt *attempt, const Policy *policy, TimestampTz now);
+extern void ot_attempt_void_unknown(Attempt *attempt, const Policy *policy, TimestampTz now);
+extern void ot_attempt_void_lapse(Attempt *attempt, const Policy *policy, TimestampTz now);
+extern void ot_attempt_void_defer(Attempt *attempt, const Policy *policy, TimestampTz now);
+extern void ot_attempt_void_reject(Attempt *attempt, TimestampTz now);
+extern void ot_attempt_void_note_failure(Attempt *attempt);
+extern void ot_attempt_become_reported_paid(Attempt *attempt, TimestampTz now);
+extern void ot_attempt_retry_void(Attempt *attempt, TimestampTz now);
 
 #endif

@@ -240,7 +240,7 @@ ot_attempt_payload(const Attempt *attempt)
 	ot_payload_time(payload, "holds_until", attempt->holds_until);
 	ot_payload_int(payload, "attempts", attempt->attempts);
 	ot_payload_time(payload, "next_attempt_at", attempt->next_attempt_at);
-	ot_payload_text(payload, "worker", attempt->worker);
+	ot_payload_text(payload, "worker", attempt->lease.worker);
 	ot_payload_text(payload, "error", attempt->last_error);
 	return payload;
 }
@@ -273,7 +273,7 @@ ot_refund_payload(const Refund *refund)
 	ot_payload_text(payload, "state", ot_refund_states[refund->state]);
 	ot_payload_int(payload, "attempts", refund->attempts);
 	ot_payload_time(payload, "next_attempt_at", refund->next_attempt_at);
-	ot_payload_text(payload, "worker", refund->worker);
+	ot_payload_text(payload, "worker", refund->lease.worker);
 	ot_payload_text(payload, "gateway_refund_ref", refund->gateway_refund_ref);
 	ot_payload_text(payload, "error", refund->last_error);
 	ot_payload_text(payload, "note", refund->note);

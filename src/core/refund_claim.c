@@ -19,7 +19,7 @@
 
 typedef struct Claim
 {
-	RefundBatch batch;			/* first */
+	WorkBatch	batch;			/* first */
 	const char *worker;
 	int64		lease;			/* 0: the policy's */
 	const char *gateway;
@@ -103,7 +103,7 @@ claim_one(Refund *refund, const Policy *policy, const Claim *claim, TimestampTz 
 
 /* Due is what was due when the worker asked: a lease of a moment must not make it due for the same call again. */
 static List *
-lock_due(RefundBatch *batch, int limit)
+lock_due(WorkBatch *batch, int limit)
 {
 	Claim	   *claim = (Claim *) batch;
 
@@ -111,7 +111,7 @@ lock_due(RefundBatch *batch, int limit)
 }
 
 static List *
-lock_next(RefundBatch *batch, int limit)
+lock_next(WorkBatch *batch, int limit)
 {
 	Claim	   *claim = (Claim *) batch;
 	Refund	   *refund = ot_store_lock_next_refund(claim->from, claim->asked_at, claim->policies);
@@ -120,7 +120,7 @@ lock_next(RefundBatch *batch, int limit)
 }
 
 static void
-claim_each(RefundBatch *batch)
+claim_each(WorkBatch *batch)
 {
 	Claim	   *claim = (Claim *) batch;
 	TimestampTz now = GetCurrentTimestamp();
@@ -154,7 +154,7 @@ ot_refund_claim(const char *worker, int max_refunds, int64 lease, const char *ga
 	do
 	{
 		limit = max_refunds - list_length(claim.claimed);
-		found = ot_refunds_work(&claim.batch, limit);
+		found = ot_batch_work(&claim.batch, limit);
 	} while (found == limit && list_length(claim.claimed) < max_refunds);
 	return claim.claimed;
 }
@@ -168,8 +168,8 @@ ot_refund_claim_next(const char *worker, List *policies, TimestampTz *from)
 
 	do
 	{
-		found = ot_refunds_work(&claim.batch, 1);
+		found = ot_batch_work(&claim.batch, 1);
 	} while (found > 0 && claim.claimed == NIL);
-	*from = found > 0 ? claim.batch.first.next_attempt_at : claim.asked_at;
+	*from = found > 0 ? claim.batch.first_due_at : claim.asked_at;
 	return found > 0 ? linitial(claim.claimed) : NULL;
 }

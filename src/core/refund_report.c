@@ -9,7 +9,7 @@
 
 #include "conflict.h"
 #include "event.h"
-#include "refund_lease.h"
+#include "lease.h"
 #include "refund_report.h"
 #include "refund_state.h"
 #include "refund_succeed.h"
@@ -19,6 +19,27 @@
 
 #define MAX_ERROR_BYTES 2000
 #define SINCE "; reported since: "
+
+const char *
+ot_refund_report_line(const RefundReport *report)
+{
+	return psprintf("%s\t%s\t" INT64_FORMAT "\n", ot_refund_results[report->result],
+					report->gateway_refund_ref ? report->gateway_refund_ref : "", report->refunded_amount);
+}
+
+/*
+ * A worker may say more or less the second time. Only of a success it matters: another number or amount is a contradiction,
+ * and a number that was missing is news.
+ */
+bool
+ot_refund_was_reported(const Refund *refund, const RefundReport *report)
+{
+	bool		compares_all = report->result == RESULT_SUCCEEDED &&
+	(report->gateway_refund_ref != NULL || report->refunded_amount != 0);
+
+	return ot_lease_ended_with(&refund->lease, report->lease_token, compares_all ? ot_refund_report_line(report)
+							   : psprintf("%s\t", ot_refund_results[report->result]));
+}
 
 static bool
 is_failure(const RefundReport *report)
@@ -96,6 +117,13 @@ become_reported(Refund *refund, RefundResult result, TimestampTz now)
 	}
 }
 
+/* A lease that lapsed runs until the refund is taken back; one of a stopped refund is not taken back, and ends by itself. */
+static bool
+is_leased(const Refund *refund, TimestampTz now)
+{
+	return refund->lease.token != NULL && (refund->state == REFUND_PROCESSING || refund->lease.until > now);
+}
+
 /*
  * The worker that has it may report anything. A failure that the gateway itself reports is taken while no worker has it and
  * the gateway may, but not by a token of a lease that another one came after: that attempt is not the last one.
@@ -103,9 +131,9 @@ become_reported(Refund *refund, RefundResult result, TimestampTz now)
 static bool
 may_report(const Refund *refund, const RefundReport *report, TimestampTz now)
 {
-	if (ot_lease_is_current(refund, report->lease_token))
+	if (ot_lease_is_current(&refund->lease, report->lease_token))
 		return true;
-	if (ot_lease_is_running(refund, now) || !is_failure(report) || ot_lease_is_outdated(refund, report->lease_token))
+	if (is_leased(refund, now) || !is_failure(report) || ot_lease_is_outdated(&refund->lease, report->lease_token))
 		return false;
 	return refund->state == REFUND_SUBMITTED || refund->state == REFUND_UNKNOWN ||
 		(refund->state == REFUND_NEEDS_ATTENTION && refund->handed_out_at != OT_NO_TIME);
@@ -130,15 +158,16 @@ record_report(const LockedRefund *locked, const RefundReport *report, TimestampT
 {
 	Refund	   *refund = locked->refund;
 
-	if (ot_lease_is_current(refund, report->lease_token))
-		ot_lease_remember(refund, report);
+	if (ot_lease_is_current(&refund->lease, report->lease_token))
+		ot_lease_remember(&refund->lease, ot_refund_report_line(report));
 	note_report(locked, report);
 	if (refund->state == REFUND_NEEDS_ATTENTION)
 		ot_refund_note_result(refund, report->result);
 	else
 		become_reported(refund, report->result, now);
 	if (report->lease_token == NULL)
-		ot_lease_remember_gateway(refund, report);	/* after the line of the lease that it ended */
+		ot_lease_remember_gateway(&refund->lease, ot_refund_report_line(report));	/* after the line of the lease that
+																					 * it ended */
 	ot_write_refund_and_event(refund, psprintf("refund.%s", ot_refund_results[report->result]), now);
 	return ot_refund_answer("recorded", refund);
 }
@@ -153,11 +182,11 @@ complete_attempt(const RefundReport *report)
 	TimestampTz now = GetCurrentTimestamp();
 	Refund	   *refund = locked.refund;
 
-	if (ot_lease_ended_with(refund, report))
+	if (ot_refund_was_reported(refund, report))
 		return ot_refund_answer("duplicate", refund);
 	if (!ot_is_open(refund))
 		return from_gateway ? fail_after_end(&locked, report, now) : ot_refund_answer("ignored", refund);
-	if (from_gateway && ot_lease_gateway_repeats(refund, report))
+	if (from_gateway && ot_lease_gateway_repeats(&refund->lease, ot_refund_report_line(report)))
 		return ot_refund_answer("duplicate", refund);
 	if (!may_report(refund, report, now))
 		return ot_refund_answer("stale", refund);

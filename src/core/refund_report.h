@@ -18,6 +18,10 @@ typedef struct RefundReport
 	int64		refunded_amount;	/* 0: as much as was asked */
 } RefundReport;
 
+/* As its lease remembers it, and whether that lease ended with this very report. */
+extern const char *ot_refund_report_line(const RefundReport *report);
+extern bool ot_refund_was_reported(const Refund *refund, const RefundReport *report);
+
 extern RefundAnswer ot_refund_complete(const RefundReport *report);
 
 #endif

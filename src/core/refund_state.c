@@ -20,7 +20,7 @@
  *                                    (also from a clear one, when record_refund takes its place; withdrawn: nothing does)
  *
  * An open refund is clear when the gateway surely does not have it: it was never handed out, or failed since. Else it is
- * out: leased (lease_token), or maybe_sent. Only a clear one may be replaced without the operator.
+ * out: leased (lease), or maybe_sent. Only a clear one may be replaced without the operator.
  *
  * Invariants:
  *  1. The money of an open refund is in refund_pending of its payment (and of its order, if the payment counts there),
@@ -35,8 +35,7 @@
  */
 #include "postgres.h"
 
-#include "random_key.h"
-#include "refund_lease.h"
+#include "lease.h"
 #include "refund_state.h"
 #include "rules.h"
 #include "unwritten.h"
@@ -50,22 +49,13 @@ set_state(Refund *refund, RefundState state)
 	ot_row_changed(&refund->unwritten, refund->order_id);
 }
 
-static void
-end_lease(Refund *refund)
-{
-	ot_lease_remember(refund, NULL);
-	refund->lease_token = NULL;
-	refund->leased_until = OT_NO_TIME;
-	refund->worker = NULL;
-}
-
 /* Most steps end a lease. Unless the step knows better, the gateway may have what was leased until then. */
 static void
 leave(Refund *refund)
 {
-	if (refund->lease_token != NULL)
+	if (refund->lease.token != NULL)
 		refund->maybe_sent = true;
-	end_lease(refund);
+	ot_lease_end(&refund->lease);
 	refund->next_attempt_at = OT_NO_TIME;
 	refund->attention_at = OT_NO_TIME;
 }
@@ -101,16 +91,14 @@ ot_refund_become_pending(Refund *refund, TimestampTz next_attempt_at)
 	become_due(refund, REFUND_PENDING, next_attempt_at);
 }
 
-/* Only this worker learns the token, so a report that carries it comes from the worker that has the refund now. */
 void
 ot_refund_become_processing(Refund *refund, const char *worker, TimestampTz leased_until, TimestampTz now)
 {
 	Assert(ot_is_open(refund) && refund->state != REFUND_NEEDS_ATTENTION);
 
 	set_state(refund, REFUND_PROCESSING);
-	refund->worker = pstrdup(worker);
-	refund->lease_token = ot_random_key("");
-	refund->leased_until = refund->next_attempt_at = leased_until;
+	ot_lease_begin(&refund->lease, worker, leased_until);
+	refund->next_attempt_at = leased_until;
 	if (refund->handed_out_at == OT_NO_TIME)
 		refund->handed_out_at = now;
 }
@@ -218,7 +206,7 @@ ot_refund_note_result(Refund *refund, RefundResult result)
 
 	Assert(refund->state == REFUND_NEEDS_ATTENTION);
 
-	end_lease(refund);
+	ot_lease_end(&refund->lease);
 	set_state(refund, REFUND_NEEDS_ATTENTION);
 	refund->attempts += result != RESULT_DEFERRED && result != RESULT_SUBMITTED;
 	if (result == RESULT_FAILED || result == RESULT_REJECTED)

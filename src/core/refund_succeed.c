@@ -12,11 +12,12 @@
 
 #include "conflict.h"
 #include "event.h"
+#include "lease.h"
 #include "money.h"
 #include "orphan.h"
 #include "refund_external.h"
-#include "refund_lease.h"
 #include "refund_owe.h"
+#include "refund_report.h"
 #include "refund_state.h"
 #include "refund_succeed.h"
 #include "rules.h"
@@ -413,10 +414,10 @@ ot_refund_complete_succeeded(const RefundReport *report)
 	Success		success;
 	Problem		problem;
 
-	if (ot_lease_ended_with(refund, report))
+	if (ot_refund_was_reported(refund, report))
 		return ot_refund_answer("duplicate", refund);
-	if (ot_lease_is_current(refund, report->lease_token))
-		ot_lease_remember(refund, report);
+	if (ot_lease_is_current(&refund->lease, report->lease_token))
+		ot_lease_remember(&refund->lease, ot_refund_report_line(report));
 	if (ot_is_open(refund) && (!number_is_taken(&locked) || external != NULL))
 		return ot_refund_succeed(&locked, report, now);
 	success = begin(&locked, report, now);

@@ -34,8 +34,8 @@
 #include "attempt.h"
 #include "check.h"
 #include "follow.h"
+#include "lease.h"
 #include "refund_claim.h"
-#include "refund_lease.h"
 #include "refund_report.h"
 #include "run.h"
 #include "send.h"
@@ -72,7 +72,7 @@ set_report(Delivery *delivery, RefundResult result, const char *error)
 	delivery->report = (RefundReport)
 	{
 		.refund_ref = refund->refund_ref, .result = result,
-			.lease_token = refund->lease_token, .error = error
+			.lease_token = refund->lease.token, .error = error
 	};
 }
 
@@ -137,7 +137,7 @@ is_ours(const Refund *claimed)
 {
 	Refund	   *refund = ot_store_find_refund(claimed->refund_ref);
 
-	return refund != NULL && refund->state == REFUND_PROCESSING && ot_lease_is_current(refund, claimed->lease_token);
+	return refund != NULL && refund->state == REFUND_PROCESSING && ot_lease_is_current(&refund->lease, claimed->lease.token);
 }
 
 static bool

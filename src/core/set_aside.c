@@ -4,7 +4,7 @@
  *
  * Rows are worked on in batches, each in a subtransaction. If it fails, they are taken one by one, and those that fail
  * again are set aside with the reason, to be tried later after waits that grow. The operator sees them in the view
- * attention.
+ * attention. Voids that fail are only left out for the rest of the call, which warns of them.
  */
 #include "postgres.h"
 
@@ -63,11 +63,12 @@ write_refund_event(void *work_state)
 
 /* Its events may be what fails: then the row in set_aside_refunds must do. */
 static void
-set_refund_aside(RefundBatch *batch, const Failure *failure)
+set_refund_aside(WorkBatch *batch, const Failure *failure)
 {
-	const Refund *found = &batch->first;
-	int			failures = ot_store_refund_failures(found->refund_ref, found->next_attempt_at) + 1;
-	SetAsideRefund refund = {found->refund_ref, found->next_attempt_at, describe(found->order_id, failures, failure)};
+	const Refund *found = linitial(batch->found);
+	TimestampTz due_at = batch->first_due_at;	/* work may have changed the row */
+	int			failures = ot_store_refund_failures(found->refund_ref, due_at) + 1;
+	SetAsideRefund refund = {found->refund_ref, due_at, describe(found->order_id, failures, failure)};
 	Failure		of_event;
 
 	ot_store_set_refund_aside(&refund);
@@ -75,20 +76,38 @@ set_refund_aside(RefundBatch *batch, const Failure *failure)
 	batch->last_error = failure->text;
 }
 
+/* Voids. */
+
+static void
+skip_void(WorkBatch *batch, const Failure *failure)
+{
+	Attempt    *attempt = linitial(batch->found);
+
+	batch->skipped = lappend(batch->skipped, attempt);
+	batch->last_error = failure->text;
+	ereport(WARNING,
+			(errmsg("the void of attempt \"%s\" of gateway \"%s\" could not be worked on", attempt->attempt_ref, attempt->gateway),
+			 errdetail("%s", failure->text),
+			 errhint("It is tried again by the next call.")));
+}
+
+/* Batches. */
+
 static void
 lock_and_work(void *work_state)
 {
-	RefundBatch *batch = work_state;
+	WorkBatch  *batch = work_state;
 
 	batch->found = batch->lock(batch, batch->limit);
 	if (batch->found == NIL)
 		return;
-	batch->first = *(Refund *) linitial(batch->found);	/* work changes it */
+	batch->first_due_at = batch->of_voids ? ((Attempt *) linitial(batch->found))->next_attempt_at
+		: ((Refund *) linitial(batch->found))->next_attempt_at;
 	batch->work(batch);
 }
 
 static bool
-attempt(RefundBatch *batch, int limit, Failure *failure)
+attempt(WorkBatch *batch, int limit, Failure *failure)
 {
 	batch->limit = limit;
 	batch->found = NIL;
@@ -99,8 +118,17 @@ attempt(RefundBatch *batch, int limit, Failure *failure)
 	return false;
 }
 
+static void
+set_aside(WorkBatch *batch, const Failure *failure)
+{
+	if (batch->of_voids)
+		skip_void(batch, failure);
+	else
+		set_refund_aside(batch, failure);
+}
+
 int
-ot_refunds_work(RefundBatch *batch, int limit)
+ot_batch_work(WorkBatch *batch, int limit)
 {
 	Failure		failure;
 	int			count;
@@ -112,7 +140,7 @@ ot_refunds_work(RefundBatch *batch, int limit)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!attempt(batch, 1, &failure))
-			set_refund_aside(batch, &failure);
+			set_aside(batch, &failure);
 		else if (batch->found == NIL)
 			break;
 	}

@@ -13,21 +13,23 @@
 extern void ot_set_order_aside(const char *order_id, const Failure *failure);
 
 /*
- * Refunds that are locked and worked on together. Both functions run in a subtransaction, and again one by one if that
- * fails: then with a limit of 1, and what is set aside meanwhile is not found any more.
+ * Refunds or attempts that are locked and worked on together. Both functions run in a subtransaction, and again one by one if
+ * that fails: then with a limit of 1, and what is set aside meanwhile is not found any more.
  */
-typedef struct RefundBatch
+typedef struct WorkBatch
 {
-	List	   *(*lock) (struct RefundBatch *batch, int limit);
-	void		(*work) (struct RefundBatch *batch);
+	bool		of_voids;		/* else of refunds */
+	List	   *(*lock) (struct WorkBatch *batch, int limit);
+	void		(*work) (struct WorkBatch *batch);
 	bool		fire_deferred;
 	int			limit;			/* of this look */
 	List	   *found;			/* what lock found */
-	Refund		first;			/* the first of them as it was found */
+	TimestampTz first_due_at;	/* the first of them, as it was found */
+	List	   *skipped;		/* attempts that failed: lock must leave them out */
 	const char *last_error;		/* NULL: none was set aside */
-} RefundBatch;
+} WorkBatch;
 
 /* Answers how many were found; work was carried out for those of them that did not fail. */
-extern int	ot_refunds_work(RefundBatch *batch, int limit);
+extern int	ot_batch_work(WorkBatch *batch, int limit);
 
 #endif

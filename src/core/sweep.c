@@ -43,6 +43,7 @@
 #include "store.h"
 #include "sweep.h"
 #include "unwritten.h"
+#include "void_claim.h"
 
 #define HEARTBEAT_EVERY    (5 * USECS_PER_SEC)
 #define KEEP_RUNS_FOR      (7 * USECS_PER_DAY)
@@ -330,7 +331,7 @@ remind(Sweep *sweep, int limit)
 
 typedef struct Leases
 {
-	RefundBatch batch;			/* first */
+	WorkBatch	batch;			/* first */
 	int64		returned;
 } Leases;
 
@@ -357,7 +358,7 @@ submitted_limits(TimestampTz now)
 }
 
 static List *
-lock_overlong(RefundBatch *batch, int limit)
+lock_overlong(WorkBatch *batch, int limit)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -365,7 +366,7 @@ lock_overlong(RefundBatch *batch, int limit)
 }
 
 static void
-stop_waiting(RefundBatch *batch)
+stop_waiting(WorkBatch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *cell;
@@ -375,13 +376,13 @@ stop_waiting(RefundBatch *batch)
 }
 
 static List *
-lock_lapsed(RefundBatch *batch, int limit)
+lock_lapsed(WorkBatch *batch, int limit)
 {
 	return ot_store_lock_lapsed_refunds(GetCurrentTimestamp(), limit);
 }
 
 static void
-take_back(RefundBatch *batch)
+take_back(WorkBatch *batch)
 {
 	Leases	   *leases = (Leases *) batch;
 	TimestampTz now = GetCurrentTimestamp();
@@ -396,11 +397,33 @@ take_back(RefundBatch *batch)
 	leases->returned += list_length(batch->found);
 }
 
+static List *
+lock_lapsed_voids(WorkBatch *batch, int limit)
+{
+	return ot_store_lock_lapsed_voids(GetCurrentTimestamp(), limit, batch->skipped);
+}
+
 static void
-work_on_refunds(Sweep *sweep, RefundBatch *batch)
+take_voids_back(WorkBatch *batch)
+{
+	Leases	   *leases = (Leases *) batch;
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *cell;
+
+	foreach(cell, batch->found)
+	{
+		Attempt    *attempt = lfirst(cell);
+
+		ot_void_take_back(attempt, ot_store_find_policy_of(attempt->order_id), now);
+	}
+	leases->returned += list_length(batch->found);
+}
+
+static void
+work_on_batch(Sweep *sweep, WorkBatch *batch)
 {
 	batch->fire_deferred = sweep->procedure;
-	ot_refunds_work(batch, sweep->max_batch_size);
+	ot_batch_work(batch, sweep->max_batch_size);
 	if (batch->last_error != NULL)
 		note_error(&sweep->run, batch->last_error);
 }
@@ -408,19 +431,21 @@ work_on_refunds(Sweep *sweep, RefundBatch *batch)
 static void
 take_leases_back(Sweep *sweep)
 {
-	Leases		leases = {.batch = {.lock = lock_lapsed, .work = take_back}};
+	Leases		refunds = {.batch = {.lock = lock_lapsed, .work = take_back}};
+	Leases		voids = {.batch = {.of_voids = true, .lock = lock_lapsed_voids, .work = take_voids_back}};
 
-	work_on_refunds(sweep, &leases.batch);
-	sweep->run.leases_returned += leases.returned;
+	work_on_batch(sweep, &refunds.batch);
+	work_on_batch(sweep, &voids.batch);
+	sweep->run.leases_returned += refunds.returned + voids.returned;
 }
 
 /* Looks at every open refund, so not every second. */
 static void
 stop_waiting_for_gateways(Sweep *sweep)
 {
-	RefundBatch batch = {.lock = lock_overlong, .work = stop_waiting};
+	WorkBatch	batch = {.lock = lock_overlong, .work = stop_waiting};
 
-	work_on_refunds(sweep, &batch);
+	work_on_batch(sweep, &batch);
 }
 
 typedef struct Orphan

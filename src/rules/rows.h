@@ -109,6 +109,15 @@ typedef struct Payment
 	bool		cannot_reopen;	/* in memory only: the reopen_hook refused, so late money is late */
 } Payment;
 
+/* Who works on a row, until when, and how earlier leases ended. */
+typedef struct Lease
+{
+	char	   *token;			/* NULL: no worker has it */
+	TimestampTz until;
+	char	   *worker;
+	char	   *ended;			/* see lease.c */
+} Lease;
+
 /* A try to pay that was begun at a gateway, and the lease of its void. */
 typedef struct Attempt
 {
@@ -128,13 +137,10 @@ typedef struct Attempt
 	int64		captured;
 	int			attempts;
 	TimestampTz next_attempt_at;
-	TimestampTz leased_until;
-	char	   *lease_token;
-	char	   *worker;
+	Lease		lease;
 	char	   *last_error;
 	TimestampTz handed_out_at;
 	bool		maybe_sent;
-	char	   *ended_leases;
 	TimestampTz attention_at;
 	TimestampTz created_at;
 	TimestampTz settled_at;
@@ -155,9 +161,7 @@ typedef struct Refund
 	RefundState state;
 	int			attempts;
 	TimestampTz next_attempt_at;
-	TimestampTz leased_until;
-	char	   *lease_token;
-	char	   *worker;
+	Lease		lease;
 	char	   *gateway_refund_ref;
 	char	   *last_error;
 	char	   *request_key;
@@ -171,7 +175,6 @@ typedef struct Refund
 	TimestampTz created_at;
 	TimestampTz settled_at;
 	bool		maybe_sent;
-	char	   *ended_leases;
 	int64		from_kept;
 	int64		from_held;
 	bool		withdrawn;

@@ -52,7 +52,7 @@ ot_is_open(const Refund *refund)
 bool
 ot_refund_is_clear(const Refund *refund)
 {
-	return refund->lease_token == NULL && !refund->maybe_sent;
+	return refund->lease.token == NULL && !refund->maybe_sent;
 }
 
 bool

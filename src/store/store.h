@@ -108,6 +108,17 @@ extern List *ot_store_lock_attempts(const char *order_id);
 /* Locks those that no other transaction has locked; false if one has. */
 extern bool ot_store_lock_attempts_if_free(const char *order_id);
 
+/*
+ * Attempts whose void is due at now, oldest first, also those whose lease has lapsed; those whose lease has lapsed; the first one
+ * of these policies that has been due since from or later, or NULL. Without the locked and the skipped ones.
+ */
+extern List *ot_store_lock_due_voids(TimestampTz now, const char *gateway, int limit, List *skipped);
+extern List *ot_store_lock_lapsed_voids(TimestampTz now, int limit, List *skipped);
+extern Attempt *ot_store_lock_next_void(TimestampTz from, TimestampTz now, List *policies, List *skipped);
+
+/* Whether such an event about the attempt was ever written. */
+extern bool ot_store_has_attempt_event(const Attempt *attempt, const char *type);
+
 /* False when it is there already. */
 extern bool ot_store_insert_attempt(Attempt *attempt);
 extern void ot_store_update_attempt(Attempt *attempt);

@@ -60,6 +60,89 @@ ot_store_lock_attempts_if_free(const char *order_id)
 	return list_length(of_order(&lock, order_id)) == list_length(ot_store_find_attempts(order_id));
 }
 
+/* By SQL in both stores: next to the call of a gateway that follows it is nothing. */
+
+#define NOT_SKIPPED(gateways, attempt_refs) "NOT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest(" gateways "), " \
+	"pg_catalog.unnest(" attempt_refs ")) AS s (gateway, attempt_ref) " \
+	"WHERE s.gateway" SQL_EQ "attempts.gateway AND s.attempt_ref" SQL_EQ "attempts.attempt_ref) "
+#define OLDEST_DUE_FIRST "ORDER BY attempts.next_attempt_at, attempts.gateway LIMIT "
+#define LOCKED_ARE_LEFT_OUT " FOR NO KEY UPDATE SKIP LOCKED"
+
+static void
+skipped_args(Args *args, List *skipped)
+{
+	List	   *gateways = NIL;
+	List	   *attempt_refs = NIL;
+	ListCell   *cell;
+
+	foreach(cell, skipped)
+	{
+		const Attempt *attempt = lfirst(cell);
+
+		gateways = lappend(gateways, attempt->gateway);
+		attempt_refs = lappend(attempt_refs, attempt->attempt_ref);
+	}
+	ot_arg_texts(args, gateways);
+	ot_arg_texts(args, attempt_refs);
+}
+
+List *
+ot_store_lock_due_voids(TimestampTz now, const char *gateway, int limit, List *skipped)
+{
+	static Statement lock = {"WHERE attempts.next_attempt_at" SQL_LE "$1 AND ($2 IS NULL OR attempts.gateway" SQL_EQ "$2) "
+	"AND " NOT_SKIPPED("$4", "$5") OLDEST_DUE_FIRST "$3" LOCKED_ARE_LEFT_OUT, .rows_of = TABLE_ATTEMPTS};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_text(&args, gateway);
+	ot_arg_int4(&args, limit);
+	skipped_args(&args, skipped);
+	return ot_run_rows(&lock, &args);
+}
+
+List *
+ot_store_lock_lapsed_voids(TimestampTz now, int limit, List *skipped)
+{
+	static Statement lock = {"WHERE attempts.next_attempt_at" SQL_LE "$1 AND attempts.lease_token IS NOT NULL "
+	"AND " NOT_SKIPPED("$3", "$4") OLDEST_DUE_FIRST "$2" LOCKED_ARE_LEFT_OUT, .rows_of = TABLE_ATTEMPTS};
+	Args		args = {0};
+
+	ot_arg_time(&args, now);
+	ot_arg_int4(&args, limit);
+	skipped_args(&args, skipped);
+	return ot_run_rows(&lock, &args);
+}
+
+/* A subplan and not a join, so that the index of due voids gives the order. */
+Attempt *
+ot_store_lock_next_void(TimestampTz from, TimestampTz now, List *policies, List *skipped)
+{
+	static Statement lock = {"WHERE attempts.next_attempt_at" SQL_GE "$1 AND attempts.next_attempt_at" SQL_LE "$2 "
+		"AND (SELECT o.policy FROM order_timeout.orders o WHERE o.order_id" SQL_EQ "attempts.order_id)" SQL_EQ "ANY ($3) "
+	"AND " NOT_SKIPPED("$4", "$5") OLDEST_DUE_FIRST "1" LOCKED_ARE_LEFT_OUT, .rows_of = TABLE_ATTEMPTS};
+	Args		args = {0};
+
+	ot_arg_lower_bound(&args, from);
+	ot_arg_time(&args, now);
+	ot_arg_texts(&args, policies);
+	skipped_args(&args, skipped);
+	return ot_run_row(&lock, &args);
+}
+
+bool
+ot_store_has_attempt_event(const Attempt *attempt, const char *type)
+{
+	static Statement find = {"SELECT FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 AND e.type" SQL_EQ "$2 "
+	"AND e.payload OPERATOR(pg_catalog.@>) pg_catalog.jsonb_build_object('gateway', $3, 'attempt_ref', $4)"};
+	Args		args = {0};
+
+	ot_arg_text(&args, attempt->order_id);
+	ot_arg_text(&args, type);
+	ot_arg_text(&args, attempt->gateway);
+	ot_arg_text(&args, attempt->attempt_ref);
+	return ot_run(&find, &args) > 0;
+}
+
 bool
 ot_store_insert_attempt(Attempt *attempt)
 {
