@@ -441,13 +441,13 @@ COMMENT ON COLUMN attention.order_id IS
 COMMENT ON COLUMN attention.gateway IS
 'the gateway; null for an order that is set_aside, and for sweeper';
 COMMENT ON COLUMN attention.payment_ref IS
-'the payment; null for an order that is set_aside, and for sweeper';
+'the payment; null for an order that is set_aside, for void, and for sweeper';
 COMMENT ON COLUMN attention.refund_ref IS
 'the refund: for needs_attention, for a refund that is set_aside, and for a conflict about a refund';
 COMMENT ON COLUMN attention.conflict_id IS
 'for conflict: its number, for resolve_conflict';
 COMMENT ON COLUMN attention.amount IS
-'the money that it is about, in minor units; for an order that is set_aside, its amount; null for sweeper';
+'the money that it is about, in minor units; for an order that is set_aside, its amount; for a void, what is authorised and not captured, null if nothing is; null for sweeper';
 COMMENT ON COLUMN attention.currency IS
 'its currency; null for sweeper';
 COMMENT ON COLUMN attention.since IS
@@ -456,6 +456,8 @@ COMMENT ON COLUMN attention.why IS
 'the cause in words';
 COMMENT ON COLUMN attention.resolved_by IS
 'the functions that resolve it';
+COMMENT ON COLUMN attention.attempt_ref IS
+'for void: the attempt';
 COMMENT ON COLUMN integrations.kind IS
 'link or hook';
 COMMENT ON COLUMN integrations.name IS

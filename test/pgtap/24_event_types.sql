@@ -143,6 +143,25 @@ SELECT is(t.happens($$SELECT order_timeout.complete_refund(t.ref('x unknown', 'x
           'refund.succeeded refund.conflict', 'more was returned');
 SELECT is((t.told('refund.conflict') ->> 'amount')::bigint, 30::bigint, 'by so much');
 
+-- Attempts and their voids
+SELECT is(t.happens($$SELECT t.create_order('v', 100), order_timeout.begin_attempt('v', 'bank', 'v'), t.cancel('v')$$),
+          'order.created attempt.begun order.cancelled void.due', 'an attempt outlives its order');
+SELECT is(t.happens($$SELECT order_timeout.claim_voids('w')$$), 'void.claimed', 'its void is claimed');
+SELECT is(t.told('void.claimed') - 'next_attempt_at', '{"gateway": "bank", "attempt_ref": "v", "state": "open", "attempts": 0, "worker": "w"}', 'what it says');
+CREATE FUNCTION t.void(result text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.happens($q$UPDATE order_timeout.attempts SET next_attempt_at = '2000-01-01' WHERE next_attempt_at IS NOT NULL$q$
+                     || '; SELECT order_timeout.claim_voids(''w''); SELECT order_timeout.complete_void(''bank'', ''v'', '
+                     || quote_literal(result) || ', lease_token) FROM order_timeout.attempts')
+$$;
+SELECT is(t.void('failed'), 'void.lease_lapsed void.claimed void.failed', 'a lease lapses, and a try fails');
+SELECT is(t.void('unknown'), 'void.claimed void.unknown', 'another one is unknown');
+SELECT is(t.void('deferred'), 'void.claimed void.deferred', 'deferred');
+SELECT is(t.void('rejected'), 'void.claimed void.rejected', 'rejected');
+SELECT is(t.happens($$SELECT order_timeout.retry_void('bank', 'v')$$), 'void.retried', 'retried');
+SELECT is(t.members('void.retried'), 'attempt_ref attempts error gateway next_attempt_at role session_user state', 'by whom');
+SELECT is(t.void('voided'), 'void.claimed void.voided', 'voided');
+SELECT is(t.void('paid'), 'void.paid', 'or paid');
+
 -- The sweeper
 SELECT is(t.happens($$SELECT t.create_order('due 1', 1), t.pass_deadline('due 1'), t.create_order('due 2', 1), t.pass_deadline('due 2')$$),
           'order.created order.created', 'two orders fall due');
