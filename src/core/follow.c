@@ -71,15 +71,19 @@ ids_of(List *orders)
 	return order_ids;
 }
 
-/* A row that was not written before still has a word of the state that the order left then. */
-static void
+/*
+ * A row that was not written before still has a word of the state that the order left then. Answers with the open orders whose
+ * rows were noted in the state that they left now: for terms, most often, and these a change of state does not mend.
+ */
+static List *
 recall_kept_links(List *orders)
 {
+	List	   *noted = NIL;
 	ListCell   *kept;
 	ListCell   *cell;
 
 	if (ot_store_links() == NIL || !ot_store_has_follow_ups())
-		return;
+		return NIL;
 	foreach(kept, ot_store_take_kept_links(ids_of(orders)))
 	{
 		const FollowUp *follow_up = lfirst(kept);
@@ -88,10 +92,14 @@ recall_kept_links(List *orders)
 		{
 			Order	   *order = lfirst(cell);
 
-			if (strcmp(order->order_id, follow_up->order_id) == 0)
-				order->left_state = follow_up->left_state;
+			if (strcmp(order->order_id, follow_up->order_id) != 0)
+				continue;
+			if (ot_order_is_open(order) && order->left_state == follow_up->left_state)
+				noted = lappend(noted, order);
+			order->left_state = follow_up->left_state;
 		}
 	}
+	return noted;
 }
 
 static void
@@ -102,7 +110,7 @@ leave_for_sweeper(Order *order, FollowKind kind, int failures, const char *sqlst
 
 	if (kind == FOLLOW_LINK)
 	{
-		recall_kept_links(list_make1(order));
+		(void) recall_kept_links(list_make1(order));
 		follow_up.left_state = order->left_state;
 	}
 	if (failures > 0)
@@ -136,11 +144,10 @@ ot_follow_note(Order *order, const char *why)
 /* Linked rows. */
 
 static void
-follow_link(List *orders)
+write_links(List *orders)
 {
 	ListCell   *cell;
 
-	recall_kept_links(orders);
 	foreach(cell, ot_link_write(orders))
 	{
 		const LinkProblem *problem = lfirst(cell);
@@ -148,6 +155,22 @@ follow_link(List *orders)
 		leave_for_sweeper(problem->order, FOLLOW_LINK, 1, pstrdup(unpack_sql_state(problem->sqlerrcode)),
 						  ot_cut_text(problem->why));
 	}
+}
+
+static void
+follow_link(List *orders)
+{
+	List	   *noted = recall_kept_links(orders);
+	ListCell   *cell;
+
+	write_links(orders);
+	foreach(cell, noted)
+	{
+		Order	   *order = lfirst(cell);
+
+		order->left_state = order->state;
+	}
+	write_links(noted);
 }
 
 /* After a report of money. */

@@ -236,6 +236,17 @@ SELECT order_timeout.unlink_table('shop.tracked');
 -- Noted
 SELECT is(t.link('note'), 'linked', 'linked');
 INSERT INTO shop.tracked (id) VALUES ('na'), ('nb'), ('nc');
+UPDATE shop.tracked SET total = 200 WHERE id = 'nc';
+SELECT t.authorize('nc');
+SELECT is(t.row_and_order('nc') || ', ' || t.shown('nc'),
+          'reserved | authorized, link: 27000: the row in table shop.tracked asks for 200 EUR, and the order for 100 EUR',
+          'an amount that was noted of a pending order is still shown when it is authorized');
+SELECT t.end('nc'), t.look_again();
+SELECT is(t.row_and_order('nc') || ', ' || t.shown('nc'),
+          'new | pending, link: 27000: the row in table shop.tracked asks for 200 EUR, and the order for 100 EUR', 'and pending again');
+UPDATE shop.tracked SET total = 100 WHERE id = 'nc';
+SELECT t.look_again();
+SELECT is(t.shown('nc'), NULL, 'until they agree');
 UPDATE shop.tracked SET status = 'reserved' WHERE id = 'na';
 SELECT is(t.shown('na'), 'link: 27000: the row in table shop.tracked says "reserved"', 'a word of authorized is shown');
 SELECT is(t.authorize('na'), 'authorized authorized', 'until the promise comes');
