@@ -4,8 +4,10 @@
 # Buyers (--clients connections) create orders with deadlines of seconds. They pay most of them: in time, exactly at
 # the deadline, late, twice, in parts, too much, in the wrong currency, before the order exists. A gateway, a process
 # with a ledger of its own, returns what must go back: it refuses, times out, answers twice. Workers claim refunds and
-# die with them in their hands; an operator decides what waits for a person; pg_cron sweeps. At the end the books are
-# compared three ways. Exit status: 0 every unit is accounted for, 1 it is not, 2 it could not run.
+# die with them in their hands; an operator decides what waits for a person; pg_cron sweeps. For one policy the gateway
+# is asked to end the sessions of an order before it is closed, so that hardly any buyer pays too late; the report shows
+# it next to another one. At the end the books are compared. Exit status: 0 every unit is accounted for, 1 it is not,
+# 2 it could not run.
 #
 # bin/demo starts it beside a server made for it. On its own it wants PGHOST and so on of a superuser, and a database
 # with the extension and no orders yet; it makes roles shop_application, shop_worker and shop_operator and drops them.
@@ -28,6 +30,7 @@ use Shop::Operator;
 use Shop::Plan;
 use Shop::Proof;
 use Shop::Report;
+use Shop::Voids;
 use Shop::Webhooks;
 use Shop::Worker;
 
@@ -93,6 +96,7 @@ sub set_up {
     my %policies = (
         default          => { orphan_after => '4 s' },    # what orphans follow
         shop             => {},
+        shop_asks        => { before_close => 'void', void_within => '3 s' },
         shop_at_deadline => { late_rule => 'at_deadline' },
         shop_reopen      => { on_late => 'reopen' },
         shop_hold        => { on_late => 'hold' },
@@ -152,6 +156,9 @@ sub open_shop ($plan) {
     });
     sleep 0.02 until -S $socket;
     start_worker() for 1 .. $option{workers};
+    for my $name ('voids-1', 'voids-2') {
+        start_child('voids', $name, sub { Shop::Voids::run(of_child('worker'), name => $name) });
+    }
     start_child('webhooks', "webhooks-$_", sub { Shop::Webhooks::run(of_child('operator')) }) for 1, 2;
     start_child('operator', 'operator', sub {
         Shop::Operator::run(of_child('operator'), bank => $book{bank}, seed => $option{seed});
@@ -253,7 +260,8 @@ sub wait_for_the_last {
 # What has not come to its end, by kind.
 sub still_open {
     my $open = $database->dbh->selectrow_hashref(q{
-        SELECT (SELECT count(*) FROM order_timeout.orders WHERE state = 'pending') AS "orders pending",
+        SELECT (SELECT count(*) FROM order_timeout.orders WHERE state IN ('pending', 'closing')) AS "orders open",
+               (SELECT count(*) FROM order_timeout.attempts WHERE settled_at IS NULL) AS "attempts open",
                (SELECT count(*) FROM order_timeout.refunds WHERE state NOT IN ('succeeded', 'reversed'))
                    AS "refunds open",
                (SELECT count(*) FROM order_timeout.attention) AS "cases waiting for a person"});

@@ -28,18 +28,29 @@ sub do_create ($self, $event) {
         currency => $order->{currency}, policy => $order->{policy}, expires_at => deadline($self, $order->{deadline}));
 }
 
-# The buyer pays; asked twice for one payment_ref, the gateway takes the money once.
+# The buyer is sent to the gateway once the database knows it. Only of shop_asks the sessions can be ended, so that the
+# report shows what that changes.
+sub do_begin ($self, $event) {
+    my $order = $event->{order};
+    my $answer = $self->{database}->call('begin_attempt', order_id => $order->{id}, gateway => 'acme',
+        attempt_ref => $event->{session}, can_void => $order->{policy} eq 'shop_asks' ? 't' : 'f');
+    $self->{gateway}->ask('begin', $event->{session}) if $answer->{outcome} =~ /^(?:begun|exists)$/;
+}
+
+# The buyer pays, unless the session has ended; asked twice for one payment_ref, the gateway takes the money once.
 sub do_charge ($self, $event) {
     my $payment = $event->{payment};
-    my (undef, $paid_at) = $self->{gateway}->ask('charge', @$payment{qw(ref amount currency)});
-    $self->{paid_at}{ $payment->{ref} } = $paid_at;
+    my ($said, $detail) = $self->{gateway}->ask('charge', @$payment{qw(ref amount currency)}, $payment->{session} // ());
+    $self->{paid_at}{ $payment->{ref} } = $detail if $said eq 'charged';
+    $self->{tell}->('count', 'turned away', $event->{order}{policy}) if $said eq 'voided' and $detail == 1;
 }
 
 sub do_notify ($self, $event) {
     my $payment = $event->{payment};
+    return unless $self->{paid_at}{ $payment->{ref} };
     my $answer = $self->{database}->call('record_payment', order_id => $payment->{order_id}, gateway => 'acme',
         payment_ref => $payment->{ref}, amount => $payment->{amount}, currency => $payment->{currency},
-        paid_at => [ 'to_timestamp(?)', $self->{paid_at}{ $payment->{ref} } ]);
+        paid_at => [ 'to_timestamp(?)', $self->{paid_at}{ $payment->{ref} } ], attempt_ref => $payment->{session});
     $self->{tell}->('count', 'edge', $answer->{outcome}) if $payment->{edge} and $answer->{outcome} ne 'duplicate';
 }
 

@@ -1,8 +1,9 @@
 package Shop::Gateway;
 
 # A payment gateway as they are: it takes money, gives it back under a key (the refund_ref; the same key never moves
-# money twice), and on the way it refuses, keeps silent, answers twice, changes its mind and breaks down. It knows
-# nothing of the database. Its ledger file is the truth that the proof compares with.
+# money twice), and on the way it refuses, keeps silent, answers twice, changes its mind and breaks down. A session that
+# it has ended takes no money any more. It knows nothing of the database. Its ledger file is the truth that the proof
+# compares with.
 
 use v5.36;
 use Digest::MD5 qw(md5);
@@ -25,9 +26,19 @@ my @REFUND = (
     dead           => 3,     # never: this key is dead
 );
 
+# What becomes of a session that it is to end.
+my @END = (
+    ended          => 78,    # ends it and says so
+    ended_silently => 8,     # ... and says nothing
+    still_open     => 4,     # does nothing and says nothing
+    busy           => 8,     # the buyer is confirming: not now, try again
+    never          => 2,     # cannot be ended, until someone looks
+);
+
 # Options: path (of the socket), ledger (file), seed, lie, tell, down ([from, to], by our clock: no refunds then).
 sub run ($class, %options) {
-    my $self = bless { %options, charges => {}, refunds => {}, timers => [], hooks => {}, receivers => [] }, $class;
+    my $self = bless { %options, charges => {}, sessions => {}, refunds => {}, timers => [], hooks => {}, receivers => [] },
+        $class;
     open $self->{book}, '>', $options{ledger} or die "cannot write $options{ledger}: $!\n";
     $self->{book}->autoflush(1);
     my $listener = IO::Socket::UNIX->new(Local => $options{path}, Listen => 64) or die "cannot listen: $!\n";
@@ -77,13 +88,54 @@ sub book ($self, $what, $key, $payment_ref, $currency, $amount) {
 
 # ---- money comes ----
 
-sub hear_charge ($self, $line, $ref, $amount, $currency) {
+# The shop gives its number, so a session may have to end before it is begun.
+sub session ($self, $number) { return $self->{sessions}{$number} //= { number => $number, state => 'unheard' } }
+
+sub hear_begin ($self, $line, $number) {
+    my $session = $self->session($number);
+    $session->{state} = 'open' if $session->{state} eq 'unheard';
+    $self->answer($line, $session->{state});
+}
+
+sub hear_charge ($self, $line, $ref, $amount, $currency, $number = undef) {
+    my $session = defined $number ? $self->session($number) : { state => 'open' };
+    return $self->answer($line, $session->{state}, ++$session->{turned_away}) if $session->{state} =~ /unheard|voided/;
     my $charge = $self->{charges}{$ref} //= do {
-        $self->book(charge => $ref, $ref, $currency, $amount);
+        $self->book(charge => $number // '', $ref, $currency, $amount);
         { ref => $ref, amount => $amount, currency => $currency, returned => 0, keys => 0, paid_at => time };
     };
+    $session->{state} = 'paid';
     $self->answer($line, 'charged', $charge->{paid_at});
 }
+
+# ---- sessions are ended ----
+
+sub hear_void ($self, $line, $number) {
+    return $self->answer($line, 'down') if $self->{is_down};
+    my $session = $self->session($number);
+    return $self->answer($line, $session->{state}) if $session->{state} =~ /paid|voided/;
+    my $does = draw(\@END, $self->{seed}, $number, ++$session->{tries});
+    $self->{tell}->('count', 'session', $does);
+    $self->$does($line, $session);
+}
+
+sub hear_session ($self, $line, $number) {
+    $self->answer($line, $self->{is_down} ? 'down' : $self->session($number)->{state});
+}
+
+sub ended ($self, $line, $session) {
+    $self->ended_silently($line, $session);
+    $self->answer($line, 'voided');
+}
+
+sub ended_silently ($self, $line, $session) {
+    $session->{state} = 'voided';
+    $self->book(void => $session->{number}, '', '', 0);
+}
+
+sub still_open ($self, $line, $session) { }
+sub busy ($self, $line, $session) { $self->answer($line, 'busy') }
+sub never ($self, $line, $session) { $self->answer($line, 'never') }
 
 # ---- money goes back ----
 
@@ -98,7 +150,7 @@ sub hear_refund ($self, $line, $key, $ref, $amount) {
     }
     return $self->refuse_for_good($line, $refund, 'already returned')
         if $charge->{returned} + $amount > $charge->{amount};
-    my $does = $self->draw($refund);
+    my $does = draw(\@REFUND, $self->{seed}, $charge->{ref}, $refund->{number}, ++$refund->{tries});
     $self->{tell}->('count', 'gateway', $does);
     $self->$does($line, $refund);
 }
@@ -109,11 +161,10 @@ sub hear_query ($self, $line, $key) {
     return $refund ? $self->say_state($line, $refund) : $self->answer($line, 'unheard');
 }
 
-# Drawn from the seed, the payment and how often it was tried, so that it is the same in every run with that seed.
-sub draw ($self, $refund) {
-    my @of = ($self->{seed}, $refund->{charge}{ref}, $refund->{number}, ++$refund->{tries});
+# Drawn from the seed, what it is about and how often it was tried, so that it is the same in every run with that seed.
+sub draw ($weights, @of) {
     my $drawn = unpack('N', md5("@of")) % 100;
-    my @weighted = @REFUND;
+    my @weighted = @$weights;
     while (my ($what, $weight) = splice @weighted, 0, 2) {
         return $what if ($drawn -= $weight) < 0;
     }
@@ -190,7 +241,7 @@ sub say_state ($self, $line, $refund) {
 
 sub hear_dashboard ($self, $line, $ref, $amount, $reason) {
     my $charge = $self->{charges}{$ref};
-    return $self->answer($line, 'refused') if $charge->{keys} or $charge->{returned};
+    return $self->answer($line, 'refused') if not $charge or $charge->{keys} or $charge->{returned};
     my $number = sprintf 'gr-%06d', ++$self->{given};
     $charge->{returned} += $amount;
     $self->book(dashboard => $number, $ref, $charge->{currency}, $amount);

@@ -14,7 +14,7 @@ sub new ($class, $path) { return bless { path => $path }, $class }
 # The fields of the answer; none when the gateway keeps silent. It may still say something later, so the line is cut.
 sub ask ($self, @question) {
     $self->tell(@question);
-    my @answer = $self->hear($question[0] =~ /^(?:refund|query)$/ ? $PATIENCE : 30);
+    my @answer = $self->hear($question[0] =~ /^(?:refund|query|void|session)$/ ? $PATIENCE : 30);
     delete @$self{qw(line heard)} unless @answer;
     return @answer;
 }

@@ -14,8 +14,7 @@ sub run (%self) {
     $self->{book}->autoflush(1);
     until ($self->{stop}->()) {
         my $waiting = $self->{database}->dbh->selectall_arrayref(q{
-            SELECT kind, order_id, gateway, payment_ref, refund_ref, conflict_id, amount, currency, why
-              FROM order_timeout.attention
+            SELECT * FROM order_timeout.attention
              WHERE kind <> 'orphan' OR since < clock_timestamp() - interval '2 seconds'
              ORDER BY since}, { Slice => {} });
         for my $case (@$waiting) {
@@ -60,6 +59,12 @@ sub resolve_needs_attention ($self, $case) {
         say { $self->{book} } join "\t", 'bank', @$case{qw(refund_ref payment_ref currency amount)}
             if $choice eq 'settle' and $answer->{outcome} eq 'settled';
     }
+}
+
+# It cannot be ended at the gateway for now, or was tried too often. Of one that was paid, the payment comes by itself.
+sub resolve_void ($self, $case) {
+    $self->{database}->call('retry_void', gateway => $case->{gateway}, attempt_ref => $case->{attempt_ref})
+        if $case->{resolved_by} =~ /retry_void/;
 }
 
 sub resolve_conflict ($self, $case) {

@@ -11,7 +11,7 @@ my @KINDS = (
     prompt => 39, deadline => 18, late => 8, never => 5, short => 5, parts => 4, twice => 4, too_much => 3,
     wrong_currency => 3, early => 3, cancelled => 3, returned => 2, extended => 1, misaddressed => 1, dashboard => 1,
 );
-my @POLICIES   = (shop => 70, shop_at_deadline => 14, shop_reopen => 8, shop_hold => 8);
+my @POLICIES   = (shop => 40, shop_asks => 40, shop_at_deadline => 8, shop_reopen => 6, shop_hold => 6);
 my @CURRENCIES = (EUR => 50, USD => 30, CNY => 20);
 
 # Options: seed, seconds, orders, clients. An order lives for a tenth of the run at most, so that all end within it.
@@ -27,7 +27,7 @@ sub new ($class, %options) {
         my $order = {
             id => sprintf('order-%05d', $number), kind => $kind, home => int rand $options{clients},
             amount => 100 + int rand 50_000, currency => pick(@CURRENCIES), policy => pick(@POLICIES),
-            created => $created, deadline => $created + $longest * (0.4 + rand 0.6), payments => 0,
+            created => $created, deadline => $created + $longest * (0.4 + rand 0.6), payments => 0, sessions => 0,
         };
         $self->{kinds}{$kind}++;
         $self->create($order);
@@ -45,7 +45,7 @@ sub kinds ($self) { return $self->{kinds} }
 sub prompt   ($self, $o) { $self->pay($o, in_time($o)) }
 sub deadline ($self, $o) { $self->pay($o, edge($o), edge => 1) }
 sub late     ($self, $o) { $self->pay($o, $o->{deadline} + 0.02 + rand 1.5) }
-sub never    ($self, $o) { }
+sub never    ($self, $o) { $self->begin($o, $o->{deadline}) }
 sub short    ($self, $o) { $self->pay($o, in_time($o), amount => part($o)) }
 sub too_much ($self, $o) { $self->pay($o, in_time($o), amount => $o->{amount} + 1 + int rand 5000) }
 
@@ -67,7 +67,7 @@ sub wrong_currency ($self, $o) {
 }
 
 # Told of the money before the order exists, or at the very moment that it is created.
-sub early ($self, $o) { $self->pay($o, $o->{created} - (rand() < 0.5 ? 0 : 0.1 + rand 0.9)) }
+sub early ($self, $o) { $self->pay($o, $o->{created} - (rand() < 0.5 ? 0 : 0.1 + rand 0.9), session => undef) }
 
 sub cancelled ($self, $o) {
     my $at = in_time($o);
@@ -88,7 +88,9 @@ sub extended ($self, $o) {
 }
 
 # The order number was mistyped: an orphan, until a person sees what was meant or gives the money back.
-sub misaddressed ($self, $o) { $self->pay($o, in_time($o), order_id => $o->{id} =~ s/order/0rder/r) }
+sub misaddressed ($self, $o) {
+    $self->pay($o, in_time($o), order_id => $o->{id} =~ s/order/0rder/r, session => undef);
+}
 
 # Money goes back without us: someone clicked in the gateway's dashboard, or the buyer's bank took it.
 sub dashboard ($self, $o) {
@@ -109,8 +111,9 @@ sub create ($self, $o) {
 # The gateway takes the money a little ahead, so that only the notification flies at the planned time; some
 # notifications come again, at once through other connections or later.
 sub pay ($self, $o, $at, %difference) {
+    my $session = exists $difference{session} ? undef : $self->begin($o, $at);
     my $payment = { ref => sprintf('pay-%s-%d', $o->{id} =~ s/\D//gr, ++$o->{payments}), order_id => $o->{id},
-        amount => $o->{amount}, currency => $o->{currency}, %difference };
+        amount => $o->{amount}, currency => $o->{currency}, session => $session, %difference };
     my @deliveries = ($at);
     push @deliveries, map { $at + (rand() < 0.5 ? 0 : rand 2) } 1 .. 1 + rand 3 if rand() < 0.15;
     for my $delivery (@deliveries) {
@@ -121,11 +124,20 @@ sub pay ($self, $o, $at, %difference) {
     return $payment;
 }
 
+# The buyer opens a session at the gateway, always before the deadline. Only money that comes before its order, or for
+# another one, comes without.
+sub begin ($self, $o, $at) {
+    my $session = sprintf 'session-%s-%d', $o->{id} =~ s/\D//gr, ++$o->{sessions};
+    my $begins = max($o->{created} + 0.05, min($at, $o->{deadline}) - 0.2 - rand 0.3);
+    $self->event($o, begin => $begins, session => $session, client => $o->{home});
+    return $session;
+}
+
 sub event ($self, $o, $do, $at, %more) {
     push @{ $self->{events} }, { at => $at, do => $do, order => $o, client => int rand $self->{clients}, %more };
 }
 
-sub in_time ($o) { return $o->{created} + 0.2 + rand(0.7) * ($o->{deadline} - $o->{created} - 0.2) }
+sub in_time ($o) { return $o->{created} + 0.3 + rand(0.7) * ($o->{deadline} - $o->{created} - 0.3) }
 sub edge    ($o) { return $o->{deadline} + (rand() + rand() - 1) * 0.006 }    # the deadline, give or take some ms
 sub part    ($o) { return 1 + int rand($o->{amount} - 1) }
 

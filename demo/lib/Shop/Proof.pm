@@ -1,7 +1,8 @@
 package Shop::Proof;
 
 # Is every unit accounted for? Asked three times, each time of someone else: of funds_violations(), of plain SQL that
-# adds up the raw rows, and of the gateway's ledger (with the bank's book), which never saw the database.
+# adds up the raw rows, and of the gateway's ledger (with the bank's book), which never saw the database. The ledger
+# also says which sessions were ended: none of them may have been paid.
 
 use v5.36;
 use List::Util qw(uniq);
@@ -62,10 +63,12 @@ sub ask ($dbh, @books) {
         SELECT concat_ws(' ', kind, order_id, payment_ref, refund_ref, problem) FROM order_timeout.funds_violations()});
     my $raw = $dbh->selectcol_arrayref($RAW_ROWS);
     my @gateway = compare_ledger($dbh, $ledger);
+    my @sessions = compare_sessions($dbh, @books);
     my ($sums, @totals) = add_up($dbh, $ledger);
     $dbh->commit;
     return ([ [ 'funds_violations()', @$violations ], [ 'plain SQL over the raw rows', @$raw ],
-        [ "the gateway's own ledger", @gateway ], [ 'the sums', @totals ] ], $sums);
+        [ "the gateway's own ledger", @gateway ], [ "the gateway's sessions", @sessions ],
+        [ 'the sums', @totals ] ], $sums);
 }
 
 # Payment by payment: what was charged, and what went back less what the bank returned.
@@ -76,6 +79,7 @@ sub read_books (@books) {
         while (<$lines>) {
             chomp;
             my ($what, undef, $ref, $currency, $amount) = split /\t/;
+            next if $what eq 'void';
             my $of = $payment{$ref} //= { currency => $currency, charged => 0, returned => 0 };
             if ($what eq 'charge') { $of->{charged} += $amount }
             else { $of->{returned} += $what eq 'bounce' ? -$amount : $amount }
@@ -100,6 +104,27 @@ sub compare_ledger ($dbh, $ledger) {
 
 sub in_words ($payment) {
     return $payment ? "$payment->{charged} charged, $payment->{returned} returned, $payment->{currency}" : 'nothing';
+}
+
+# What became of each attempt to pay: paid, ended or nothing. A session that was ended and took money all the same is
+# both at the gateway, so it is a difference.
+sub compare_sessions ($dbh, $book, @) {
+    my %theirs;
+    open my $lines, '<', $book or die "cannot read $book: $!\n";
+    while (<$lines>) {
+        chomp;
+        my ($what, $session) = split /\t/;
+        push @{ $theirs{$session} }, $what eq 'void' ? 'ended' : 'paid' if $what =~ /^(?:charge|void)$/ and $session;
+    }
+    my %ours = map { @$_ } @{ $dbh->selectall_arrayref(q{
+        SELECT attempt_ref, CASE WHEN captured > 0 THEN 'paid' WHEN state = 'voided' THEN 'ended' ELSE 'nothing' END
+          FROM order_timeout.attempts}) };
+    my @problems;
+    for my $session (uniq sort keys %ours, keys %theirs) {
+        my ($theirs, $ours) = (join(', ', @{ $theirs{$session} // ['nothing'] }), $ours{$session} // 'nothing');
+        push @problems, "$session: the gateway says $theirs; the database says $ours" if $ours ne $theirs;
+    }
+    return @problems;
 }
 
 # Each figure from another source: charged and returned from the ledger, kept from the orders, owed from the refunds,

@@ -41,6 +41,7 @@ sub progress ($self, $dbh) {
     $self->{shown} = time;
     my $now = $dbh->selectrow_hashref(q{
         SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+               count(*) FILTER (WHERE state = 'closing') AS closing,
                count(*) FILTER (WHERE state = 'pending' AND expires_at <= clock_timestamp()) AS overdue,
                count(*) FILTER (WHERE state = 'paid') AS paid, count(*) FILTER (WHERE state = 'expired') AS expired,
                count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
@@ -48,9 +49,9 @@ sub progress ($self, $dbh) {
                (SELECT count(*) FROM order_timeout.refunds) AS refunds,
                (SELECT count(*) FROM order_timeout.refunds WHERE state NOT IN ('succeeded', 'reversed')) AS owed
           FROM order_timeout.orders});
-    my $line = sprintf '%3d s  %3d pending, %4d paid, %3d expired, %2d cancelled; %4d refunds, %2d open;'
+    my $line = sprintf '%3d s  %3d pending, %d closing, %4d paid, %3d expired, %2d cancelled; %4d refunds, %2d open;'
         . ' %d overdue; %d payments',
-        max(0, time - $self->{opened}), @$now{qw(pending paid expired cancelled refunds owed overdue payments)};
+        max(0, time - $self->{opened}), @$now{qw(pending closing paid expired cancelled refunds owed overdue payments)};
     $self->{terminal} ? $self->passing($line) : $self->line($line);
 }
 
@@ -61,6 +62,7 @@ sub closing ($self, $dbh, $open, $proof, $sums) {
     $self->line('');
     $self->outcomes;
     $self->orders($dbh);
+    $self->asking($dbh);
     $self->lateness($dbh);
     $self->refunds($dbh);
     my @rows = map { grouped($dbh->selectrow_array("SELECT count(*) FROM order_timeout.$_")) . " $_" }
@@ -71,13 +73,15 @@ sub closing ($self, $dbh, $open, $proof, $sums) {
 
 sub outcomes ($self) {
     my %counts = %{ $self->{counts} };
-    my ($gateway, $edge) = delete @counts{qw(gateway edge)};
+    my ($gateway, $edge, $session) = delete @counts{qw(gateway edge session), 'turned away'};
     $self->line('What the calls answered');
     $self->wrapped($_, listed($counts{$_})) for sort keys %counts;
     $self->line("\nPayments notified at the deadline, give or take 6 ms");
     $self->wrapped('', listed($edge));
     $self->line("\nWhat the gateway did when it was sent a refund");
     $self->wrapped('', listed($gateway));
+    $self->line("\n... and when it was to end a session that was not paid");
+    $self->wrapped('', listed($session));
 }
 
 # "paid 12, late 3": most first.
@@ -107,11 +111,48 @@ sub orders ($self, $dbh) {
     $self->wrapped('', listed({ map { @$_ } @$states }));
 }
 
+# Two policies that differ in this only; the same kinds of buyers come to both.
+sub asking ($self, $dbh) {
+    my %of = map { $_ => figures($dbh, $_, $self->{counts}{'turned away'}{$_} // 0) } qw(shop shop_asks);
+    my $row = "%-62s %8s %8s";
+    $self->line("\n" . sprintf $row, 'Is the gateway asked to end sessions before orders are closed?', 'no', 'yes');
+    for my $n (0 .. $#{ $of{shop} }) {
+        my ($what, @figures) = ($of{shop}[$n][0], map { $of{$_}[$n][1] } qw(shop shop_asks));
+        $self->line(sprintf $row, "  $what", @figures);
+    }
+}
+
+# [[what, figure], ...] of one policy. Of the money only the share, as there are several currencies.
+sub figures ($dbh, $policy, $turned_away) {
+    my ($orders, $paid, $expired, $cancelled) = $dbh->selectrow_array(q{
+        SELECT count(*), count(*) FILTER (WHERE state = 'paid'), count(*) FILTER (WHERE state = 'expired'),
+               count(*) FILTER (WHERE state = 'cancelled')
+          FROM order_timeout.orders WHERE policy = ?}, undef, $policy);
+    my ($late, $after_cancel, $refunds, $back) = $dbh->selectrow_array(q{
+        SELECT count(*) FILTER (WHERE p.disposition = 'late' AND o.state = 'expired'),
+               count(*) FILTER (WHERE p.disposition = 'late' AND o.state = 'cancelled'),
+               (SELECT count(*) FROM order_timeout.refunds r JOIN order_timeout.orders USING (order_id)
+                 WHERE policy = $1),
+               100 * sum(p.refunded) / sum(p.amount)
+          FROM order_timeout.payments p JOIN order_timeout.orders o USING (order_id)
+         WHERE o.policy = $1}, undef, $policy);
+    return [
+        [ 'orders' => $orders ], [ '  paid' => $paid ], [ '  expired' => $expired ], [ '  cancelled' => $cancelled ],
+        [ 'payments after the order had expired' => $late ],
+        [ 'payments after the order was cancelled' => $after_cancel ],
+        [ 'buyers turned away, because their session had ended' => $turned_away ],
+        [ 'refunds' => $refunds ], [ 'share of the money that went back' => sprintf '%.1f %%', $back // 0 ],
+    ];
+}
+
 sub lateness ($self, $dbh) {
-    my @clocks = ([ settled_at => 'o.settled_at' ]);
+    my $asked = "EXISTS (SELECT FROM order_timeout.events c"
+        . " WHERE c.aggregateid = o.order_id AND c.type = 'order.closing')";
+    my @clocks = ([ settled_at => 'o.settled_at', "NOT $asked" ]);
     # A row says when it was written. Others see it from the commit on, which the server knows if it was told to note it.
-    push @clocks, [ committed => 'pg_xact_commit_timestamp(e.xmin)' ]
+    push @clocks, [ committed => 'pg_xact_commit_timestamp(e.xmin)', "NOT $asked" ]
         if $dbh->selectrow_array(q{SELECT current_setting('track_commit_timestamp')}) eq 'on';
+    push @clocks, [ 'asked before' => 'o.settled_at', $asked ];
     $self->line("\nClosing of expired orders, after expires_at");
     for my $clock (@clocks) {
         my ($n, $late) = $dbh->selectrow_array(qq{
@@ -119,7 +160,7 @@ sub lateness ($self, $dbh) {
               FROM (SELECT extract(epoch FROM $clock->[1] - o.expires_at) * 1000 AS late
                       FROM order_timeout.orders o
                       JOIN order_timeout.events e ON e.aggregateid = o.order_id AND e.type = 'order.expired'
-                     WHERE o.state = 'expired') AS closed});
+                     WHERE o.state = 'expired' AND $clock->[2]) AS closed});
         $self->labelled($clock->[0], sprintf '%s orders: median %.1f ms, p99 %.1f ms, max %.1f ms', grouped($n), @$late)
             if $n;
     }
