@@ -40,11 +40,12 @@ sub side {
 		"INSERT INTO order_timeout.policies (policy, remind_before, refund_jitter, refund_backoff, refund_backoff_max, refund_lease)
 			VALUES ('remind', '1000 years', 0, '10 days', '40 days', '2 days')",
 		"INSERT INTO order_timeout.policies (policy, late_rule, on_late, refund_jitter, refund_backoff, refund_backoff_max,
-				refund_max_attempts, refund_lease, short_tolerance, on_short, on_notified_late)
-			SELECT on_late || ' ' || late_rule, late_rule, on_late, 0, '10 days', '40 days', 3, '2 days',
+				refund_max_attempts, refund_lease, short_tolerance, on_short, on_notified_late, attempt_hold, before_close, void_within)
+			SELECT on_late || ' ' || rule, CASE rule WHEN 'ask' THEN 'until_closed' ELSE rule END, on_late, 0, '10 days', '40 days', 3, '2 days',
 				CASE on_late WHEN 'reopen' THEN 10 ELSE 0 END, CASE on_late WHEN 'hold' THEN 'hold' ELSE 'refund' END,
-				CASE late_rule WHEN 'at_deadline' THEN 'hold' END
-			  FROM unnest('{refund,reopen,hold}'::text[]) AS on_late, unnest('{until_closed,at_deadline}'::text[]) AS late_rule");
+				CASE rule WHEN 'at_deadline' THEN 'hold' END, CASE on_late WHEN 'reopen' THEN NULL ELSE interval '20 days' END,
+				CASE rule WHEN 'ask' THEN 'void' ELSE 'close' END, '3 days'
+			  FROM unnest('{refund,reopen,hold}'::text[]) AS on_late, unnest('{until_closed,at_deadline,ask}'::text[]) AS rule");
 	return OTPair->new($dbh, $store);
 }
 
@@ -70,7 +71,7 @@ sub a_pending_order {
 sub policy_of {
 	my ($order) = @_;
 	my ($number) = $order =~ /(\d+)/;
-	my @policies = ('default', map { ("$_ until_closed", "$_ at_deadline") } qw(refund reopen hold));
+	my @policies = ('default', map { ("$_ until_closed", "$_ at_deadline", "$_ ask") } qw(refund reopen hold));
 	return $policies[ $number % @policies ];
 }
 
@@ -112,6 +113,14 @@ sub a_payment_that_is_owed {
 	return @found && chance(0.7) ? @found : a_payment_that_is('held');
 }
 
+sub an_attempt { my ($order) = @_; return chance(0.2) ? a_payment($order) : "$order-try-" . int rand 3 }
+
+sub an_attempt_that_is {
+	my ($states) = @_;
+	my @found = one_of("SELECT gateway, attempt_ref FROM order_timeout.attempts WHERE state IN ($states) ORDER BY created_at DESC LIMIT 8");
+	return @found && chance(0.8) ? @found : (a_gateway(), an_attempt(an_order()));
+}
+
 sub a_gateway { return chance(0.8) ? 'bank' : 'card' }
 sub a_payment { my ($order) = @_; return "$order-" . int rand 5 }
 sub an_amount { return any(100, 100, 100, 100, 60, 40, 40, 150, 30, 1) }
@@ -147,6 +156,9 @@ my %bad = (
 	set_deadline   => [ [ 'o', undef ] ],
 	reopen_order   => [ [ 'o', '1 hour', '2100-01-01' ] ],
 	change_order   => [ [ 'o', -1 ] ],
+	begin_attempt  => [ [ 'o', 'bank', '' ], [ 'o', 'bank', 'a', '-1 s' ], [ 'o', undef, 'a' ], [ 'o', 'bank', 'a' ] ],
+	end_attempt    => [ [ 'bank', 'a', 'voided' ], [ 'bank', 'a', 'failed' ], [ 'bank', 'a', undef ] ],
+	authorize_attempt => [ [ 'bank', 'a', 0, 'EUR', '2098-01-01' ], [ 'bank', 'a', 1, 'EUR', 'infinity' ], [ 'bank', 'a', 1, 'EUR', '2098-01-01' ] ],
 	claim_refunds  => [ [''], [ 'w', 0 ], [ 'w', 1, '-1 s' ] ],
 	request_refund => [ [ 'o', '' ], [ 'o', 'k', 0 ] ],
 	complete_refund => [ [ 'rf_none', 'done' ], [ 'rf_none', 'succeeded', undef, undef, undef, -1 ] ],
@@ -180,7 +192,24 @@ sub pay {
 	my ($gateway, $payment) = (a_gateway(), chance(0.02) ? 'shared' : a_payment($order));
 	my ($amount, $currency) = told($gateway, $payment,
 		chance(0.02) ? '9223372036854775807' : an_amount(), chance(0.06) ? 'USD' : 'EUR');
-	return [ 'record_payment', $order, $gateway, $payment, $amount, $currency, any(undef, undef, '2019-06-01', '2098-01-01'), document() ];
+	return [ 'record_payment', $order, $gateway, $payment, $amount, $currency, any(undef, undef, '2019-06-01', '2098-01-01'), document(),
+		chance(0.5) ? undef : an_attempt(chance(0.95) ? $order : an_order()) ];
+}
+
+sub begin_attempt {
+	my $order = chance(0.5) ? a_pending_order() : an_order();
+	my @attempt = chance(0.06) ? an_attempt_that_is("'open', 'failed', 'captured'") : (a_gateway(), an_attempt($order));
+	return [ 'begin_attempt', $order, @attempt, any(undef, '10 days', '40 days'),
+		document(), chance(0.2) ? 'false' : undef ];
+}
+
+# What a promise is told with is mostly the same each time, too.
+sub authorize {
+	my @attempt = an_attempt_that_is("'open', 'open', 'authorized', 'failed', 'captured'");
+	my ($amount, $currency) = told("a promise by $attempt[0]", $attempt[1], any(100, 100, 100, 60, 40, 150, '9223372036854775807'),
+		chance(0.06) ? 'USD' : 'EUR');
+	pop @told if @told && $told[-1][0] =~ /^a promise/;
+	return [ 'authorize_attempt', @attempt, $amount, $currency, '2098-0' . (1 + int rand 9) . '-01' ];
 }
 
 sub complete {
@@ -208,9 +237,12 @@ my @calls = (
 	[ 4,  sub { [ 'cancel_order', chance(0.2) ? a_pending_order() : an_order(), any(undef, 'a change of mind') ] } ],
 	[ 5,  sub { [ 'expire_order', chance(0.5) ? a_pending_order() : an_order() ] } ],
 	[ 5,  sub { [ 'extend_order', chance(0.7) ? a_pending_order() : an_order(), any('2099-06-01', '2099-01-01', '2000-01-01', '2099-0' . (1 + int rand 9) . '-01') ] } ],
-	[ 2,  sub { [ 'set_deadline', chance(0.7) ? a_pending_order() : an_order(), any('2099-06-01', '2000-01-01', '2098-0' . (1 + int rand 9) . '-01') ] } ],
+	[ 3,  sub { [ 'set_deadline', chance(0.7) ? a_pending_order() : an_order(), any('2099-06-01', '2000-01-01', '2098-0' . (1 + int rand 9) . '-01') ] } ],
 	[ 2,  sub { [ 'reopen_order', an_order(), any(undef, '1 hour'), any(undef, undef, '2099-06-01') ] } ],
 	[ 2,  sub { [ 'change_order', chance(0.7) ? a_pending_order() : an_order(), any(0, 50, 100, 120) ] } ],
+	[ 14, \&begin_attempt ],
+	[ 8,  \&authorize ],
+	[ 7,  sub { [ 'end_attempt', an_attempt_that_is("'open', 'authorized', 'captured'"), any(qw(failed cancelled expired)) ] } ],
 	[ 8,  \&ask ],
 	[ 8,  sub { [ 'claim_refunds', any(qw(ann bob)), any(1, 2, 5, 100), any(undef, '3 days', '1 microsecond'), any(undef, undef, 'bank', 'card') ] } ],
 	[ 16, \&complete ],
@@ -270,6 +302,9 @@ my @passes = (
 		sub { (a_past_time(), a_payment(an_order())) } ],
 	[ "UPDATE order_timeout.set_aside SET retry_at = '2020-01-01'", sub { () } ],
 	[ "UPDATE order_timeout.set_aside_refunds SET retry_at = '2020-01-01'", sub { () } ],
+	# What keeps it open is over, too.
+	[ "UPDATE order_timeout.orders SET expires_at = \$1, open_until = CASE WHEN open_until IS NOT NULL THEN \$1::timestamptz + interval '0.5 s' END
+		WHERE order_id = \$2 AND settled_at IS NULL", sub { (a_past_time(), a_pending_order()) } ],
 );
 
 sub on_both {
@@ -279,7 +314,7 @@ sub on_both {
 }
 
 sub let_time_pass {
-	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 0, 1, 1, 1, 2, 3, 4, 5 ]) };
+	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 6, 6, 1, 1, 1, 2, 3, 4, 5 ]) };
 	return on_both($sql, $arguments->());
 }
 
@@ -519,8 +554,20 @@ my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 
+# What may never be.
+my %never = (
+	'an attempt of a settled order that nobody ends' => "SELECT o.state AS order_state, a.* FROM order_timeout.attempts a JOIN order_timeout.orders o USING (order_id)
+		WHERE o.settled_at IS NOT NULL AND a.settled_at IS NULL AND a.next_attempt_at IS NULL AND a.attention_at IS NULL",
+	'an authorized order that nothing authorises' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'authorized' AND NOT EXISTS
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.covers AND a.settled_at IS NULL AND a.next_attempt_at IS NULL)",
+	'a pending order that nothing keeps open' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'pending' AND o.open_until IS NOT NULL AND NOT EXISTS
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.state IN ('open', 'authorized') AND a.holds_until IS NOT NULL AND NOT a.covers AND a.next_attempt_at IS NULL)",
+	'a settled attempt whose void is due' => "SELECT * FROM order_timeout.attempts a WHERE a.settled_at IS NOT NULL AND a.next_attempt_at IS NOT NULL",
+	'a due_since that is over' => "SELECT * FROM order_timeout.orders o WHERE (o.state = 'closing') <> (o.due_since IS NOT NULL)",
+);
+
 sub compare_rows {
-	for my $table (qw(orders payments refunds events conflicts set_aside set_aside_refunds)) {
+	for my $table (qw(orders attempts payments refunds events conflicts set_aside set_aside_refunds)) {
 		my ($fast, $sql) = map { $_->rows($table) } @sides;
 		same("rows of $table", scalar @$fast, scalar @$sql);
 		$reached{"event $_"}++ for map { /"type": "([^"]+)"/ } $table eq 'events' ? @$fast : ();
@@ -532,6 +579,12 @@ sub compare_rows {
 		$differs = 1;
 		fail("after $calls calls, money that is not accounted for") || diag(explain($found));
 	}
+	for my $what (sort keys %never) {
+		my $found = $sides[0]->dbh->selectall_arrayref($never{$what}, { Slice => {} });
+		next if !@$found;
+		$differs = 1;
+		fail("after $calls calls, $what") || diag(explain($found));
+	}
 	return;
 }
 
@@ -541,11 +594,14 @@ my %outcomes = (
 	create_order    => [qw(created exists OT002 OT008 22023 22004)],
 	record_payment  => [qw(duplicate orphan wrong_currency paid partial surplus late reopened held OT003 22023 22004)],
 	cancel_order    => [qw(cancelled already_closed already_paid OT001)],
-	expire_order    => [qw(expired not_due already_paid already_closed not_found 23514)],
+	begin_attempt   => [qw(begun exists already_paid already_closed OT001 OT003 22023 22004)],
+	end_attempt     => [qw(ended already_ended OT010 22023 22004)],
+	authorize_attempt => [qw(duplicate wrong_currency surplus late authorized partial OT003 OT010 22023)],
+	expire_order    => [qw(expired closing not_due already_paid already_closed not_found 23514)],
 	extend_order    => [qw(extended unchanged already_paid already_closed OT001 22023 22004)],
 	set_deadline    => [qw(set already_paid already_closed OT001 22023 22004)],
 	reopen_order    => [qw(reopened not_closed already_paid OT001 OT005 22023)],
-	change_order    => [qw(changed unchanged paid already_paid already_closed OT001 22023)],
+	change_order    => [qw(changed unchanged paid already_paid already_closed OT001 OT005 22023)],
 	request_refund  => [qw(accepted duplicate OT001 OT004 OT005 OT007 OT009 22023)],
 	claim_refunds   => [qw(submit query 22023)],
 	complete_refund => [qw(recorded duplicate conflict stale ignored OT006 22023)],
@@ -569,7 +625,8 @@ my @all = map { my $name = $_; map { "$name $_" } @{ $outcomes{$name} } } sort k
 
 my $reference = do { local (@ARGV, $/) = "$FindBin::Bin/../../doc/reference.md"; <> };
 # What follows a change of state is written by SQL statements alone, whatever the store: follow_ups are not compared here.
-push @all, grep { !/ order\.follow/ } map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict)\.\w+)` \|/mg;
+push @all, grep { !/ order\.follow/ } map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict|attempt)\.\w+)` \|/mg;
+push @all, 'event void.due';
 
 sub missing { return grep { !$reached{$_} } @all }
 

@@ -13,7 +13,7 @@ use Time::HiRes qw(time);
 use Time::Local qw(timegm);
 
 # What is added to the clock's time anywhere: a policy's waits and leases, deadlines. Far apart, so that it can be told.
-my @ADDED = (40 * 86400, 20 * 86400, 10 * 86400, 3 * 86400, 2 * 86400, 3600, 1800, 0);
+my @ADDED = (40 * 86400, 20 * 86400 + 3600, 20 * 86400 + 1800, 20 * 86400, 10 * 86400, 3 * 86400, 2 * 86400, 3600, 1800, 0);
 
 sub new {
 	my ($class, $dbh, $store) = @_;
@@ -180,6 +180,7 @@ sub _call_at {
 
 my %ORDER = (
 	orders    => 'order_id',
+	attempts  => 'gateway, attempt_ref',
 	payments  => 'gateway, payment_ref',
 	refunds   => '(SELECT n.n FROM t.names n WHERE n.refund_ref = x.refund_ref)',
 	conflicts => 'conflict_id',
