@@ -185,7 +185,7 @@ count_closed(SweepRun *run, const Batch *batch)
 		const Order *order = lfirst(cell);
 
 		run->expired += order->state == ORDER_EXPIRED;
-		if (order->state == ORDER_EXPIRED)
+		if (order->state == ORDER_EXPIRED && order->left_state != ORDER_CLOSING)	/* that one waited for its voids */
 			run->max_lag = Max(run->max_lag, batch->now - order->closes_at);
 	}
 }
