@@ -49,7 +49,7 @@ COMMENT ON FUNCTION reopen_order(text, interval, timestamptz) IS
 CREATE FUNCTION change_order(order_id text, amount bigint, OUT outcome text, OUT state text, OUT amount bigint)
 AS 'MODULE_PATHNAME', 'ot_change_order' LANGUAGE C;
 COMMENT ON FUNCTION change_order(text, bigint) IS
-'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
+'Changes the amount of a pending order (minor units, 0 or more). Outcomes: changed; paid (what is paid reaches the new amount; a surplus becomes refunds, newest payment first); unchanged; already_paid; already_closed. Errors: OT001 no such order, OT005 it is authorized, 22023, 22004. Locks: the order, then its payments.';
 
 CREATE FUNCTION minor_units(amount numeric, currency text) RETURNS bigint
 AS 'MODULE_PATHNAME', 'ot_minor_units' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
