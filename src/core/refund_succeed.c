@@ -17,7 +17,7 @@
 #include "orphan.h"
 #include "refund_external.h"
 #include "refund_owe.h"
-#include "refund_report.h"
+#include "refund_lease.h"
 #include "refund_state.h"
 #include "refund_succeed.h"
 #include "rules.h"

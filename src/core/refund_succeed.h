@@ -5,7 +5,9 @@
 #ifndef OT_REFUND_SUCCEED_H
 #define OT_REFUND_SUCCEED_H
 
-#include "refund_report.h"
+#include "answers.h"
+#include "lock.h"
+#include "refund_lease.h"
 
 /* complete_refund with succeeded. */
 extern RefundAnswer ot_refund_complete_succeeded(const RefundReport *report);
