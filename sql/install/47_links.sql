@@ -337,6 +337,16 @@ DECLARE
     left_over record;
 BEGIN
     PERFORM order_timeout._require_owner('unlink a table');
+    -- adopt_orders has rows of the table when it writes the link: the table is locked before the link here, too.
+    FOR left_over IN
+        SELECT DISTINCT t.tgrelid::regclass AS of_table
+          FROM order_timeout.links l JOIN pg_trigger t ON t.tgargs = convert_to(l.table_name, getdatabaseencoding()) || '\x00'::bytea
+          JOIN pg_proc p ON p.oid = t.tgfoid
+         WHERE (l.table_name = _drop_link.table_name OR to_regclass(l.table_name) = linked_table)
+           AND p.pronamespace = 'order_timeout'::regnamespace AND p.proname IN ('_linked', '_track') AND t.tgparentid = 0
+    LOOP
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', left_over.of_table);
+    END LOOP;
     DELETE FROM order_timeout.links l WHERE l.table_name = _drop_link.table_name OR to_regclass(l.table_name) = linked_table
     RETURNING l.* INTO link;
     IF NOT FOUND THEN
