@@ -65,7 +65,9 @@ CREATE TABLE orders (
         AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
                                                                   WHEN state = 'paid' THEN amount
                                                                   ELSE 0 END),
-    CONSTRAINT orders_settled CHECK ((state = 'paid' OR state = 'expired' OR state = 'cancelled') = (settled_at IS NOT NULL))
+    CONSTRAINT orders_settled CHECK (
+        CASE WHEN settled_at IS NULL THEN state = 'pending' OR state = 'authorized' OR state = 'closing'
+             ELSE state = 'paid' OR state = 'expired' OR state = 'cancelled' END)
 );
 COMMENT ON TABLE orders IS
 'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';

@@ -5,7 +5,7 @@ SELECT no_plan();
 -- Roles are the cluster's; this one goes with the transaction.
 CREATE ROLE order_timeout_test_clerk;
 GRANT USAGE ON SCHEMA order_timeout TO order_timeout_test_clerk;
-GRANT EXECUTE ON FUNCTION order_timeout.record_payment(text, text, text, bigint, text, timestamptz, jsonb) TO order_timeout_test_clerk;
+GRANT EXECUTE ON FUNCTION order_timeout.record_payment(text, text, text, bigint, text, timestamptz, jsonb, text) TO order_timeout_test_clerk;
 
 -- Runs a query as the clerk: its first row, or its SQLSTATE; and who we are right after it.
 CREATE FUNCTION t.as_clerk(query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -125,7 +125,7 @@ BEGIN
                                 'pg_advisory_xact_lock(bigint) RETURNS void', 'pg_advisory_xact_lock(integer, integer) RETURNS void',
                                 'jsonb_build_object(VARIADIC text[]) RETURNS jsonb', 'to_jsonb(text) RETURNS jsonb',
                                 'octet_length(text) RETURNS integer', 'length(text) RETURNS integer', 'lower(text) RETURNS text',
-                                'record_payment(text, text, text, bigint, text, timestamptz, jsonb) RETURNS text'] LOOP
+                                'record_payment(text, text, text, bigint, text, timestamptz, jsonb, text) RETURNS text'] LOOP
         EXECUTE format($f$CREATE FUNCTION evil.%s LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''captured by a function''; END'$f$, name);
     END LOOP;
 END

@@ -92,6 +92,47 @@ $dbh->do('CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.orders FOR EACH R
 ok(eventually(sub { call($dbh, 'sweep_once')->{failed} }), 'an order is set aside');
 $dbh->do('DROP TRIGGER refuse ON order_timeout.orders');
 
+# ------------------------------------------------------------ attempts
+
+$dbh->do("INSERT INTO order_timeout.policies (policy, before_close, attempt_hold, refund_backoff, refund_backoff_max)
+	VALUES ('ask', 'void', '1 hour', '1 ms', '1 ms')");
+
+# Waits for the void of this attempt to be due, and has it.
+sub claimed_void {
+	my ($attempt, $lease) = @_;
+	my $void;
+	eventually(sub {
+		($void) = grep { $_->{attempt_ref} eq $attempt } @{ rows($dbh, 'claim_voids', 'worker', 100, $lease // '1 hour') };
+		return $void;
+	}) or die "the void of $attempt is not due\n";
+	return $void;
+}
+
+sub complete_void {
+	my ($void, $result, $error) = @_;
+	return call($dbh, 'complete_void', 'gate', $void->{attempt_ref}, $result, $void->{lease_token}, $error)->{outcome};
+}
+
+order('attempted', 'ask');
+call($dbh, 'begin_attempt', 'attempted', 'gate', $_, '10 minutes') for 'part', 'whole';
+is(call($dbh, 'authorize_attempt', 'gate', 'part', 50, 'EUR', '2100-01-01')->{outcome}, 'partial', 'a part is promised');
+is(call($dbh, 'authorize_attempt', 'gate', 'whole', 100, 'EUR', '2100-01-01')->{outcome}, 'authorized', 'all of it is');
+call($dbh, 'end_attempt', 'gate', 'whole', 'failed');
+call($dbh, 'cancel_order', 'attempted');
+claimed_void('part', '1 ms');
+ok(eventually(sub { call($dbh, 'sweep_once')->{leases_returned} }), 'the lease of a void lapses');
+is(complete_void(claimed_void('part'), $_, 'busy'), 'recorded', "the void is $_") for qw(failed unknown deferred rejected);
+is(call($dbh, 'retry_void', 'gate', 'part')->{outcome}, 'retried', 'the void is tried again');
+is(complete_void(claimed_void('part'), 'voided'), 'recorded', 'voided');
+
+order('asked first', 'ask', '20 ms');
+call($dbh, 'begin_attempt', 'asked first', 'gate', 'asked');
+ok(eventually(sub { call($dbh, 'expire_order', 'asked first')->{outcome} eq 'closing' }), 'the gateway is asked first');
+is(complete_void(claimed_void('asked'), 'paid'), 'recorded', 'and says that it is paid');
+order('another');
+is(call($dbh, 'record_payment', 'another', 'gate', 'named wrong', 100, 'EUR', undef, undef, 'asked')->{outcome}, 'paid',
+	'a payment names an attempt of another order');
+
 # ------------------------------------------------------------ refunds
 
 order('refunded');
@@ -134,7 +175,7 @@ rows($dbh, 'claim_refunds', 'worker', 100);
 
 my $text = do { local (@ARGV, $/) = "$root/doc/reference.md"; <> };
 my ($chapter) = $text =~ /^## Events\n(.*?)^## /ms;
-my %members = map { $_ => [] } qw(order payment refund decision);
+my %members = map { $_ => [] } qw(order attempt payment refund decision);
 for my $kind (keys %members) {
 	my ($list) = $chapter =~ /^Payload of an? $kind\b[^:]*: (.*)$/m or die "no members of $kind\n";
 	$members{$kind} = [ $list =~ /`(\w+)`/g ];
