@@ -25,6 +25,7 @@ sub trade {
 	my $order = 'order-' . ++$orders;
 
 	call($dbh, 'create_order', $order, 100, 'EUR', undef, undef, undef, '{"a": 1}');
+	call($dbh, 'begin_attempt', $order, 'bank', "$order-1", '1 minute');
 	call($dbh, 'record_payment', $order, 'bank', "$order-1", 60, 'EUR');
 	call($dbh, 'record_payment', $order, 'bank', "$order-2", 60, 'EUR');
 	call($dbh, 'record_payment', $order, 'bank', "$order-3", 10, 'USD');
@@ -49,7 +50,7 @@ sub after {
 	return indexes_sound($admin, "$name: the indexes are sound");
 }
 
-my @tables = map { "order_timeout.$_" } qw(policies orders payments refunds events);
+my @tables = map { "order_timeout.$_" } qw(policies orders attempts payments refunds events);
 
 after('nothing');
 after('CREATE INDEX', 'CREATE INDEX mine ON order_timeout.orders (close_reason, state)', 'CREATE INDEX mine_too ON order_timeout.events (type)');
@@ -59,7 +60,7 @@ after('REINDEX CONCURRENTLY', map { "REINDEX TABLE CONCURRENTLY $_" } @tables);
 after('DROP INDEX CONCURRENTLY', 'DROP INDEX CONCURRENTLY order_timeout.mine_as_well');
 after('DROP INDEX', 'DROP INDEX order_timeout.mine, order_timeout.mine_too');
 after('an index made anew under another name', 'DROP INDEX order_timeout.orders_due',
-	'CREATE INDEX due ON order_timeout.orders (expires_at) INCLUDE (state) WHERE settled_at IS NULL');
+	'CREATE INDEX due ON order_timeout.orders (closes_at) INCLUDE (state) WHERE settled_at IS NULL');
 after('two indexes on the same columns', 'CREATE INDEX again ON order_timeout.orders (order_id)',
 	'CREATE INDEX again_for_payments ON order_timeout.payments (gateway, payment_ref)');
 # Which of the two is the key matters when a payment is told for two orders at once.
