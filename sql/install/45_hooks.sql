@@ -5,10 +5,10 @@ CREATE TABLE hooks (
     hook          text NOT NULL,
     function_name text NOT NULL,                -- qualified and quoted, resolved at each use
     PRIMARY KEY (policy, hook),
-    CONSTRAINT hooks_hook CHECK (hook IN ('close_hook', 'paid_hook', 'reopen_hook', 'refund_handler'))
+    CONSTRAINT hooks_hook CHECK (hook IN ('close_hook', 'paid_hook', 'reopen_hook', 'refund_handler', 'void_handler'))
 );
 COMMENT ON TABLE hooks IS
-'A function that the orders of a policy call when they are closed, paid or reopened, or that sends their refunds. Written by set_hook only.';
+'A function that the orders of a policy call when they are closed, paid or reopened, or that sends their refunds or voids. Written by set_hook only.';
 SELECT pg_catalog.pg_extension_config_dump('hooks', '');
 
 -- Money is never refused because of what follows it: a linked row or a hook that failed is kept here for the sweeper.
@@ -57,7 +57,8 @@ COMMENT ON FUNCTION _require_owner(text) IS
 CREATE FUNCTION _hook_arguments(hook text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN hook IN ('close_hook', 'paid_hook', 'reopen_hook') THEN '(text[])'
-                WHEN hook = 'refund_handler' THEN '(text,text,text,text,bigint,text,text,integer)' END
+                WHEN hook = 'refund_handler' THEN '(text,text,text,text,bigint,text,text,integer)'
+                WHEN hook = 'void_handler' THEN '(text,text,text,bigint,text,text,integer)' END
 $$;
 COMMENT ON FUNCTION _hook_arguments(text) IS
 'The types of the arguments that the function of a hook takes; null for an unknown hook. Used by set_hook.';
@@ -65,20 +66,22 @@ COMMENT ON FUNCTION _hook_arguments(text) IS
 CREATE FUNCTION _require_hook_function(hook text, function_name text, resolved regprocedure) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    answers CONSTANT text[] := '{"result text","gateway_refund_ref text","refunded_amount bigint","error text"}';
+    answers CONSTANT text[] := CASE hook
+        WHEN 'refund_handler' THEN '{"result text","gateway_refund_ref text","refunded_amount bigint","error text"}'
+        WHEN 'void_handler' THEN '{"result text","error text"}' ELSE '{}' END;
     function pg_proc;
 BEGIN
     SELECT p.* INTO function FROM pg_proc p WHERE p.oid = resolved;
-    IF NOT FOUND OR function.prokind <> 'f' OR function.proretset AND hook = 'refund_handler' THEN
+    IF NOT FOUND OR function.prokind <> 'f' OR function.proretset AND answers <> '{}' THEN
         RAISE EXCEPTION 'function % does not exist', function_name || order_timeout._hook_arguments(hook)
             USING ERRCODE = 'undefined_function', DETAIL = format('It was given as %s.', hook),
                   HINT = 'Create it first, with exactly these arguments, and give its name without them. A procedure does not serve.';
     END IF;
-    IF hook = 'refund_handler' AND NOT answers <@ ARRAY(
+    IF NOT answers <@ ARRAY(
             SELECT a.name || ' ' || format_type(a.type, NULL)
               FROM unnest(function.proargnames, function.proargmodes, function.proallargtypes) AS a (name, mode, type)
              WHERE a.mode = 'o') THEN
-        RAISE EXCEPTION 'function % does not answer as a refund_handler', resolved
+        RAISE EXCEPTION 'function % does not answer as a %', resolved, hook
             USING ERRCODE = 'datatype_mismatch', HINT = format('Give it the OUT parameters %s.', array_to_string(answers, ', '));
     END IF;
 END
@@ -98,7 +101,7 @@ BEGIN
     END IF;
     IF order_timeout._hook_arguments(_write_hook.hook) IS NULL THEN
         RAISE EXCEPTION 'invalid hook: "%"', _write_hook.hook
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Use one of: close_hook, paid_hook, reopen_hook, refund_handler.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Use one of: close_hook, paid_hook, reopen_hook, refund_handler, void_handler.';
     END IF;
     PERFORM FROM order_timeout.policies p WHERE p.policy = _write_hook.policy FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -136,12 +139,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION set_hook(text, text, text) IS
-'Names a function that the orders of a policy call: close_hook, paid_hook, reopen_hook: function(order_ids text[]), once for each hook of a call or of the sweeper''s batch, in the same transaction and with the rights of the caller. refund_handler: function(refund_ref text, order_id text, gateway text, payment_ref text, amount bigint, currency text, action text, attempt integer, OUT result text, OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text), called by send_refunds. function_name: null removes it. What was set aside or kept for the policy''s hooks is due at once. Outcomes: set, unchanged, removed. Errors: 42501 not the extension''s owner, OT008 no such policy, 22023 no such hook, 42883 no such function, 42804 it does not answer as a refund_handler, 22004. Locks: the row of the hook.';
+'Names a function that the orders of a policy call: close_hook, paid_hook, reopen_hook: function(order_ids text[]), once for each hook of a call or of the sweeper''s batch, in the same transaction and with the rights of the caller. refund_handler: function(refund_ref text, order_id text, gateway text, payment_ref text, amount bigint, currency text, action text, attempt integer, OUT result text, OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text), void_handler: function(order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer, OUT result text, OUT error text); send_refunds calls both. function_name: null removes it. What was set aside or kept for the policy''s hooks is due at once. Outcomes: set, unchanged, removed. Errors: 42501 not the extension''s owner, OT008 no such policy, 22023 no such hook, 42883 no such function, 42804 it does not answer as such a handler, 22004. Locks: the row of the hook.';
 
 CREATE PROCEDURE send_refunds(run_for interval DEFAULT '1 minute')
 AS 'MODULE_PATHNAME', 'ot_send_refunds' LANGUAGE C;
 COMMENT ON PROCEDURE send_refunds(interval) IS
-'Does a worker''s work for refunds whose policy has a refund_handler: leases one that is due, commits, calls the handler as the caller, records its answer as complete_refund does, commits, and goes on for run_for. An error of the handler, or an answer that is no result of complete_refund, is recorded as unknown. If the call is cancelled, the lease lapses. Several calls share the work. Ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the refund (SKIP LOCKED), none while the handler runs and while it waits; what complete_refund locks.';
+'Does a worker''s work for refunds whose policy has a refund_handler, and in turn for voids whose policy has a void_handler: leases one that is due, commits, calls the handler as the caller, records its answer as complete_refund or complete_void does, commits, and goes on for run_for. An error of the handler, or an answer that is no result of that function, is recorded as unknown. If the call is cancelled, the lease lapses. Several calls share the work. Ends before statement_timeout would. Called alone: 2D000 inside a transaction block or a function. Errors: 22023. Locks: the refund or attempt (SKIP LOCKED), none while the handler runs and while it waits; what complete_refund or complete_void locks.';
 
 CREATE FUNCTION resolve_link(order_id text, kind text, note text, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_resolve_link' LANGUAGE C;

@@ -140,11 +140,15 @@ UNION ALL
 SELECT 'hook', h.hook, h.policy, h.function_name,
        EXISTS (SELECT FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid
                 WHERE ARRAY[n.nspname, p.proname]::text[] = parse_ident(h.function_name) AND p.prokind = 'f'
-                  AND oidvectortypes(p.proargtypes) = CASE h.hook WHEN 'refund_handler'
-                      THEN 'text, text, text, text, bigint, text, text, integer' ELSE 'text[]' END),
+                  AND oidvectortypes(p.proargtypes) = CASE h.hook
+                      WHEN 'refund_handler' THEN 'text, text, text, text, bigint, text, text, integer'
+                      WHEN 'void_handler' THEN 'text, text, text, bigint, text, text, integer' ELSE 'text[]' END),
        CASE h.hook WHEN 'refund_handler'
             THEN (SELECT count(*) FROM refunds r JOIN orders o ON o.order_id = r.order_id AND o.policy = h.policy
                    WHERE r.settled_at IS NULL AND r.state IN ('failed', 'unknown', 'needs_attention'))
+            WHEN 'void_handler'
+            THEN (SELECT count(*) FROM attempts v JOIN orders o ON o.order_id = v.order_id AND o.policy = h.policy
+                   WHERE v.next_attempt_at IS NOT NULL)
             ELSE (SELECT count(*) FROM follow_ups f JOIN orders o ON o.order_id = f.order_id AND o.policy = h.policy
                    WHERE f.kind = h.hook) END,
        (SELECT count(*) FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since

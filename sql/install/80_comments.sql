@@ -302,7 +302,7 @@ COMMENT ON COLUMN set_aside_refunds.error IS
 COMMENT ON COLUMN hooks.policy IS
 'with hook, the key';
 COMMENT ON COLUMN hooks.hook IS
-'close_hook, paid_hook, reopen_hook or refund_handler';
+'close_hook, paid_hook, reopen_hook, refund_handler or void_handler';
 COMMENT ON COLUMN hooks.function_name IS
 'the function, with its schema';
 
@@ -469,6 +469,6 @@ COMMENT ON COLUMN integrations.uses IS
 COMMENT ON COLUMN integrations.is_there IS
 'whether all of it is there: the table with these columns and, with track, its enabled trigger; the function with the arguments of the hook';
 COMMENT ON COLUMN integrations.waiting IS
-'rows that were not written, or calls of the hook that failed; for a refund_handler, refunds whose last attempt did not succeed';
+'rows that were not written, or calls of the hook that failed; for a refund_handler, refunds whose last attempt did not succeed; for a void_handler, voids that are due';
 COMMENT ON COLUMN integrations.orders_set_aside IS
 'orders of the table or the policy that the sweeper could not close, for whatever cause';

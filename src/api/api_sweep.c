@@ -41,7 +41,7 @@ OT_FUNCTION(ot_send_refunds)
 {
 	int64		run_for = ot_get_usecs(fcinfo, 0, "run_for", USECS_PER_MINUTE, MAX_RUN);
 
-	ot_require_own_transactions(fcinfo, "send_refunds", "It commits before and after every refund.",
+	ot_require_own_transactions(fcinfo, "send_refunds", "It commits before and after every refund and every void.",
 								"CALL order_timeout.send_refunds() alone.");
 	ot_send(run_for);
 	return (Datum) 0;

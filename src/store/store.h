@@ -193,16 +193,20 @@ extern List *ot_store_find_policies_with(const char *hook);
 /* Calls the user's function, as the caller. */
 extern void ot_store_call_hook(const char *function_name, List *order_ids);
 
-/* The same for a refund_handler. It answers one row, unless the function was replaced since set_hook looked at it. */
+/*
+ * The same for a refund_handler and a void_handler. They answer one row, unless the function was replaced since set_hook
+ * looked at it. Of a void only result and error; amount 0: it never was authorised.
+ */
 typedef struct HandlerAnswer
 {
-	char	   *result;
-	char	   *gateway_refund_ref;
+	const char *result;
+	const char *gateway_refund_ref;
 	bool		has_amount;
 	int64		refunded_amount;
-	char	   *error;
+	const char *error;
 } HandlerAnswer;
 extern List *ot_store_call_refund_handler(const char *function_name, const Refund *refund, const char *action);
+extern List *ot_store_call_void_handler(const char *function_name, const Attempt *attempt, int64 amount, const char *action);
 
 /* Linked tables, a list of Link. */
 extern List *ot_store_links(void);

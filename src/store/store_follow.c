@@ -317,18 +317,31 @@ read_handler_answer(Columns *columns)
 	return answer;
 }
 
+static List *
+call_handler(const char *sql, const char *function_name, Args *args)
+{
+	Statement	call = {.sql = sql, .as_caller = true, .once = true};
+	ErrorContextCallback context = {error_context_stack, add_context, unconstify(char *, function_name)};
+	List	   *answers;
+
+	error_context_stack = &context;
+	answers = ot_run_list(&call, args, read_handler_answer);
+	error_context_stack = context.previous;
+	return answers;
+}
+
 /* The casts say what is wrong if the function was replaced by one that answers something else. */
 #define CALL_REFUND_HANDLER \
 	"SELECT h.result::pg_catalog.text, h.gateway_refund_ref::pg_catalog.text, h.refunded_amount IS NOT NULL, " \
 	"h.refunded_amount::pg_catalog.int8, h.error::pg_catalog.text FROM %s($1, $2, $3, $4, $5, $6, $7, $8) AS h"
+#define CALL_VOID_HANDLER \
+	"SELECT h.result::pg_catalog.text, NULL::pg_catalog.text, false, NULL::pg_catalog.int8, h.error::pg_catalog.text " \
+	"FROM %s($1, $2, $3, $4, $5, $6, $7) AS h"
 
 List *
 ot_store_call_refund_handler(const char *function_name, const Refund *refund, const char *action)
 {
-	Statement	call = {.sql = psprintf(CALL_REFUND_HANDLER, function_name), .as_caller = true, .once = true};
-	ErrorContextCallback context = {error_context_stack, add_context, unconstify(char *, function_name)};
 	Args		args = {0};
-	List	   *answers;
 
 	ot_arg_text(&args, refund->refund_ref);
 	ot_arg_text(&args, refund->order_id);
@@ -338,10 +351,22 @@ ot_store_call_refund_handler(const char *function_name, const Refund *refund, co
 	ot_arg_text(&args, refund->currency);
 	ot_arg_text(&args, action);
 	ot_arg_int4(&args, refund->attempts + 1);
-	error_context_stack = &context;
-	answers = ot_run_list(&call, &args, read_handler_answer);
-	error_context_stack = context.previous;
-	return answers;
+	return call_handler(psprintf(CALL_REFUND_HANDLER, function_name), function_name, &args);
+}
+
+List *
+ot_store_call_void_handler(const char *function_name, const Attempt *attempt, int64 amount, const char *action)
+{
+	Args		args = {0};
+
+	ot_arg_text(&args, attempt->order_id);
+	ot_arg_text(&args, attempt->gateway);
+	ot_arg_text(&args, attempt->attempt_ref);
+	ot_arg_int8_or_null(&args, amount);
+	ot_arg_text(&args, attempt->currency);
+	ot_arg_text(&args, action);
+	ot_arg_int4(&args, attempt->attempts + 1);
+	return call_handler(psprintf(CALL_VOID_HANDLER, function_name), function_name, &args);
 }
 
 /* What failed and is tried again. */

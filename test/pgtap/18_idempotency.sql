@@ -23,6 +23,9 @@ SELECT t.refund_in('needs_attention', 'dead') AS dead \gset
 SELECT t.refund_in('pending', 'bank') AS bank \gset
 SELECT t.refund_in('submitted', 'sub') AS sub \gset
 SELECT t.refund_in('processing', 'more') AS more \gset
+SELECT t.create_order('try', 100), t.create_order('try part', 100), t.create_order('try late', 100), t.create_order('try ends', 100);
+SELECT t.void_in('needs_attention', 'void retry'), t.void_in('leased', 'void'), t.void_in('leased', 'void paid'), t.void_in('leased', 'void failed');
+SELECT t.void_in('needs_attention', 'void stuck');
 
 SELECT is(t.twice(call), answers, call) FROM (VALUES
     ($$create_order('o', 100, 'CNY')$$, 'created, (exists)'),
@@ -60,6 +63,29 @@ SELECT is(t.twice(call), answers, call) FROM (VALUES
     (format('complete_refund(%L, ''failed'')', :'bank'), 'conflict, (conflict)'),
     (format('complete_refund(%L, ''succeeded'', gateway_refund_ref => ''x-4'')', :'bank'), 'conflict, (conflict)'),
     (format('complete_refund(%L, ''succeeded'', refunded_amount => 150)', :'more'), 'conflict, (conflict)'),
+    ($$begin_attempt('try', 'bank', 'a-1')$$, 'begun, (exists)'),
+    ($$begin_attempt('try', 'bank', 'a-2', '5 minutes', '{}')$$, 'begun, (exists)'),
+    ($$begin_attempt('try part', 'bank', 'a-3')$$, 'begun, (exists)'),
+    ($$begin_attempt('try late', 'bank', 'a-4')$$, 'begun, (exists)'),
+    ($$begin_attempt('try ends', 'bank', 'a-5')$$, 'begun, (exists)'),
+    ($$begin_attempt('void', 'bank', 'a-6')$$, 'already_closed, (already_closed)'),
+    ($$begin_attempt('free', 'bank', 'a-7')$$, 'already_paid, (already_paid)'),
+    ($$authorize_attempt('bank', 'a-1', 100, 'CNY', '2999-01-01')$$, 'authorized, (duplicate)'),
+    ($$authorize_attempt('bank', 'a-2', 100, 'CNY', '2999-01-01')$$, 'surplus, (duplicate)'),
+    ($$authorize_attempt('bank', 'a-3', 60, 'CNY', '2999-01-01')$$, 'partial, (duplicate)'),
+    ($$authorize_attempt('bank', 'a-5', 100, 'EUR', '2999-01-01')$$, 'wrong_currency, (duplicate)'),
+    ($$cancel_order('try late')$$, 'cancelled, (already_closed)'),
+    ($$authorize_attempt('bank', 'a-4', 100, 'CNY', '2999-01-01')$$, 'late, (duplicate)'),
+    ($$end_attempt('bank', 'a-5', 'failed')$$, 'ended, (already_ended)'),
+    ($$end_attempt('bank', 'a-5', 'expired')$$, 'already_ended, (already_ended)'),
+    ($$end_attempt('bank', 'a-1', 'cancelled')$$, 'ended, (already_ended)'),
+    ($$complete_void('bank', 'void', 'voided')$$, 'recorded, (duplicate)'),
+    ($$complete_void('bank', 'void', 'failed')$$, 'ignored, (ignored)'),
+    ($$complete_void('bank', 'void', 'paid')$$, 'recorded, (duplicate)'),
+    ($$complete_void('bank', 'void paid', 'paid')$$, 'recorded, (duplicate)'),
+    ($$complete_void('bank', 'void failed', 'failed')$$, 'stale, (stale)'),
+    ($$complete_void('bank', 'void stuck', 'failed')$$, 'recorded, (duplicate)'),
+    ($$retry_void('bank', 'void retry')$$, 'retried, (already_due)'),
     (format('retry_refund(%L)', :'retry'), 'retried, (already_due)'),
     (format('settle_refund(%L, ''in cash'')', :'settle'), 'settled, (already_settled)'),
     (format('reverse_refund(%L, ''dead'')', :'dead'), 'reversed, (already_reversed)'),
@@ -85,6 +111,22 @@ END
 $$;
 SELECT ok(t.tell_twice(result), result || ' told twice by the worker counts once')
   FROM unnest(ARRAY['failed', 'unknown', 'submitted', 'deferred', 'rejected', 'succeeded']) AS result;
+
+-- A worker asks for voids twice, and what it answers is sent twice
+SELECT t.void_in('due', 'v ' || result) FROM unnest(ARRAY['voided', 'paid', 'failed', 'unknown', 'deferred', 'rejected']) AS result;
+CREATE TABLE t.leased AS SELECT * FROM order_timeout.claim_voids('w');
+SELECT is((SELECT count(*) FROM t.leased WHERE attempt_ref LIKE 'v %'), 6::bigint, 'voids are leased');
+SELECT is(t.unchanged_by($$SELECT count(*) FROM order_timeout.claim_voids('w')$$), '(0)', 'and not handed out again');
+CREATE FUNCTION t.tell_void_twice(result text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    call text := (SELECT format('complete_void(%L, %L, %L, %L, %L)', l.gateway, l.attempt_ref, result, l.lease_token, 'error')
+                    FROM t.leased l WHERE l.attempt_ref = 'v ' || result);
+BEGIN
+    RETURN t.twice(call);
+END
+$$;
+SELECT is(t.tell_void_twice(result), 'recorded, (duplicate)', result || ' of a void told twice by the worker counts once')
+  FROM unnest(ARRAY['voided', 'paid', 'failed', 'unknown', 'deferred', 'rejected']) AS result;
 
 -- Much later
 SELECT is(t.unchanged_by($$SELECT outcome, state FROM order_timeout.record_payment('part', 'bank', 'part-1', 60, 'CNY')$$),

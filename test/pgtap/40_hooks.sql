@@ -46,6 +46,32 @@ CREATE FUNCTION t.half_a_handler(refund_ref text, order_id text, gateway text, p
     action text, attempt integer, OUT result text) LANGUAGE sql AS $$SELECT 'succeeded'$$;
 SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'refund_handler', 't.half_a_handler')$$, '42804', NULL,
                  'a handler that answers too little');
+SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'void_handler', 't.on_close')$$, '42883', NULL, 'not a void_handler');
+SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'void_handler', 't.half_a_handler')$$, '42883', NULL, 'a refund_handler is none');
+CREATE FUNCTION t.half_a_void(order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer,
+    OUT result text) LANGUAGE sql AS $$SELECT 'voided'$$;
+SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'void_handler', 't.half_a_void')$$, '42804',
+                 'function t.half_a_void(text,text,text,bigint,text,text,integer) does not answer as a void_handler', 'nor what answers too little');
+CREATE FUNCTION t.many_voids(order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer)
+    RETURNS TABLE (result text, error text) LANGUAGE sql AS $$SELECT 'voided', NULL$$;
+SELECT throws_ok($$SELECT order_timeout.set_hook('default', 'void_handler', 't.many_voids')$$, '42883', NULL, 'nor what answers many rows');
+CREATE FUNCTION t.end_it(order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer,
+    OUT error text, OUT result text) LANGUAGE sql AS $$SELECT NULL, 'voided'$$;
+INSERT INTO order_timeout.policies (policy) VALUES ('voids');
+SELECT is(order_timeout.set_hook('voids', 'void_handler', 't.end_it'), 'set', 'a void_handler, its answers in any sequence');
+SELECT is(order_timeout.set_hook('voids', 'void_handler', 't.end_it'), 'unchanged', 'and again');
+CREATE FUNCTION t.shown() RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', kind, uses, is_there, waiting) FROM order_timeout.integrations WHERE name = 'void_handler'
+$$;
+SELECT t.create_order('to void', 1, 'voids'), order_timeout.begin_attempt('to void', 'bank', 'to void'),
+       t.create_order('another', 1), order_timeout.begin_attempt('another', 'bank', 'another'), t.cancel('another');
+SELECT is(t.shown(), 'hook t.end_it t 0', 'integrations shows it');
+SELECT t.cancel('to void');
+SELECT is(t.shown(), 'hook t.end_it t 1', 'with the voids that are due');
+DROP FUNCTION t.end_it(text, text, text, bigint, text, text, integer);
+SELECT is(t.shown(), 'hook t.end_it f 1', 'and that it is gone');
+SELECT is(order_timeout.set_hook('voids', 'void_handler', NULL), 'removed', 'removed');
+SELECT order_timeout.complete_void('bank', 'to void', 'voided'), order_timeout.complete_void('bank', 'another', 'voided');
 SET LOCAL search_path TO t, public;
 SELECT is(order_timeout.set_hook('default', 'close_hook', 'on_close'), 'set', 'the caller''s search_path finds it');
 RESET search_path;

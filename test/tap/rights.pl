@@ -325,11 +325,18 @@ $dbh->do(q{CREATE FUNCTION public.handle(text, text, text, text, bigint, text, t
 	OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text) LANGUAGE sql AS $$ SELECT 'failed'::pg_catalog.text, NULL::pg_catalog.text,
 	NULL::pg_catalog.int8, current_user::pg_catalog.text $$});
 call($dbh, 'set_hook', 'default', 'refund_handler', 'public.handle');
+$dbh->do(q{CREATE FUNCTION public.handle_void(text, text, text, bigint, text, text, integer, OUT result text, OUT error text) LANGUAGE sql AS
+	$$ SELECT 'failed'::pg_catalog.text, current_user::pg_catalog.text $$});
+call($dbh, 'set_hook', 'default', 'void_handler', 'public.handle_void');
+goes_on('created', 'create_order', 'h10', 100, 'EUR', '1 hour');
+goes_on('begun', 'begin_attempt', 'h10', 'h', 'a1');
+goes_on('cancelled', 'cancel_order', 'h10');
 is(error_of($trapped, sub { $trapped->do("CALL order_timeout.send_refunds('200 milliseconds')") }), '', 'send_refunds captures nothing')
 	or diag($trapped->errstr);
 cmp_ok($dbh->selectrow_array('SELECT count(*) FROM order_timeout.refunds WHERE state = ? AND last_error = ?', undef, 'failed', $hostile),
 	'>', 0, 'it calls the handler, as the caller');
-call($dbh, 'set_hook', 'default', 'refund_handler', undef);
+is($dbh->selectrow_array("SELECT last_error FROM order_timeout.attempts WHERE attempt_ref = 'a1'"), $hostile, 'and that of voids');
+call($dbh, 'set_hook', 'default', $_, undef) for qw(refund_handler void_handler);
 is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.orders WHERE order_id IN ('h7', 'h8') AND state = 'expired'"),
 	2, 'they close orders');
 goes_on('held', 'record_payment', 'h6', 'h', 'p8', 100, 'EUR');

@@ -1,6 +1,6 @@
-# send_refunds() does a worker's work: it hands due refunds to the function that their policy names, and records what that
-# answers. Whatever the function does, the money stays owed until the gateway says that it is back, and each attempt has
-# the same key.
+# send_refunds() does a worker's work: it hands due refunds and voids to the functions that their policy names, and records
+# what these answer. Whatever the function does, the money stays owed until the gateway says that it is back, and each
+# attempt has the same key.
 
 use strict;
 use warnings;
@@ -117,13 +117,18 @@ sub calls {
 # is_refund($ref, $name, state => 'failed', last_error => qr/.../, ...)
 sub is_refund {
 	my ($ref, $name, %expected) = @_;
-	my $refund = refund($ref);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_row(refund($ref), $name, %expected);
+}
+
+sub is_row {
+	my ($row, $name, %expected) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	for my $column (sort keys %expected) {
 		if (ref $expected{$column}) {
-			like($refund->{$column}, $expected{$column}, "$name: $column");
+			like($row->{$column}, $expected{$column}, "$name: $column");
 		} else {
-			is($refund->{$column}, $expected{$column}, "$name: $column");
+			is($row->{$column}, $expected{$column}, "$name: $column");
 		}
 	}
 	return;
@@ -634,6 +639,260 @@ is(error_of($dbh, sub { send_refunds($_) }), '22023', "send_refunds($_)") for q{
 	my $ref = owed('sent', q{'succeeded'});
 	$server->safe_psql('shop', "SET default_transaction_isolation = 'serializable';\nCALL order_timeout.send_refunds('300 milliseconds')");
 	is_refund($ref, 'serializable by default', state => 'succeeded');
+}
+
+# ------------------------------------------------------------ voids
+
+# As gate.send; the script is found by attempt_ref, which stands in gate.calls as payment_ref.
+$dbh->do(<<'END');
+CREATE FUNCTION gate.void(order_id text, gateway text, attempt_ref text, amount bigint, currency text, action text, attempt integer,
+	OUT more text, OUT error text, OUT result text)
+LANGUAGE plpgsql AS $$
+DECLARE
+	line text := (SELECT s.lines[least(attempt, cardinality(s.lines))] FROM gate.script s WHERE s.payment_ref = attempt_ref);
+BEGIN
+	PERFORM gate.outside(format('INSERT INTO gate.calls (refund_ref, order_id, gateway, payment_ref, amount, currency, action,
+		attempt, caller, pid) VALUES (%L, %L, %L, %L, %L, %L, %L, %s, %L, %s)',
+		'void ' || attempt_ref, order_id, gateway, attempt_ref, amount, currency, action, attempt, current_user, pg_backend_pid()));
+	INSERT INTO gate.done VALUES ('void ' || attempt_ref, attempt);
+	EXECUTE 'SELECT ' || line INTO result, error USING attempt_ref, amount, action, order_id;
+END $$
+END
+
+# An attempt of a cancelled order of that policy, to be ended; returns its attempt_ref.
+sub to_void {
+	my ($policy, @lines) = @_;
+	my $ref = begun($policy, @lines);
+	call($dbh, 'cancel_order', "o-$ref");
+	return $ref;
+}
+
+sub begun {
+	my ($policy, @lines) = @_;
+	my $ref = 'v' . ++$made;
+	script($ref, @lines);
+	call($dbh, 'create_order', "o-$ref", 100, 'EUR', '1 hour', undef, $policy);
+	call($dbh, 'begin_attempt', "o-$ref", 'bank', $ref)->{outcome} eq 'begun' or die "no attempt $ref\n";
+	return $ref;
+}
+
+sub attempt {
+	my ($ref) = @_;
+	return $dbh->selectrow_hashref(<<'END', undef, $ref);
+SELECT a.*, next_attempt_at > clock_timestamp() AS waits FROM order_timeout.attempts a WHERE attempt_ref = ?
+END
+}
+
+sub is_attempt {
+	my ($ref, $name, %expected) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_row(attempt($ref), $name, %expected);
+}
+
+sub void_written {
+	my ($ref) = @_;
+	return $dbh->selectrow_array("SELECT count(*) FROM gate.done WHERE refund_ref = 'void ' || ?::text", undef, $ref);
+}
+
+{
+	my $ref = to_void('sent', q{'voided'});
+	send_refunds();
+	is_attempt($ref, 'a policy without a void_handler', state => 'open', handed_out_at => undef);
+	is(scalar @{ calls($ref) }, 0, 'its voids are left to workers');
+	call($dbh, 'complete_void', 'bank', $ref, 'voided');
+}
+call($dbh, 'set_hook', $_, 'void_handler', 'gate.void') for qw(sent quick leased);
+{
+	my @unknown = (state => 'open', attempts => 1, waits => 1, lease_token => undef);
+	my @case = (
+		[ q{'voided'}, 'voided', state => 'voided', next_attempt_at => undef ],
+		[ q{'paid', 'too late'}, 'paid', state => 'captured', next_attempt_at => undef, attention_at => qr/./, last_error => 'too late' ],
+		[ q{'failed', 'confirming'}, 'failed', state => 'open', attempts => 1, waits => 1, last_error => 'confirming' ],
+		[ q{'unknown', 'timed out'}, 'unknown', @unknown, last_error => 'timed out' ],
+		[ q{'deferred', 'maintenance'}, 'deferred', state => 'open', attempts => 0, waits => 1, lease_token => undef, last_error => 'maintenance' ],
+		[ q{'rejected', 'no'}, 'rejected', state => 'needs_attention', last_error => 'no' ],
+		[ q{NULL}, 'null', @unknown, last_error => 'gate.void: it answered no result' ],
+		[ q{'succeeded'}, 'a word of refunds', @unknown,
+			last_error => 'gate.void: it answered "succeeded", which is no result of complete_void' ],
+		[ q{repeat('x', 9000)}, 'a long word', @unknown, last_error => qr/x{1000}/ ],
+		[ q{gate.fail('P0001', 'refused')}, 'an exception', @unknown, last_error => 'P0001: refused', written => 0 ],
+		[ q{gate.fail('53200', 'too much')}, 'out of memory', @unknown, last_error => '53200: too much', written => 0 ],
+	);
+	unshift @$_, to_void('sent', $_->[0]) for @case;
+	my $authorized = begun('sent', q{'voided'});
+	call($dbh, 'authorize_attempt', 'bank', $authorized, 70, 'EUR', '2099-01-01');
+	call($dbh, 'cancel_order', "o-$authorized");
+	send_refunds("'2 seconds'");
+	for my $case (@case) {
+		my ($ref, $line, $name, %expected) = @$case;
+		my $written = delete $expected{written} // 1;
+		is_attempt($ref, "a void, $name", %expected);
+		is(scalar @{ calls($ref) }, 1, "a void, $name: called once");
+		is(void_written($ref), $written, "a void, $name: what it wrote is " . ($written ? 'there' : 'gone'));
+	}
+	my @columns = qw(order_id gateway payment_ref amount currency action attempt);
+	is_deeply([ @{ calls($case[0][0])->[0] }{@columns} ], [ "o-$case[0][0]", 'bank', $case[0][0], undef, undef, 'submit', 1 ],
+		'what a void_handler gets');
+	is_deeply([ @{ calls($authorized)->[0] }{@columns} ], [ "o-$authorized", 'bank', $authorized, 70, 'EUR', 'submit', 1 ],
+		'of what is authorised, the amount');
+	is_deeply($dbh->selectcol_arrayref(q{SELECT type FROM order_timeout.history(?) WHERE type LIKE 'void.%' ORDER BY id}, undef, "o-$case[0][0]"),
+		[qw(void.due void.claimed void.voided)], 'its history is that of any void');
+}
+{
+	my $ref = to_void('quick', q{'failed'}, q{gate.fail('P0001', 'no')}, q{'voided'});
+	my $end = time + 20;
+	send_refunds("'1 second'") until time > $end || attempt($ref)->{state} eq 'voided';
+	is_attempt($ref, 'the third attempt at a void', state => 'voided', attempts => 2);
+	is_deeply([ map { "$_->{action} $_->{attempt}" } @{ calls($ref) } ], [ 'submit 1', 'query 2', 'query 3' ],
+		'it asks before it sends again');
+}
+{
+	# The last attempt of a closing order.
+	$dbh->do("INSERT INTO order_timeout.policies (policy, before_close) VALUES ('asks', 'void')");
+	call($dbh, 'set_hook', 'asks', 'void_handler', 'gate.void');
+	my $ref = begun('asks', q{'voided'});
+	$dbh->do("UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 second' WHERE order_id = ?", undef, "o-$ref");
+	is(call($dbh, 'expire_order', "o-$ref")->{outcome}, 'closing', 'an order that asks before it closes');
+	send_refunds();
+	is($dbh->selectrow_array('SELECT state FROM order_timeout.orders WHERE order_id = ?', undef, "o-$ref"), 'expired',
+		'the answer of the handler closes it');
+}
+{
+	# Between the claim and the call: a webhook ends it.
+	my $ref = to_void('quick', q{'failed'});
+	$dbh->do(<<'END');
+CREATE FUNCTION gate.end_void() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM order_timeout.complete_void(NEW.gateway, NEW.attempt_ref, 'voided'); RETURN NULL; END $$
+END
+	$dbh->do("CREATE CONSTRAINT TRIGGER end_void AFTER UPDATE ON order_timeout.attempts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+		WHEN (NEW.lease_token IS NOT NULL) EXECUTE FUNCTION gate.end_void()");
+	send_refunds();
+	is_attempt($ref, 'a void that ended between the claim and the call', state => 'voided');
+	is(scalar @{ calls($ref) }, 0, 'the gateway is not called for it');
+	$dbh->do('DROP TRIGGER end_void ON order_timeout.attempts');
+}
+{
+	# Or the handler is taken away.
+	my $ref = to_void('quick', q{'voided'});
+	$dbh->do(<<'END');
+CREATE FUNCTION gate.take_void() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM order_timeout.set_hook('quick', 'void_handler', NULL); RETURN NULL; END $$
+END
+	$dbh->do("CREATE TRIGGER take_void AFTER UPDATE ON order_timeout.attempts FOR EACH ROW
+		WHEN (NEW.lease_token IS NOT NULL) EXECUTE FUNCTION gate.take_void()");
+	send_refunds();
+	is(scalar @{ calls($ref) }, 0, 'the void_handler is taken away after the claim: it is not called');
+	is_attempt($ref, 'a void_handler taken away', state => 'open', attempts => 0, lease_token => undef,
+		last_error => 'its policy has no void_handler any more');
+	is(scalar @{ $dbh->selectcol_arrayref(q{SELECT type FROM order_timeout.history(?) WHERE type = 'void.deferred'}, undef, "o-$ref") },
+		1, 'a void_handler taken away: deferred');
+	$dbh->do('DROP TRIGGER take_void ON order_timeout.attempts');
+	call($dbh, 'set_hook', 'quick', 'void_handler', 'gate.void');
+	send_refunds("'1500 milliseconds'");
+	is_attempt($ref, 'a void_handler that is back', state => 'voided', attempts => 0);
+}
+for my $replacement (
+	[ 'no row', "TABLE (result text, error text) AS \$\$ SELECT '', '' WHERE false \$\$", qr/^gate\.replaced: it answered 0 rows/ ],
+	[ 'many rows', "TABLE (result text, error text) AS \$\$ VALUES ('voided', NULL), ('failed', NULL) \$\$", qr/^gate\.replaced: it answered 2 rows/ ],
+	[ 'other columns', "SETOF text AS \$\$ SELECT 'voided' \$\$", qr/^42703: column h\.result does not exist/ ],
+	[ 'no function', undef, qr/^42883: function gate\.replaced\(.*\) does not exist/ ],
+) {
+	my ($name, $returns, $error) = @$replacement;
+	my $arguments = 'gate.replaced(text, text, text, bigint, text, text, integer)';
+	$dbh->do("CREATE FUNCTION gate.replaced(text, text, text, bigint, text, text, integer, OUT result text, OUT error text)
+		LANGUAGE sql AS \$\$ SELECT 'voided', NULL \$\$");
+	call($dbh, 'set_hook', 'sent', 'void_handler', 'gate.replaced');
+	$dbh->do("DROP FUNCTION $arguments");
+	$dbh->do("CREATE FUNCTION $arguments RETURNS $returns LANGUAGE sql") if $returns;
+	my $ref = to_void('sent');
+	send_refunds();
+	is_attempt($ref, "a void_handler replaced: $name", state => 'open', attempts => 1, waits => 1, last_error => $error);
+	$dbh->do("DROP FUNCTION IF EXISTS $arguments");
+}
+call($dbh, 'set_hook', 'sent', 'void_handler', 'gate.void');
+{
+	my $ref = to_void('sent', q{'voided'});
+	my $next = to_void('sent', q{'voided'});
+	$dbh->do("CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.attempts FOR EACH ROW
+		WHEN (OLD.lease_token IS NOT NULL AND OLD.attempt_ref = '$ref') EXECUTE FUNCTION gate.refuse()");
+	my ($rc, undef, $err) = $server->psql('shop', "CALL order_timeout.send_refunds('500 milliseconds')");
+	is($rc, 0, 'nothing of a void can be recorded: it goes on');
+	like($err, qr/WARNING: .*the void of attempt "$ref" of gateway "bank" could not be recorded\n.*DETAIL: +P0001: refused by a trigger/s, 'and says so');
+	is_attempt($ref, 'a void that is not recorded', state => 'open', attempts => 0, waits => 1, lease_token => qr/./);
+	is_attempt($next, 'the next void', state => 'voided');
+	$dbh->do('DROP TRIGGER refuse ON order_timeout.attempts');
+	call($dbh, 'complete_void', 'bank', $ref, 'voided');
+}
+{
+	# Cancelled in the middle.
+	$dbh->do("UPDATE order_timeout.policies SET refund_lease = '2 seconds' WHERE policy = 'leased'");
+	my $ref = to_void('leased', q{gate.dawdle(CASE $3 WHEN 'submit' THEN 60 ELSE 0 END, 'voided')});
+	my ($session, $pid) = sending($ref);
+	is(error_of($dbh, sub { $dbh->do("SELECT FROM order_timeout.$_ FOR UPDATE NOWAIT") }), '', "meanwhile no row of $_ is locked")
+		for qw(orders attempts policies);
+	$dbh->do('SELECT pg_cancel_backend(?)', undef, $pid);
+	is(ended_with($session), '57014', 'cancelled while a void is sent');
+	is_attempt($ref, 'a void that was cancelled in the middle', state => 'open', attempts => 0, lease_token => qr/./);
+	is(void_written($ref), 0, 'nothing half done');
+	eventually(sub { !attempt($ref)->{waits} }) or die "the lease of $ref does not lapse\n";
+	send_refunds();
+	is_attempt($ref, 'a void that was cancelled, later', state => 'voided', attempts => 1);
+	is_deeply([ map { "$_->{action} $_->{attempt}" } @{ calls($ref) } ], [ 'submit 1', 'query 2' ], 'it is asked about');
+}
+{
+	# The gateway takes longer than the lease, and another gets it.
+	$dbh->do("UPDATE order_timeout.policies SET refund_lease = '300 milliseconds' WHERE policy = 'leased'");
+	my $ref = to_void('leased', q{gate.dawdle(1.5, 'failed')});
+	my $late = fork_all(1, sub {
+		my (undef, undef, $err) = $server->psql('shop', "CALL order_timeout.send_refunds('1 second')");
+		return { err => $err };
+	});
+	called($ref);
+	eventually(sub { !attempt($ref)->{waits} }) or die "the lease of $ref does not lapse\n";
+	my $claim = rows($dbh, 'claim_voids', 'worker', 10, '1 hour')->[0];
+	is($claim->{attempt_ref}, $ref, 'a worker gets the void that lapsed');
+	like((answers($late))[0]{err}, qr/WARNING: .*void_handler gate\.void answered about the void of attempt "$ref".* after the lease had lapsed/,
+		'a void_handler that answers too late is reported');
+	is_attempt($ref, 'the late answer changes nothing', attempts => 1, lease_token => $claim->{lease_token});
+	is(call($dbh, 'complete_void', 'bank', $ref, 'voided', $claim->{lease_token})->{outcome}, 'recorded', 'the worker ends it');
+}
+{
+	my $ref = to_void('sent', q{'voided'});
+	my $session = $server->dbh('shop', user => 'plain');
+	$session->do("CALL order_timeout.send_refunds('300 milliseconds')");
+	is_attempt($ref, 'a void, sent by a role with access worker', state => 'voided');
+	is(calls($ref)->[0]{caller}, 'plain', 'a void_handler is called as the caller');
+	is($session->selectrow_array('SELECT current_user'), 'plain', 'and it is still the caller');
+}
+
+# Both kinds in turn, however much there is of one
+{
+	send_refunds();
+	my @refunds = map { owed('sent', q{'succeeded'}) } 1 .. 6;
+	my @voids = map { to_void('sent', q{'voided'}) } 1 .. 3;
+	send_refunds("'1 second'");
+	my $sent = join '', map { substr $_, 0, 1 } @{ $dbh->selectcol_arrayref(
+		'SELECT payment_ref FROM gate.calls WHERE payment_ref = ANY (?) ORDER BY n', undef, [ @refunds, @voids ]) };
+	like($sent, qr/^(?:pvpvpvppp|vpvpvpppp)$/, "refunds and voids take turns: $sent");
+}
+{
+	my @refs = map { (owed('sent', q{gate.dawdle(0.05, 'succeeded')}), to_void('sent', q{gate.dawdle(0.05, 'voided')})) } 1 .. 15;
+	my $open = sub {
+		return $dbh->selectrow_array("SELECT (SELECT count(*) FROM order_timeout.attempts WHERE attempt_ref = ANY (?) AND state <> 'voided')
+			+ (SELECT count(*) FROM order_timeout.refunds WHERE payment_ref = ANY (?) AND state <> 'succeeded')", undef, \@refs, \@refs);
+	};
+	my $end = time + 30;
+	until (time > $end || !$open->()) {
+		answers(fork_all(3, sub {
+			$server->dbh('shop')->do("CALL order_timeout.send_refunds('2 seconds')");
+			return [];
+		}));
+	}
+	is($open->(), 0, 'three sessions: all refunds and voids are done');
+	my ($times, $different, $sessions) = $dbh->selectrow_array(
+		'SELECT count(*), count(DISTINCT refund_ref), count(DISTINCT pid) FROM gate.calls WHERE payment_ref = ANY (?)', undef, \@refs);
+	is("$times $different", '30 30', 'each is sent once');
+	cmp_ok($sessions, '>', 1, "$sessions of them share the work");
 }
 
 balanced($dbh, 'the funds');
