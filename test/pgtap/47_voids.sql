@@ -208,7 +208,7 @@ SELECT is(t.report('p', 'paid', t.token('p')) || ', ' || t.report('p', 'failed',
 -- The rest of what was captured in part
 SELECT t.begin('q'), t.authorize('q');
 SELECT is((SELECT outcome || ' ' || state FROM order_timeout.record_payment('q', 'bank', 'q-1', 40, 'CNY', attempt_ref => 'q')), 'partial authorized', 'a part is captured');
-SELECT is(t.report('q', 'voided'), 'ignored captured', 'none is due');
+SELECT is(t.report('q', 'failed') || ', ' || t.report('q', 'unknown', 'none'), 'stale captured, stale captured', 'none is due');
 SELECT is(t.cancel('q') || ', ' || t.row('q'), 'cancelled cancelled, captured 0 due', 'the rest is to be voided');
 SELECT is(t.claim(), 'q q 60 CNY submit 1', 'which is less');
 SELECT is(t.report('q', 'rejected', t.token('q')) || ', ' || t.retry('q'), 'recorded needs_attention, retried captured', 'retried');
@@ -219,6 +219,9 @@ SELECT is((SELECT outcome FROM order_timeout.record_payment('q', 'bank', 'q-2', 
 SELECT t.begin('r'), t.authorize('r'), order_timeout.record_payment('r', 'bank', 'r-1', 40, 'CNY', attempt_ref => 'r'), t.cancel('r');
 SELECT is(t.report('r', 'voided') || ', ' || t.row('r'), 'recorded voided, voided 0 settled', 'the rest was voided');
 SELECT is(t.report('r', 'paid') || ', ' || t.row('r'), 'recorded captured, captured 0 attention', 'or was not');
+SELECT t.begin('w'), t.authorize('w'), order_timeout.record_payment('w', 'bank', 'w-1', 40, 'CNY', attempt_ref => 'w');
+SELECT is(t.report('w', 'voided') || ', ' || t.row('w') || ', ' || t.state('w'), 'recorded voided, voided 0 settled, pending',
+          'the rest of a promise, which its order was authorised by');
 
 -- Asking before closing
 CREATE FUNCTION t.closing(id text) RETURNS text LANGUAGE sql AS $$SELECT concat_ws(' ', t.begin(id, 'ask'), t.expire(id))$$;
