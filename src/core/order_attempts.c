@@ -19,7 +19,10 @@
 
 /* How long an order is open. */
 
-/* A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. */
+/*
+ * A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. What its
+ * gateway reported as paid holds on until its payment comes.
+ */
 static TimestampTz
 latest_hold(List *attempts)
 {
@@ -30,7 +33,7 @@ latest_hold(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (!attempt->covers && ot_attempt_may_pay(attempt))
+		if (!attempt->covers && (ot_attempt_may_pay(attempt) || ot_attempt_is_reported_paid(attempt)))
 			latest = Max(latest, attempt->holds_until);
 	}
 	return latest;
@@ -124,7 +127,7 @@ ot_attempts_may_pay(const Order *order)
 		const Attempt *attempt = lfirst(cell);
 
 		if (can_be_voided(attempt) || attempt->state == ATTEMPT_NEEDS_ATTENTION ||
-			(attempt->state == ATTEMPT_CAPTURED && (attempt->attention_at != OT_NO_TIME || attempt->next_attempt_at != OT_NO_TIME)))
+			ot_attempt_is_reported_paid(attempt) || (attempt->state == ATTEMPT_CAPTURED && attempt->next_attempt_at != OT_NO_TIME))
 			return true;
 	}
 	return false;

@@ -195,6 +195,14 @@ SELECT is((SELECT string_agg(type, ' ' ORDER BY id) FROM order_timeout.history('
 SELECT is((SELECT outcome FROM order_timeout.end_attempt('bank', 'n', 'failed')) || ', ' || t.row('n'), 'ended, failed 1 settled',
           'the gateway was wrong: it brought nothing');
 SELECT is((SELECT outcome FROM order_timeout.end_attempt('bank', 'n', 'failed')), 'already_ended', 'again');
+-- What was reported as paid keeps its order open as long as it did before.
+INSERT INTO order_timeout.policies (policy, attempt_hold) VALUES ('hold', '1 day');
+SELECT t.create_order('held', 100, 'hold'), order_timeout.begin_attempt('held', 'bank', 'held', holds_for => '2 hours'), t.report('held', 'paid'),
+       order_timeout.begin_attempt('held', 'bank', 'held 2'), order_timeout.end_attempt('bank', 'held 2', 'failed');
+SELECT is((SELECT open_until = holds_until FROM order_timeout.orders JOIN order_timeout.attempts USING (order_id) WHERE attempt_ref = 'held'), true,
+          'reported paid: another attempt that fails does not close the order on it');
+SELECT order_timeout.end_attempt('bank', 'held', 'failed');
+SELECT is((SELECT open_until FROM order_timeout.orders WHERE order_id = 'held'), NULL, 'until it brought nothing');
 
 -- What ends while a worker has its void
 SELECT t.due('o'), t.claim();

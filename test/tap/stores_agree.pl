@@ -605,7 +605,8 @@ my %never = (
 	'a void of what brings nothing more' => "SELECT * FROM order_timeout.attempts a WHERE a.next_attempt_at IS NOT NULL
 		AND a.state <> 'open' AND a.state <> 'authorized' AND NOT (a.state = 'captured' AND a.covers AND a.captured < a.authorized)",
 	'a pending order that nothing keeps open' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'pending' AND o.open_until IS NOT NULL AND NOT EXISTS
-		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.state IN ('open', 'authorized') AND a.holds_until IS NOT NULL AND NOT a.covers AND a.next_attempt_at IS NULL)",
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND (a.state IN ('open', 'authorized') OR (a.state = 'captured' AND a.attention_at IS NOT NULL))
+			AND a.holds_until IS NOT NULL AND NOT a.covers AND a.next_attempt_at IS NULL)",
 	'a settled attempt whose void is due' => "SELECT * FROM order_timeout.attempts a WHERE a.settled_at IS NOT NULL AND a.next_attempt_at IS NOT NULL",
 	'a due_since that is over' => "SELECT * FROM order_timeout.orders o WHERE (o.state = 'closing') <> (o.due_since IS NOT NULL)",
 );
