@@ -116,13 +116,17 @@ ot_attempts_come_first(const Order *order, const Policy *policy)
 	return false;
 }
 
-/* One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured. */
+/*
+ * One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured.
+ * Locked, because nothing of the order is written when one of several ends: above READ COMMITTED each of two calls would
+ * see the other's attempt as it was, and none would close the order.
+ */
 bool
 ot_attempts_may_pay(const Order *order)
 {
 	ListCell   *cell;
 
-	foreach(cell, ot_store_find_attempts(order->order_id))
+	foreach(cell, ot_store_lock_attempts(order->order_id))
 	{
 		const Attempt *attempt = lfirst(cell);
 
