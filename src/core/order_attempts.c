@@ -207,13 +207,13 @@ may_capture_more(const Order *order, const Attempt *attempt)
 	return order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
 }
 
-/* Captured in part while its void was due, or too late. */
+/* Captured in part while its void was due or given up, or too late: only an authorized order may wait for the rest. */
 static bool
-is_to_be_voided(const Order *order, const Attempt *attempt, bool void_was_due)
+is_to_be_voided(const Order *order, const Attempt *attempt, bool had_void)
 {
 	if (order->state == ORDER_PAID || !attempt->can_void || !ot_attempt_has_rest(attempt))
 		return false;
-	return void_was_due || ot_is_closed(order);
+	return had_void || order->state != ORDER_AUTHORIZED;
 }
 
 /* Of what it promised; another currency is another sum. */
@@ -227,10 +227,10 @@ static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
-	bool		void_was_due = attempt->next_attempt_at != OT_NO_TIME;
+	bool		had_void = attempt->next_attempt_at != OT_NO_TIME || attempt->state == ATTEMPT_NEEDS_ATTENTION;
 
 	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
-	if (is_to_be_voided(order, attempt, void_was_due))
+	if (is_to_be_voided(order, attempt, had_void))
 		ot_attempt_void(attempt, now);
 	else if (may_capture_more(order, attempt))
 		ot_attempt_may_capture_more(attempt);

@@ -252,6 +252,27 @@ SELECT is(t.retry('v') || ', ' || t.try('v', 'voided'), 'retried open, recorded 
 SELECT t.closing('x');
 SELECT is(t.try('x', 'rejected') || ', ' || t.report('x', 'voided') || ', ' || t.state('x'), 'recorded needs_attention, recorded voided, expired',
           'voided by whoever ended it');
+-- Captured in part, after the void of its promise was given up, or after it was reported as paid.
+CREATE FUNCTION t.promised(id text, result text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.begin(id, 'ask'), t.authorize(id);
+    UPDATE order_timeout.orders SET open_until = NULL, expires_at = '2000-01-01' WHERE order_id = id;
+    SELECT order_timeout.expire_order(id);
+    SELECT t.try(id, result)
+$$;
+CREATE FUNCTION t.part(id text) RETURNS text LANGUAGE sql AS $$
+    SELECT r.outcome || ' ' || r.state FROM order_timeout.record_payment(id, 'bank', id || ' part', 40, 'CNY', attempt_ref => id) r
+$$;
+SELECT is(t.promised('part 1', 'rejected') || ', ' || t.part('part 1') || ', ' || t.row('part 1'),
+          'recorded needs_attention, partial closing, captured 1 due', 'needs_attention: the rest is to be voided');
+SELECT is(t.report('part 1', 'voided') || ', ' || t.state('part 1'), 'recorded voided, expired', 'and closes it');
+SELECT is(t.promised('part 2', 'paid') || ', ' || t.part('part 2') || ', ' || t.row('part 2'),
+          'recorded captured, partial closing, captured 0 due', 'reported paid: the same');
+SELECT is(t.promised('part 3', 'rejected'), 'recorded needs_attention', 'of an order that is reopened');
+UPDATE order_timeout.orders SET open_until = '2000-01-01' WHERE order_id = 'part 3';
+SELECT is((SELECT outcome FROM order_timeout.expire_order('part 3')) || ', ' || (SELECT outcome FROM order_timeout.reopen_order('part 3')) || ', '
+          || t.part('part 3') || ', ' || t.row('part 3'), 'expired, reopened, partial pending, captured 1 due', 'too');
+SELECT is(t.report('part 2', 'voided') || ', ' || t.report('part 3', 'voided') || ', ' || t.state('part 2') || ', ' || t.state('part 3'),
+          'recorded voided, recorded voided, expired, pending', 'voided');
 -- The closing fails: the report stands.
 CREATE FUNCTION t.refuse(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'not now'; END$$;
 SELECT order_timeout.set_hook('ask', 'close_hook', 't.refuse');
