@@ -273,6 +273,48 @@ SELECT is((SELECT outcome FROM order_timeout.expire_order('part 3')) || ', ' || 
           || t.part('part 3') || ', ' || t.row('part 3'), 'expired, reopened, partial pending, captured 1 due', 'too');
 SELECT is(t.report('part 2', 'voided') || ', ' || t.report('part 3', 'voided') || ', ' || t.state('part 2') || ', ' || t.state('part 3'),
           'recorded voided, recorded voided, expired, pending', 'voided');
+-- The worker dies again and again: the tries are counted, and the order does not wait for longer than void_within.
+CREATE FUNCTION t.lapse(id text) RETURNS text LANGUAGE sql AS $$
+    UPDATE order_timeout.attempts SET next_attempt_at = '2000-01-01', leased_until = '2000-01-01' WHERE attempt_ref = id;
+    SELECT concat_ws(' ', r.expired, r.leases_returned) FROM order_timeout.sweep_once() r
+$$;
+CREATE FUNCTION t.void_within_is_over(id text) RETURNS text LANGUAGE sql AS $$
+    UPDATE order_timeout.orders SET open_until = '2000-01-01' WHERE order_id = id;
+    SELECT outcome FROM order_timeout.expire_order(id)
+$$;
+SELECT t.closing('dead'), t.claim();
+SELECT is(t.lapse('dead') || ', ' || t.row('dead') || ', ' || t.claim(), '0 1, open 1 due maybe, dead dead none query 2', 'a worker that dies');
+SELECT is(t.lapse('dead') || ', ' || t.row('dead') || ', ' || t.state('dead'), '0 1, needs_attention 2 maybe attention, closing', 'and another one');
+SELECT is(t.void_within_is_over('dead') || ', ' || t.row('dead'), 'expired, needs_attention 2 maybe attention', 'it closes anyway');
+SELECT is(t.pay('dead', 'dead', 100) || ', ' || t.row('dead'), 'late expired late 100, captured 2 maybe settled', 'and it was paid');
+
+-- Reported as paid: the payment came before it, comes, or never comes.
+SELECT t.closing('before'), t.claim(), t.pay('before', 'charge of before', 100);
+SELECT is(t.report('before', 'paid', t.token('before')) || ', ' || t.state('before'), 'recorded captured, paid', 'its payment came before, without its attempt');
+SELECT is((SELECT outcome FROM order_timeout.record_payment('before', 'bank', 'charge of before', 100, 'CNY', attempt_ref => 'before'))
+          || ', ' || t.row('before'), 'duplicate, captured 0 settled', 'which a repeat names');
+SELECT t.closing('never'), t.report('never', 'paid');
+SELECT is(t.void_within_is_over('never') || ', ' || t.row('never'), 'expired, captured 0 attention', 'its payment never comes');
+SELECT t.closing('never 2'), t.report('never 2', 'paid'), order_timeout.end_attempt('bank', 'never 2', 'failed');
+SELECT is(t.state('never 2'), 'expired', 'and the operator knows it');
+
+-- Reopened while a worker has the void, and due again.
+CREATE FUNCTION t.reopened(id text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.closing(id), t.claim(), t.void_within_is_over(id);
+    SELECT outcome FROM order_timeout.reopen_order(id)
+$$;
+SELECT is(t.reopened('again') || ', ' || t.row('again'), 'reopened, open 0 due leased', 'reopened: the void goes on');
+SELECT is(t.expire('again'), 'closing closing', 'due again: it is asked for');
+SELECT is(t.row('again'), 'open 0 due leased', 'by the worker that has it');
+SELECT is(t.report('again', 'voided', t.token('again')) || ', ' || t.state('again'), 'recorded voided, expired', 'which closes it');
+SELECT t.reopened('again 2');
+SELECT is(t.pay('again 2', 'again 2', 40) || ', ' || t.row('again 2'), 'partial pending applied, captured 0 settled', 'paid in part by what was to be voided');
+SELECT is(t.report('again 2', 'voided', t.token('again 2')) || ', ' || t.expire('again 2'), 'ignored captured, expired expired', 'due again: nothing to ask for');
+SELECT t.reopened('again 3'), order_timeout.begin_attempt('again 3', 'bank', 'again 3b'), t.pay('again 3', 'again 3', 40);
+SELECT is(t.expire('again 3') || ', ' || t.report('again 3b', 'voided') || ', ' || t.state('again 3'), 'closing closing, recorded voided, expired',
+          'due again: the new attempt is asked for');
+SELECT is((SELECT refund_pending FROM order_timeout.orders WHERE order_id = 'again 3'), 40::bigint, 'and what was paid goes back');
+
 -- The closing fails: the report stands.
 CREATE FUNCTION t.refuse(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'not now'; END$$;
 SELECT order_timeout.set_hook('ask', 'close_hook', 't.refuse');
