@@ -200,20 +200,18 @@ ot_attempts_name(const Order *order, Payment *payment)
 		payment->attempt_ref = payment->payment_ref;
 }
 
-/* Captured in part, and its order waits for the rest. */
+/* Captured in part, and its order is authorised by the rest. */
 static bool
-may_capture_more(const Order *order, const Attempt *attempt)
+may_capture_more(const Order *order, const Attempt *attempt, bool was_good)
 {
-	return order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
+	return was_good && order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
 }
 
-/* Captured in part while its void was due or given up, or too late: only an authorized order may wait for the rest. */
+/* Nobody waits for the rest. */
 static bool
-is_to_be_voided(const Order *order, const Attempt *attempt, bool had_void)
+is_to_be_voided(const Order *order, const Attempt *attempt)
 {
-	if (order->state == ORDER_PAID || !attempt->can_void || !ot_attempt_has_rest(attempt))
-		return false;
-	return had_void || order->state != ORDER_AUTHORIZED;
+	return order->state != ORDER_PAID && attempt->can_void && ot_attempt_has_rest(attempt);
 }
 
 /* Of what it promised; another currency is another sum. */
@@ -227,13 +225,13 @@ static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
-	bool		had_void = attempt->next_attempt_at != OT_NO_TIME || attempt->state == ATTEMPT_NEEDS_ATTENTION;
+	bool		was_good = is_good(attempt) && attempt->settled_at == OT_NO_TIME;
 
 	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
-	if (is_to_be_voided(order, attempt, had_void))
-		ot_attempt_void(attempt, now);
-	else if (may_capture_more(order, attempt))
+	if (may_capture_more(order, attempt, was_good))
 		ot_attempt_may_capture_more(attempt);
+	else if (is_to_be_voided(order, attempt))
+		ot_attempt_void(attempt, now);
 	ot_write_attempt(attempt);
 	if (!was_captured)
 		ot_effect(attempt->order_id, "attempt.ended", ot_attempt_payload(attempt), now);

@@ -230,6 +230,11 @@ SELECT is(t.report('r', 'paid') || ', ' || t.row('r'), 'recorded captured, captu
 SELECT t.begin('w'), t.authorize('w'), order_timeout.record_payment('w', 'bank', 'w-1', 40, 'CNY', attempt_ref => 'w');
 SELECT is(t.report('w', 'voided') || ', ' || t.row('w') || ', ' || t.state('w'), 'recorded voided, voided 0 settled, pending',
           'the rest of a promise, which its order was authorised by');
+SELECT order_timeout.begin_attempt('w', 'bank', 'w2'), order_timeout.authorize_attempt('bank', 'w2', 60, 'CNY', '2999-01-01');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.record_payment('w', 'bank', 'w-2', 30, 'CNY', attempt_ref => 'w')) || ', ' || t.row('w'),
+          'partial authorized, captured 0 due', 'a part of what was voided is captured: its rest is to be voided again');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.end_attempt('bank', 'w2', 'failed')), 'ended pending', 'and is no promise');
+SELECT is(t.report('w', 'voided') || ', ' || t.row('w'), 'recorded voided, voided 0 settled', 'voided');
 
 -- Asking before closing
 CREATE FUNCTION t.closing(id text) RETURNS text LANGUAGE sql AS $$SELECT concat_ws(' ', t.begin(id, 'ask'), t.expire(id))$$;
