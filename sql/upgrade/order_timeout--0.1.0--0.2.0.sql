@@ -502,7 +502,7 @@ COMMENT ON FUNCTION begin_attempt(text, text, text, interval, jsonb, boolean) IS
 CREATE FUNCTION end_attempt(gateway text, attempt_ref text, result text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_end_attempt' LANGUAGE C;
 COMMENT ON FUNCTION end_attempt(text, text, text) IS
-'The gateway reports that an attempt ended without money. result: failed, cancelled, expired. What it kept open is open no longer, an order that it authorised is pending again, and a closing order that waited for nothing else is closed. Outcomes: ended, already_ended. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, when it closes the payments.';
+'The gateway reports that an attempt ended without money. result: failed, cancelled, expired. What it kept open is open no longer, an order that it authorised is pending again, and a closing order that waited for nothing else is closed. Outcomes: ended, already_ended. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, all attempts of a closing order, when it closes the payments.';
 
 CREATE FUNCTION authorize_attempt(
     gateway text, attempt_ref text, amount bigint, currency text, valid_until timestamptz, OUT outcome text, OUT state text)
@@ -522,7 +522,7 @@ CREATE FUNCTION complete_void(
     OUT outcome text, OUT state text, OUT next_attempt_at timestamptz)
 AS 'MODULE_PATHNAME', 'ot_complete_void' LANGUAGE C;
 COMMENT ON FUNCTION complete_void(text, text, text, text, text) IS
-'Reports what became of an attempt that was to be ended. result: voided (it brings nothing more), paid (it brought money; record_payment reports that) (these from any caller, at any time), failed, unknown, deferred, rejected (these with the current lease; failed and rejected also without one, when the gateway may have the void and no worker does). An order that it authorised is pending again, and a closing order that waited for nothing else is closed by voided. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end). state is the attempt''s. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, when it closes the payments.';
+'Reports what became of an attempt that was to be ended. result: voided (it brings nothing more), paid (it brought money; record_payment reports that) (these from any caller, at any time), failed, unknown, deferred, rejected (these with the current lease; failed and rejected also without one, when the gateway may have the void and no worker does). An order that it authorised is pending again, and a closing order that waited for nothing else is closed by voided. Outcomes: recorded, duplicate, stale (not the current lease), ignored (already at its end). state is the attempt''s. Errors: OT010 no such attempt, 22023, 22004. Locks: the order, the attempt, all attempts of a closing order, when it closes the payments.';
 
 CREATE FUNCTION retry_void(gateway text, attempt_ref text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_retry_void' LANGUAGE C;

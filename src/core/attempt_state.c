@@ -55,9 +55,16 @@ ot_attempt_has_rest(const Attempt *attempt)
 }
 
 bool
+ot_attempt_is_reported_paid(const Attempt *attempt)
+{
+	return attempt->state == ATTEMPT_CAPTURED && attempt->attention_at != OT_NO_TIME;
+}
+
+/* What was captured in part may still end: its order is authorised by the rest. */
+bool
 ot_attempt_is_over(const Attempt *attempt)
 {
-	return !ot_attempt_is_live(attempt) && attempt->next_attempt_at == OT_NO_TIME;
+	return attempt->settled_at != OT_NO_TIME || ot_attempt_is_reported_paid(attempt);
 }
 
 int64

@@ -27,6 +27,9 @@ extern bool ot_attempt_has_rest(const Attempt *attempt);
 /* Nothing more can be asked of it; the operator may still have to look. */
 extern bool ot_attempt_is_over(const Attempt *attempt);
 
+/* Its gateway says that it was paid, and no payment of it is recorded. */
+extern bool ot_attempt_is_reported_paid(const Attempt *attempt);
+
 /* What is authorised and not captured; 0 if it never was authorised. */
 extern int64 ot_attempt_rest(const Attempt *attempt);
 

@@ -19,7 +19,10 @@
 
 /* How long an order is open. */
 
-/* A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. */
+/*
+ * A promise of too little changes nothing: the buyer is still paying. One that covers is good until its end. What its
+ * gateway reported as paid holds on until its payment comes.
+ */
 static TimestampTz
 latest_hold(List *attempts)
 {
@@ -30,7 +33,7 @@ latest_hold(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (!attempt->covers && ot_attempt_may_pay(attempt))
+		if (!attempt->covers && (ot_attempt_may_pay(attempt) || ot_attempt_is_reported_paid(attempt)))
 			latest = Max(latest, attempt->holds_until);
 	}
 	return latest;
@@ -113,18 +116,22 @@ ot_attempts_come_first(const Order *order, const Policy *policy)
 	return false;
 }
 
-/* One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured. */
+/*
+ * One that its gateway reported as paid needs attention until its payment comes; the void of a rest may find it captured.
+ * Locked, because nothing of the order is written when one of several ends: above READ COMMITTED each of two calls would
+ * see the other's attempt as it was, and none would close the order.
+ */
 bool
 ot_attempts_may_pay(const Order *order)
 {
 	ListCell   *cell;
 
-	foreach(cell, ot_store_find_attempts(order->order_id))
+	foreach(cell, ot_store_lock_attempts(order->order_id))
 	{
 		const Attempt *attempt = lfirst(cell);
 
 		if (can_be_voided(attempt) || attempt->state == ATTEMPT_NEEDS_ATTENTION ||
-			(attempt->state == ATTEMPT_CAPTURED && (attempt->attention_at != OT_NO_TIME || attempt->next_attempt_at != OT_NO_TIME)))
+			ot_attempt_is_reported_paid(attempt) || (attempt->state == ATTEMPT_CAPTURED && attempt->next_attempt_at != OT_NO_TIME))
 			return true;
 	}
 	return false;
@@ -193,20 +200,18 @@ ot_attempts_name(const Order *order, Payment *payment)
 		payment->attempt_ref = payment->payment_ref;
 }
 
-/* Captured in part, and its order waits for the rest. */
+/* Captured in part, and its order is authorised by the rest. */
 static bool
-may_capture_more(const Order *order, const Attempt *attempt)
+may_capture_more(const Order *order, const Attempt *attempt, bool was_good)
 {
-	return order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
+	return was_good && order->state == ORDER_AUTHORIZED && ot_attempt_has_rest(attempt);
 }
 
-/* Captured in part while its void was due, or too late. */
+/* Nobody waits for the rest. */
 static bool
-is_to_be_voided(const Order *order, const Attempt *attempt, bool void_was_due)
+is_to_be_voided(const Order *order, const Attempt *attempt)
 {
-	if (order->state == ORDER_PAID || !attempt->can_void || !ot_attempt_has_rest(attempt))
-		return false;
-	return void_was_due || ot_is_closed(order);
+	return order->state != ORDER_PAID && attempt->can_void && ot_attempt_has_rest(attempt);
 }
 
 /* Of what it promised; another currency is another sum. */
@@ -220,13 +225,13 @@ static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
-	bool		void_was_due = attempt->next_attempt_at != OT_NO_TIME;
+	bool		was_good = is_good(attempt) && attempt->settled_at == OT_NO_TIME;
 
 	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
-	if (is_to_be_voided(order, attempt, void_was_due))
-		ot_attempt_void(attempt, now);
-	else if (may_capture_more(order, attempt))
+	if (may_capture_more(order, attempt, was_good))
 		ot_attempt_may_capture_more(attempt);
+	else if (is_to_be_voided(order, attempt))
+		ot_attempt_void(attempt, now);
 	ot_write_attempt(attempt);
 	if (!was_captured)
 		ot_effect(attempt->order_id, "attempt.ended", ot_attempt_payload(attempt), now);

@@ -16,7 +16,7 @@ extern void ot_attempts_let_go(Order *order);
 /* Of an order that is due: whether its attempts are to be ended first. */
 extern bool ot_attempts_come_first(const Order *order, const Policy *policy);
 
-/* Whether one of them may still bring money. */
+/* Of an order that is closing: whether one of them may still bring money. Locks them. */
 extern bool ot_attempts_may_pay(const Order *order);
 
 /* What follows for them from a change of the order's state, which is written. */

@@ -608,6 +608,68 @@ SELECT t.create_order('too little', 100), t.pay('too little', 'too little', 90, 
 SELECT t.way('payment: less was recorded than came', 'too little', 'nothing', 'OT003 paid', 'paid 100 = 0 + 0 + 0 + 100',
              $$record_payment({n}, {n}, {n}, 100, 'CNY')$$, $$record_payment({n}, {n}, 'too little corrected', 10, 'CNY')$$);
 
+------------------------------------------------------------------------------------------------ attempts and voids
+
+-- An order of 100 and its attempt: cancelled, closing, or authorized with 40 of it captured and then cancelled.
+INSERT INTO order_timeout.policies (policy, before_close) VALUES ('ask', 'void');
+CREATE FUNCTION t.attempted(name text, kind text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM t.create_order(name, 100, CASE kind WHEN 'closing' THEN 'ask' ELSE 'default' END),
+            t.do(name, $c$begin_attempt({n}, {n}, {n})$c$);
+    CASE kind
+    WHEN 'closing' THEN PERFORM t.expire(name);
+    WHEN 'part' THEN PERFORM t.do(name, $c$authorize_attempt({n}, {n}, 100, 'CNY', '2999-01-01')$c$,
+                                        $c$record_payment({n}, {n}, 'first', 40, 'CNY', attempt_ref => {n})$c$), t.cancel(name);
+    ELSE PERFORM t.cancel(name);
+    END CASE;
+END
+$$;
+CREATE FUNCTION t.reported(name text, kind text, result text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    token text;
+BEGIN
+    PERFORM t.attempted(name, kind);
+    SELECT c.lease_token INTO STRICT token FROM order_timeout.claim_voids('worker', gateway => name) AS c;
+    PERFORM order_timeout.complete_void(name, name, result, token);
+END
+$$;
+
+SELECT t.reported('v ' || i, 'closed', 'rejected') FROM generate_series(1, 6) AS i;
+SELECT t.reported('v closing ' || i, 'closing', 'rejected') FROM generate_series(1, 3) AS i;
+SELECT t.way('void: still open, and the obstacle is gone', 'v 1', 'void', 'retried', 'cancelled 0 = 0 + 0 + 0 + 0', $$retry_void({n}, {n})$$);
+SELECT t.way('void: it was ended', 'v 2', 'void', 'recorded', 'cancelled 0 = 0 + 0 + 0 + 0', $$complete_void({n}, {n}, 'voided')$$);
+SELECT t.way('void: it has expired', 'v 3', 'void', 'ended', 'cancelled 0 = 0 + 0 + 0 + 0', $$end_attempt({n}, {n}, 'expired')$$);
+SELECT t.way('void: it was ended, and its order is closing', 'v closing 1', 'void', 'recorded', 'expired 0 = 0 + 0 + 0 + 0',
+             $$complete_void({n}, {n}, 'voided')$$);
+SELECT t.way('void: it has expired, and its order is closing', 'v closing 2', 'void', 'ended', 'expired 0 = 0 + 0 + 0 + 0',
+             $$end_attempt({n}, {n}, 'expired')$$);
+SELECT t.way('void: it was paid', 'v 4', 'void', 'late', 'cancelled 100 = 0 + 100 + 0 + 0',
+             $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+SELECT t.way('void: it was paid, and its order is closing', 'v closing 3', 'void', 'paid', 'paid 100 = 0 + 0 + 0 + 100',
+             $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+SELECT t.way('void: it was paid, and the payment is not known yet', 'v 5', 'void', 'recorded late', 'cancelled 100 = 0 + 100 + 0 + 0',
+             $$complete_void({n}, {n}, 'paid')$$, $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+SELECT t.way('void: open, cannot be ended, and ended although it was paid later', 'v 6', 'void', 'ended late', 'cancelled 100 = 0 + 100 + 0 + 0',
+             $$end_attempt({n}, {n}, 'expired')$$, $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+
+SELECT t.reported('vp ' || i, 'closed', 'paid') FROM generate_series(1, 4) AS i;
+SELECT t.reported('vp closing', 'closing', 'paid'), t.reported('vp part', 'part', 'paid'), t.create_order('vp other', 100);
+SELECT t.way('void, paid: the payment is not recorded', 'vp 1', 'void', 'late', 'cancelled 100 = 0 + 100 + 0 + 0',
+             $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+SELECT t.do('vp 2', $$record_payment({n}, {n}, 'charge', 100, 'CNY')$$);
+SELECT t.way('void, paid: the payment is recorded without the attempt', 'vp 2', 'void', 'duplicate', 'cancelled 100 = 0 + 100 + 0 + 0',
+             $$record_payment({n}, {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$);
+SELECT t.do('vp 3', $$record_payment('vp other', {n}, 'charge', 100, 'CNY')$$);
+SELECT t.way('void, paid: the payment was recorded for another order', 'vp 3', 'void', 'duplicate ended resolved',
+             'cancelled 0 = 0 + 0 + 0 + 0; paid 100 = 0 + 0 + 0 + 100',
+             $$record_payment('vp other', {n}, 'charge', 100, 'CNY', attempt_ref => {n})$$, $$end_attempt({n}, {n}, 'failed')$$,
+             $$resolve_conflict({conflict}, 'moved')$$);
+SELECT t.way('void, paid: the gateway released the rest', 'vp part', 'void', 'ended', 'cancelled 40 = 0 + 40 + 0 + 0',
+             $$end_attempt({n}, {n}, 'expired')$$);
+SELECT t.way('void, paid: nothing was paid', 'vp 4', 'void', 'ended', 'cancelled 0 = 0 + 0 + 0 + 0', $$end_attempt({n}, {n}, 'failed')$$);
+SELECT t.way('void, paid: nothing was paid, and its order is closing', 'vp closing', 'void', 'ended', 'expired 0 = 0 + 0 + 0 + 0',
+             $$end_attempt({n}, {n}, 'failed')$$);
+
 ------------------------------------------------------------------------------------------------------- all of them were here
 
 SELECT results_eq($$SELECT DISTINCT state FROM order_timeout.orders ORDER BY state$$, ARRAY['cancelled', 'expired', 'paid', 'pending'], 'each state of an order');

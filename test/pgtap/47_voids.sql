@@ -195,6 +195,14 @@ SELECT is((SELECT string_agg(type, ' ' ORDER BY id) FROM order_timeout.history('
 SELECT is((SELECT outcome FROM order_timeout.end_attempt('bank', 'n', 'failed')) || ', ' || t.row('n'), 'ended, failed 1 settled',
           'the gateway was wrong: it brought nothing');
 SELECT is((SELECT outcome FROM order_timeout.end_attempt('bank', 'n', 'failed')), 'already_ended', 'again');
+-- What was reported as paid keeps its order open as long as it did before.
+INSERT INTO order_timeout.policies (policy, attempt_hold) VALUES ('hold', '1 day');
+SELECT t.create_order('held', 100, 'hold'), order_timeout.begin_attempt('held', 'bank', 'held', holds_for => '2 hours'), t.report('held', 'paid'),
+       order_timeout.begin_attempt('held', 'bank', 'held 2'), order_timeout.end_attempt('bank', 'held 2', 'failed');
+SELECT is((SELECT open_until = holds_until FROM order_timeout.orders JOIN order_timeout.attempts USING (order_id) WHERE attempt_ref = 'held'), true,
+          'reported paid: another attempt that fails does not close the order on it');
+SELECT order_timeout.end_attempt('bank', 'held', 'failed');
+SELECT is((SELECT open_until FROM order_timeout.orders WHERE order_id = 'held'), NULL, 'until it brought nothing');
 
 -- What ends while a worker has its void
 SELECT t.due('o'), t.claim();
@@ -208,7 +216,7 @@ SELECT is(t.report('p', 'paid', t.token('p')) || ', ' || t.report('p', 'failed',
 -- The rest of what was captured in part
 SELECT t.begin('q'), t.authorize('q');
 SELECT is((SELECT outcome || ' ' || state FROM order_timeout.record_payment('q', 'bank', 'q-1', 40, 'CNY', attempt_ref => 'q')), 'partial authorized', 'a part is captured');
-SELECT is(t.report('q', 'voided'), 'ignored captured', 'none is due');
+SELECT is(t.report('q', 'failed') || ', ' || t.report('q', 'unknown', 'none'), 'stale captured, stale captured', 'none is due');
 SELECT is(t.cancel('q') || ', ' || t.row('q'), 'cancelled cancelled, captured 0 due', 'the rest is to be voided');
 SELECT is(t.claim(), 'q q 60 CNY submit 1', 'which is less');
 SELECT is(t.report('q', 'rejected', t.token('q')) || ', ' || t.retry('q'), 'recorded needs_attention, retried captured', 'retried');
@@ -219,6 +227,14 @@ SELECT is((SELECT outcome FROM order_timeout.record_payment('q', 'bank', 'q-2', 
 SELECT t.begin('r'), t.authorize('r'), order_timeout.record_payment('r', 'bank', 'r-1', 40, 'CNY', attempt_ref => 'r'), t.cancel('r');
 SELECT is(t.report('r', 'voided') || ', ' || t.row('r'), 'recorded voided, voided 0 settled', 'the rest was voided');
 SELECT is(t.report('r', 'paid') || ', ' || t.row('r'), 'recorded captured, captured 0 attention', 'or was not');
+SELECT t.begin('w'), t.authorize('w'), order_timeout.record_payment('w', 'bank', 'w-1', 40, 'CNY', attempt_ref => 'w');
+SELECT is(t.report('w', 'voided') || ', ' || t.row('w') || ', ' || t.state('w'), 'recorded voided, voided 0 settled, pending',
+          'the rest of a promise, which its order was authorised by');
+SELECT order_timeout.begin_attempt('w', 'bank', 'w2'), order_timeout.authorize_attempt('bank', 'w2', 60, 'CNY', '2999-01-01');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.record_payment('w', 'bank', 'w-2', 30, 'CNY', attempt_ref => 'w')) || ', ' || t.row('w'),
+          'partial authorized, captured 0 due', 'a part of what was voided is captured: its rest is to be voided again');
+SELECT is((SELECT outcome || ' ' || state FROM order_timeout.end_attempt('bank', 'w2', 'failed')), 'ended pending', 'and is no promise');
+SELECT is(t.report('w', 'voided') || ', ' || t.row('w'), 'recorded voided, voided 0 settled', 'voided');
 
 -- Asking before closing
 CREATE FUNCTION t.closing(id text) RETURNS text LANGUAGE sql AS $$SELECT concat_ws(' ', t.begin(id, 'ask'), t.expire(id))$$;
@@ -241,6 +257,69 @@ SELECT is(t.retry('v') || ', ' || t.try('v', 'voided'), 'retried open, recorded 
 SELECT t.closing('x');
 SELECT is(t.try('x', 'rejected') || ', ' || t.report('x', 'voided') || ', ' || t.state('x'), 'recorded needs_attention, recorded voided, expired',
           'voided by whoever ended it');
+-- Captured in part, after the void of its promise was given up, or after it was reported as paid.
+CREATE FUNCTION t.promised(id text, result text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.begin(id, 'ask'), t.authorize(id);
+    UPDATE order_timeout.orders SET open_until = NULL, expires_at = '2000-01-01' WHERE order_id = id;
+    SELECT order_timeout.expire_order(id);
+    SELECT t.try(id, result)
+$$;
+CREATE FUNCTION t.part(id text) RETURNS text LANGUAGE sql AS $$
+    SELECT r.outcome || ' ' || r.state FROM order_timeout.record_payment(id, 'bank', id || ' part', 40, 'CNY', attempt_ref => id) r
+$$;
+SELECT is(t.promised('part 1', 'rejected') || ', ' || t.part('part 1') || ', ' || t.row('part 1'),
+          'recorded needs_attention, partial closing, captured 1 due', 'needs_attention: the rest is to be voided');
+SELECT is(t.report('part 1', 'voided') || ', ' || t.state('part 1'), 'recorded voided, expired', 'and closes it');
+SELECT is(t.promised('part 2', 'paid') || ', ' || t.part('part 2') || ', ' || t.row('part 2'),
+          'recorded captured, partial closing, captured 0 due', 'reported paid: the same');
+SELECT is(t.promised('part 3', 'rejected'), 'recorded needs_attention', 'of an order that is reopened');
+UPDATE order_timeout.orders SET open_until = '2000-01-01' WHERE order_id = 'part 3';
+SELECT is((SELECT outcome FROM order_timeout.expire_order('part 3')) || ', ' || (SELECT outcome FROM order_timeout.reopen_order('part 3')) || ', '
+          || t.part('part 3') || ', ' || t.row('part 3'), 'expired, reopened, partial pending, captured 1 due', 'too');
+SELECT is(t.report('part 2', 'voided') || ', ' || t.report('part 3', 'voided') || ', ' || t.state('part 2') || ', ' || t.state('part 3'),
+          'recorded voided, recorded voided, expired, pending', 'voided');
+-- The worker dies again and again: the tries are counted, and the order does not wait for longer than void_within.
+CREATE FUNCTION t.lapse(id text) RETURNS text LANGUAGE sql AS $$
+    UPDATE order_timeout.attempts SET next_attempt_at = '2000-01-01', leased_until = '2000-01-01' WHERE attempt_ref = id;
+    SELECT concat_ws(' ', r.expired, r.leases_returned) FROM order_timeout.sweep_once() r
+$$;
+CREATE FUNCTION t.void_within_is_over(id text) RETURNS text LANGUAGE sql AS $$
+    UPDATE order_timeout.orders SET open_until = '2000-01-01' WHERE order_id = id;
+    SELECT outcome FROM order_timeout.expire_order(id)
+$$;
+SELECT t.closing('dead'), t.claim();
+SELECT is(t.lapse('dead') || ', ' || t.row('dead') || ', ' || t.claim(), '0 1, open 1 due maybe, dead dead none query 2', 'a worker that dies');
+SELECT is(t.lapse('dead') || ', ' || t.row('dead') || ', ' || t.state('dead'), '0 1, needs_attention 2 maybe attention, closing', 'and another one');
+SELECT is(t.void_within_is_over('dead') || ', ' || t.row('dead'), 'expired, needs_attention 2 maybe attention', 'it closes anyway');
+SELECT is(t.pay('dead', 'dead', 100) || ', ' || t.row('dead'), 'late expired late 100, captured 2 maybe settled', 'and it was paid');
+
+-- Reported as paid: the payment came before it, comes, or never comes.
+SELECT t.closing('before'), t.claim(), t.pay('before', 'charge of before', 100);
+SELECT is(t.report('before', 'paid', t.token('before')) || ', ' || t.state('before'), 'recorded captured, paid', 'its payment came before, without its attempt');
+SELECT is((SELECT outcome FROM order_timeout.record_payment('before', 'bank', 'charge of before', 100, 'CNY', attempt_ref => 'before'))
+          || ', ' || t.row('before'), 'duplicate, captured 0 settled', 'which a repeat names');
+SELECT t.closing('never'), t.report('never', 'paid');
+SELECT is(t.void_within_is_over('never') || ', ' || t.row('never'), 'expired, captured 0 attention', 'its payment never comes');
+SELECT t.closing('never 2'), t.report('never 2', 'paid'), order_timeout.end_attempt('bank', 'never 2', 'failed');
+SELECT is(t.state('never 2'), 'expired', 'and the operator knows it');
+
+-- Reopened while a worker has the void, and due again.
+CREATE FUNCTION t.reopened(id text) RETURNS text LANGUAGE sql AS $$
+    SELECT t.closing(id), t.claim(), t.void_within_is_over(id);
+    SELECT outcome FROM order_timeout.reopen_order(id)
+$$;
+SELECT is(t.reopened('again') || ', ' || t.row('again'), 'reopened, open 0 due leased', 'reopened: the void goes on');
+SELECT is(t.expire('again'), 'closing closing', 'due again: it is asked for');
+SELECT is(t.row('again'), 'open 0 due leased', 'by the worker that has it');
+SELECT is(t.report('again', 'voided', t.token('again')) || ', ' || t.state('again'), 'recorded voided, expired', 'which closes it');
+SELECT t.reopened('again 2');
+SELECT is(t.pay('again 2', 'again 2', 40) || ', ' || t.row('again 2'), 'partial pending applied, captured 0 settled', 'paid in part by what was to be voided');
+SELECT is(t.report('again 2', 'voided', t.token('again 2')) || ', ' || t.expire('again 2'), 'ignored captured, expired expired', 'due again: nothing to ask for');
+SELECT t.reopened('again 3'), order_timeout.begin_attempt('again 3', 'bank', 'again 3b'), t.pay('again 3', 'again 3', 40);
+SELECT is(t.expire('again 3') || ', ' || t.report('again 3b', 'voided') || ', ' || t.state('again 3'), 'closing closing, recorded voided, expired',
+          'due again: the new attempt is asked for');
+SELECT is((SELECT refund_pending FROM order_timeout.orders WHERE order_id = 'again 3'), 40::bigint, 'and what was paid goes back');
+
 -- The closing fails: the report stands.
 CREATE FUNCTION t.refuse(order_ids text[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'not now'; END$$;
 SELECT order_timeout.set_hook('ask', 'close_hook', 't.refuse');

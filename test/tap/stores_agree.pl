@@ -145,6 +145,19 @@ sub a_conflict {
 sub ref_to   { my ($n) = @_; return sub { $_[0]->ref_of($n) } }
 sub token_to { my ($n) = @_; return chance(0.1) ? any(undef, 'not the token') : sub { $_[0]->token_of($n) } }
 
+# The lease that an attempt's void has or had last, an older one, or none.
+sub void_token_to {
+	my ($name) = @_;
+	my $which = chance(0.7) ? -1 : any(undef, 0, -2, 'no');
+	return !defined $which ? undef : $which eq 'no' ? 'not the token' : sub { $_[0]->void_token_of($name, $which) };
+}
+
+sub an_attempt_with_a_void {
+	my @found = one_of('SELECT gateway, attempt_ref FROM order_timeout.attempts WHERE next_attempt_at IS NOT NULL OR attention_at IS NOT NULL
+		OR (captured < authorized AND settled_at IS NULL) ORDER BY created_at DESC LIMIT 12');
+	return @found && chance(0.75) ? @found : an_attempt_that_is("'open', 'authorized', 'captured', 'voided', 'expired'");
+}
+
 # ------------------------------------------------------------ calls
 
 my %bad = (
@@ -159,6 +172,9 @@ my %bad = (
 	begin_attempt  => [ [ 'o', 'bank', '' ], [ 'o', 'bank', 'a', '-1 s' ], [ 'o', undef, 'a' ], [ 'o', 'bank', 'a' ] ],
 	end_attempt    => [ [ 'bank', 'a', 'voided' ], [ 'bank', 'a', 'failed' ], [ 'bank', 'a', undef ] ],
 	authorize_attempt => [ [ 'bank', 'a', 0, 'EUR', '2098-01-01' ], [ 'bank', 'a', 1, 'EUR', 'infinity' ], [ 'bank', 'a', 1, 'EUR', '2098-01-01' ] ],
+	claim_voids    => [ [''], [ 'w', 0 ], [ 'w', 1, '-1 s' ], [undef] ],
+	complete_void  => [ [ 'bank', 'a', 'succeeded' ], [ 'bank', 'a', undef ], [ 'bank', 'a', 'voided' ], [ 'bank', '', 'voided' ] ],
+	retry_void     => [ [ 'bank', 'a' ], [ '', 'a' ], [ 'bank', undef ] ],
 	claim_refunds  => [ [''], [ 'w', 0 ], [ 'w', 1, '-1 s' ] ],
 	request_refund => [ [ 'o', '' ], [ 'o', 'k', 0 ] ],
 	complete_refund => [ [ 'rf_none', 'done' ], [ 'rf_none', 'succeeded', undef, undef, undef, -1 ] ],
@@ -220,6 +236,12 @@ sub complete {
 	return [ 'complete_refund', ref_to($refund), $result, token_to($refund), $number, any(undef, 'a word'), $amount ];
 }
 
+sub complete_void {
+	my @attempt = chance(0.8) ? an_attempt_with_a_void() : (a_gateway(), an_attempt(an_order()));
+	return [ 'complete_void', @attempt, any(qw(voided voided paid paid failed failed failed unknown unknown deferred rejected)),
+		void_token_to("@attempt"), any(undef, 'a word') ];
+}
+
 sub record {
 	return [ 'record_refund', a_told_payment(), 'number-' . any(a_refund(), 'a' . int rand 300), an_amount(),
 		any(undef, 'external', 'chargeback') ];
@@ -243,6 +265,9 @@ my @calls = (
 	[ 14, \&begin_attempt ],
 	[ 8,  \&authorize ],
 	[ 7,  sub { [ 'end_attempt', an_attempt_that_is("'open', 'authorized', 'captured'"), any(qw(failed cancelled expired)) ] } ],
+	[ 9,  sub { [ 'claim_voids', any(qw(ann bob)), any(1, 2, 5, 100), any(undef, '3 days', '1 microsecond'), any(undef, undef, 'bank', 'card') ] } ],
+	[ 18, \&complete_void ],
+	[ 3,  sub { [ 'retry_void', chance(0.7) ? an_attempt_that_is("'needs_attention'") : an_attempt_with_a_void() ] } ],
 	[ 8,  \&ask ],
 	[ 8,  sub { [ 'claim_refunds', any(qw(ann bob)), any(1, 2, 5, 100), any(undef, '3 days', '1 microsecond'), any(undef, undef, 'bank', 'card') ] } ],
 	[ 16, \&complete ],
@@ -296,6 +321,8 @@ my @passes = (
 	[ 'UPDATE order_timeout.orders SET expires_at = ? WHERE order_id = ? AND settled_at IS NULL', sub { (a_past_time(), a_pending_order()) } ],
 	[ 'UPDATE order_timeout.refunds SET next_attempt_at = $1, leased_until = CASE WHEN leased_until IS NOT NULL THEN $1::timestamptz END
 		WHERE refund_ref = $2 AND next_attempt_at IS NOT NULL', sub { (a_past_time(), ref_to(a_refund())) } ],
+	[ 'UPDATE order_timeout.attempts SET next_attempt_at = $1, leased_until = CASE WHEN leased_until IS NOT NULL THEN $1::timestamptz END
+		WHERE gateway = $2 AND attempt_ref = $3 AND next_attempt_at IS NOT NULL', sub { (a_past_time(), an_attempt_with_a_void()) } ],
 	[ 'UPDATE order_timeout.refunds SET submitted_at = ? WHERE refund_ref = ? AND submitted_at IS NOT NULL',
 		sub { (a_past_time(), ref_to(a_refund())) } ],
 	[ "UPDATE order_timeout.payments SET received_at = ? WHERE (gateway, payment_ref) = ('bank', ?) AND disposition = 'orphan'",
@@ -314,7 +341,7 @@ sub on_both {
 }
 
 sub let_time_pass {
-	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 6, 6, 1, 1, 1, 2, 3, 4, 5 ]) };
+	my ($sql, $arguments) = @{ any(@passes[ 0, 0, 7, 7, 1, 1, 1, 2, 2, 3, 4, 5, 6 ]) };
 	return on_both($sql, $arguments->());
 }
 
@@ -560,8 +587,26 @@ my %never = (
 		WHERE o.settled_at IS NOT NULL AND a.settled_at IS NULL AND a.next_attempt_at IS NULL AND a.attention_at IS NULL",
 	'an authorized order that nothing authorises' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'authorized' AND NOT EXISTS
 		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.covers AND a.settled_at IS NULL AND a.next_attempt_at IS NULL)",
+	'an authorized order whose promise ends, or ended' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'authorized' AND NOT EXISTS
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.covers AND a.settled_at IS NULL AND a.next_attempt_at IS NULL
+			AND (a.state = 'authorized' OR (a.state = 'captured' AND a.captured < a.authorized)))",
+	# What was captured last may have been too little; then it waits for void_within.
+	'a closing order that waits for nothing' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'closing' AND NOT EXISTS
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id
+			AND (a.settled_at IS NULL AND (a.can_void OR a.attention_at IS NOT NULL) OR (a.state = 'captured' AND a.settled_at >= o.due_since)))
+		AND NOT EXISTS (SELECT FROM order_timeout.set_aside s WHERE s.order_id = o.order_id)",
+	'an attempt that attention does not show' => "SELECT * FROM order_timeout.attempts a
+		WHERE (a.state = 'needs_attention' OR (a.state = 'captured' AND a.captured = 0 AND a.settled_at IS NULL AND a.next_attempt_at IS NULL))
+		AND NOT EXISTS (SELECT FROM order_timeout.attention v WHERE v.kind = 'void' AND (v.gateway, v.attempt_ref) = (a.gateway, a.attempt_ref))",
+	'a payment whose attempt is open' => "SELECT p.*, a.state FROM order_timeout.attempts a JOIN order_timeout.payments p USING (gateway, attempt_ref, order_id)
+		WHERE a.state IN ('open', 'authorized') AND p.disposition <> 'orphan' AND p.received_at > a.created_at",
+	'a lease without a due time' => "SELECT * FROM order_timeout.attempts a WHERE (a.lease_token IS NULL) <> (a.leased_until IS NULL)
+		OR a.leased_until <> a.next_attempt_at OR (a.lease_token IS NOT NULL AND a.next_attempt_at IS NULL)",
+	'a void of what brings nothing more' => "SELECT * FROM order_timeout.attempts a WHERE a.next_attempt_at IS NOT NULL
+		AND a.state <> 'open' AND a.state <> 'authorized' AND NOT (a.state = 'captured' AND a.covers AND a.captured < a.authorized)",
 	'a pending order that nothing keeps open' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'pending' AND o.open_until IS NOT NULL AND NOT EXISTS
-		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND a.state IN ('open', 'authorized') AND a.holds_until IS NOT NULL AND NOT a.covers AND a.next_attempt_at IS NULL)",
+		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id AND (a.state IN ('open', 'authorized') OR (a.state = 'captured' AND a.attention_at IS NOT NULL))
+			AND a.holds_until IS NOT NULL AND NOT a.covers AND a.next_attempt_at IS NULL)",
 	'a settled attempt whose void is due' => "SELECT * FROM order_timeout.attempts a WHERE a.settled_at IS NOT NULL AND a.next_attempt_at IS NOT NULL",
 	'a due_since that is over' => "SELECT * FROM order_timeout.orders o WHERE (o.state = 'closing') <> (o.due_since IS NOT NULL)",
 );
@@ -602,6 +647,9 @@ my %outcomes = (
 	set_deadline    => [qw(set already_paid already_closed OT001 22023 22004)],
 	reopen_order    => [qw(reopened not_closed already_paid OT001 OT005 22023)],
 	change_order    => [qw(changed unchanged paid already_paid already_closed OT001 OT005 22023)],
+	claim_voids     => [qw(submit query 22023 22004)],
+	complete_void   => [qw(recorded duplicate stale ignored OT010 22023 22004)],
+	retry_void      => [qw(retried already_due OT005 OT010 22023 22004)],
 	request_refund  => [qw(accepted duplicate OT001 OT004 OT005 OT007 OT009 22023)],
 	claim_refunds   => [qw(submit query 22023)],
 	complete_refund => [qw(recorded duplicate conflict stale ignored OT006 22023)],
@@ -625,8 +673,7 @@ my @all = map { my $name = $_; map { "$name $_" } @{ $outcomes{$name} } } sort k
 
 my $reference = do { local (@ARGV, $/) = "$FindBin::Bin/../../doc/reference.md"; <> };
 # What follows a change of state is written by SQL statements alone, whatever the store: follow_ups are not compared here.
-push @all, grep { !/ order\.follow/ } map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict|attempt)\.\w+)` \|/mg;
-push @all, 'event void.due';
+push @all, grep { !/ order\.follow/ } map { "event $_" } $reference =~ /^\| `((?:order|payment|refund|conflict|attempt|void)\.\w+)` \|/mg;
 
 sub missing { return grep { !$reached{$_} } @all }
 

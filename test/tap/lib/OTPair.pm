@@ -34,7 +34,14 @@ sub new {
 		          FROM order_timeout.refunds d
 		         WHERE next_attempt_at IN (SELECT next_attempt_at FROM order_timeout.refunds
 		                                    WHERE settled_at IS NULL GROUP BY 1 HAVING count(*) > 1)) x
-		 WHERE x.refund_ref = r.refund_ref AND x.later > interval '0'
+		 WHERE x.refund_ref = r.refund_ref AND x.later > interval '0';
+		UPDATE order_timeout.attempts a
+		   SET next_attempt_at = a.next_attempt_at + x.later,
+		       leased_until = CASE WHEN a.leased_until IS NOT NULL THEN a.next_attempt_at + x.later END
+		  FROM (SELECT gateway, attempt_ref, (row_number() OVER (PARTITION BY next_attempt_at ORDER BY gateway, attempt_ref) - 1)
+		               * interval '1 microsecond' AS later
+		          FROM order_timeout.attempts WHERE next_attempt_at IS NOT NULL) x
+		 WHERE (x.gateway, x.attempt_ref) = (a.gateway, a.attempt_ref) AND x.later > interval '0'
 		$$},
 		# Each call in a block of its own; an undone one is rolled back after it has answered.
 		q{CREATE FUNCTION t.attempts(calls text[], undo boolean[]) RETURNS text[] LANGUAGE plpgsql AS $$
@@ -43,7 +50,7 @@ sub new {
 			answer text;
 		BEGIN
 			FOR i IN 1 .. cardinality(calls) LOOP
-				IF calls[i] ~ 'claim_refunds|sweep_once' THEN
+				IF calls[i] ~ 'claim_|sweep_once' THEN
 					PERFORM t.part_ties();
 				END IF;
 				BEGIN
@@ -76,6 +83,10 @@ sub sql {
 
 sub ref_of   { return $_[0]{refs}[ $_[1] ] // 'rf_none' }
 sub token_of { return $_[0]{tokens}{ $_[1] } }
+
+# Of all leases that the void of "gateway attempt_ref" had: the last one (-1), the one before it, the first one.
+sub void_token_of { return ($_[0]{void_tokens}{ $_[1] } // [])->[ $_[2] ] }
+
 sub refunds  { return scalar @{ $_[0]{refs} } }
 
 # What it answers, or the SQLSTATE and the message. Inside a transaction it has a savepoint, and can be undone.
@@ -94,7 +105,7 @@ sub call {
 }
 
 # These ask for what has been due longest.
-sub takes_oldest { return $_[0][0] =~ /^(claim_refunds|sweep_once)$/ }
+sub takes_oldest { return $_[0][0] =~ /^(claim_\w+|sweep_once)$/ }
 
 sub error {
 	my ($self) = @_;
@@ -141,6 +152,8 @@ sub _keep_tokens {
 	my ($self, $answer) = @_;
 	return if $answer !~ /"lease_token"/;
 	for my $row (@{ JSON::PP::decode_json($answer) }) {
+		push @{ $self->{void_tokens}{"$row->{gateway} $row->{attempt_ref}"} }, $row->{lease_token} if $row->{attempt_ref};
+		next if !$row->{refund_ref};
 		$self->{tokens}{ $self->{names}{ $row->{refund_ref} } =~ s/R//r - 1 } = $row->{lease_token};
 	}
 	return;
