@@ -13,12 +13,12 @@
 #include "utils/timestamp.h"
 
 #include "adopt.h"
-#include "attempt.h"
 #include "errors.h"
 #include "follow.h"
 #include "linked_row.h"
 #include "order_create.h"
 #include "store.h"
+#include "subtransaction.h"
 
 typedef struct Adoption
 {
@@ -59,7 +59,7 @@ adopt_rows(Adoption *adoption, const Link *link, List *rows)
 		Failure		failure;
 
 		CHECK_FOR_INTERRUPTS();
-		if (ot_attempt(adopt_row, &candidate, true, &failure))
+		if (ot_try(adopt_row, &candidate, true, &failure))
 			created += candidate.created;
 		else
 		{

@@ -6,7 +6,6 @@
 
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "attempt_end.h"
 #include "attempt_state.h"
 #include "errors.h"
@@ -19,6 +18,7 @@
 #include "rules.h"
 #include "set_aside.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "write.h"
 
 /* An attempt's order never changes, so it may be read before anything is locked. */
@@ -52,7 +52,7 @@ close_or_set_aside(const char *order_id, TimestampTz now)
 	Order	   *order;
 	Failure		failure;
 
-	if (ot_attempt_after_report(close_now, unconstify(char *, order_id), &failure))
+	if (ot_try_after_report(close_now, unconstify(char *, order_id), &failure))
 		return;
 	order = ot_store_lock_order(order_id);
 	ot_order_end_voids(order, now);

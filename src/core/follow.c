@@ -223,7 +223,7 @@ step_or_leave(Order *order, FollowKind kind)
 		call_hook_that_may_refuse(order, refused);
 		return true;
 	}
-	if (ot_attempt_after_report(take_step, &step, &failure))
+	if (ot_try_after_report(take_step, &step, &failure))
 		return true;
 	leave_failed(order, kind, &failure);
 	return false;
@@ -410,7 +410,7 @@ ot_follow_unless_refused(Work work, void *work_state)
 		work(work_state);
 		return true;
 	}
-	if (ot_attempt_after_report(work_and_follow, &reopening, &failure))
+	if (ot_try_after_report(work_and_follow, &reopening, &failure))
 		return true;
 	if (!reopening.refused)
 		ReThrowError(failure.error);

@@ -5,7 +5,7 @@
 #ifndef OT_FOLLOW_H
 #define OT_FOLLOW_H
 
-#include "attempt.h"
+#include "subtransaction.h"
 #include "nodes/pg_list.h"
 #include "rows.h"
 

@@ -16,11 +16,11 @@
  */
 #include "postgres.h"
 
-#include "attempt.h"
 #include "link.h"
 #include "linked_row.h"
 #include "rules.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "unwritten.h"
 
 #define WAIT_FOR_MONEY 1000		/* milliseconds */
@@ -168,8 +168,8 @@ ot_link_lock(const char *order_id)
 		if (key == NULL)
 			continue;
 		if (taking.reports_money)
-			(void) ot_attempt_after_report(take, &taking, &failure);
-		else if (!ot_attempt(take, &taking, false, &failure) && !may_go_on(&failure))
+			(void) ot_try_after_report(take, &taking, &failure);
+		else if (!ot_try(take, &taking, false, &failure) && !may_go_on(&failure))
 			ReThrowError(failure.error);
 	}
 }

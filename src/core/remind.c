@@ -16,13 +16,13 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "event.h"
 #include "order_state.h"
 #include "remind.h"
 #include "rules.h"
 #include "run.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "write.h"
 
 typedef struct Window
@@ -111,7 +111,7 @@ remind_each(Reminders *reminders, Batch *batch)
 		if (ot_ticks() >= reminders->end)
 			break;
 		batch->order_id = ((Order *) lfirst(cell))->order_id;
-		if (ot_attempt(remind_one, batch, reminders->procedure, &failure))
+		if (ot_try(remind_one, batch, reminders->procedure, &failure))
 			reminded += batch->reminded;
 		else
 			reminders->last_error = failure.text;
@@ -142,7 +142,7 @@ remind_in(Reminders *reminders, Window *window, int limit)
 		return 0;
 	batch.from = Max(window->from, now);
 	batch.until = now + batch.policy->remind_before;
-	if (!ot_attempt(remind_batch, &batch, reminders->procedure, &failure))
+	if (!ot_try(remind_batch, &batch, reminders->procedure, &failure))
 	{
 		if (batch.found == NIL)
 			ReThrowError(failure.error);	/* looking for them failed, so it is none of theirs */

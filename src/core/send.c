@@ -32,7 +32,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "check.h"
 #include "follow.h"
 #include "lease.h"
@@ -41,6 +40,7 @@
 #include "run.h"
 #include "send.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "unwritten.h"
 #include "void_claim.h"
 #include "void_report.h"
@@ -234,11 +234,11 @@ send_and_record(Delivery *delivery, Failure *failure)
 {
 	if (delivery->handler == NULL)
 		set_answer(delivery, "deferred", psprintf("its policy has no %s any more", delivery->kind->hook));
-	else if (ot_attempt_handler(call_and_record, delivery, failure))
+	else if (ot_try_handler(call_and_record, delivery, failure))
 		return true;
 	else
 		set_answer(delivery, "unknown", failure->text);
-	return ot_attempt(record, delivery, true, failure);
+	return ot_try(record, delivery, true, failure);
 }
 
 /* Since the commit it may have ended (a webhook), or this session slept for longer than the lease. */

@@ -72,7 +72,7 @@ set_refund_aside(WorkBatch *batch, const Failure *failure)
 	Failure		of_event;
 
 	ot_store_set_refund_aside(&refund);
-	(void) ot_attempt(write_refund_event, &refund, false, &of_event);
+	(void) ot_try(write_refund_event, &refund, false, &of_event);
 	batch->last_error = failure->text;
 }
 
@@ -111,7 +111,7 @@ attempt(WorkBatch *batch, int limit, Failure *failure)
 {
 	batch->limit = limit;
 	batch->found = NIL;
-	if (ot_attempt(lock_and_work, batch, batch->fire_deferred, failure))
+	if (ot_try(lock_and_work, batch, batch->fire_deferred, failure))
 		return true;
 	if (batch->found == NIL)
 		ReThrowError(failure->error);	/* looking for them failed, so it is none of theirs */

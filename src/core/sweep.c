@@ -15,7 +15,7 @@
  *  3. A batch runs in a subtransaction. If it fails, it is halved until those that fail are found; these are set aside with
  *     the reason, to be tried later, and the others are closed. So it is, one by one, for leases and submitted refunds.
  *  4. Errors that are about the session or the server (cancel, shutdown, full disk) are not blamed on an order, see
- *     attempt.c.
+ *     subtransaction.c.
  *
  * Looking for due orders starts at the last deadline seen and not at the beginning of the index: there the dead
  * entries of all that was closed lie until they are vacuumed, which under an old snapshot may take hours. What is
@@ -30,7 +30,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "follow.h"
 #include "link.h"
 #include "order_close.h"
@@ -41,6 +40,7 @@
 #include "run.h"
 #include "set_aside.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "sweep.h"
 #include "unwritten.h"
 #include "void_claim.h"
@@ -97,7 +97,7 @@ note_error(SweepRun *run, const char *error)
 static bool
 attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 {
-	if (ot_attempt(work, work_state, sweep->procedure, failure))
+	if (ot_try(work, work_state, sweep->procedure, failure))
 		return true;
 	note_error(&sweep->run, failure->text);
 	return false;

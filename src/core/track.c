@@ -28,7 +28,6 @@
 
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "check.h"
 #include "errors.h"
 #include "follow.h"
@@ -39,6 +38,7 @@
 #include "order_deadline.h"
 #include "rules.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "track.h"
 
 static bool
@@ -146,7 +146,7 @@ problem_of_terms(const Link *link, const LinkedRow *row, const Order *order)
 
 	if (!link->notes_contradictions)
 		compare_terms(&comparison);
-	else if (!ot_attempt(compare_terms, &comparison, false, &failure))
+	else if (!ot_try(compare_terms, &comparison, false, &failure))
 		return failure.error->message;
 	return comparison.problem;
 }
@@ -297,6 +297,6 @@ ot_track(const Link *link, const LinkedRow *before, const LinkedRow *after, bool
 		return;
 	if (!link->notes_contradictions)
 		follow_change(link, before, after, in_partition);
-	else if (!ot_attempt(try_change, &change, false, &failure))
+	else if (!ot_try(try_change, &change, false, &failure))
 		warn(&change, &failure);
 }

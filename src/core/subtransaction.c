@@ -1,5 +1,5 @@
 /*
- * attempt.c
+ * subtransaction.c
  *    Work that may fail for one row, and is then undone without ending the transaction.
  */
 #include "postgres.h"
@@ -11,8 +11,8 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "attempt.h"
 #include "store.h"
+#include "subtransaction.h"
 #include "unwritten.h"
 
 /* Above READ COMMITTED the caller repeats the transaction; those of a procedure are READ COMMITTED. */
@@ -107,7 +107,7 @@ describe(ErrorData *error, Failure *failure)
 }
 
 bool
-ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure)
+ot_try(Work work, void *work_state, bool fire_deferred, Failure *failure)
 {
 	ErrorData  *error = run_in_subtransaction(work, work_state, fire_deferred);
 
@@ -120,7 +120,7 @@ ot_attempt(Work work, void *work_state, bool fire_deferred, Failure *failure)
 }
 
 bool
-ot_attempt_handler(Work work, void *work_state, Failure *failure)
+ot_try_handler(Work work, void *work_state, Failure *failure)
 {
 	ErrorData  *error = run_in_subtransaction(work, work_state, true);
 
@@ -133,7 +133,7 @@ ot_attempt_handler(Work work, void *work_state, Failure *failure)
 }
 
 bool
-ot_attempt_after_report(Work work, void *work_state, Failure *failure)
+ot_try_after_report(Work work, void *work_state, Failure *failure)
 {
 	ErrorData  *error = run_in_subtransaction(work, work_state, false);
 
