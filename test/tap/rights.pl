@@ -62,6 +62,17 @@ my %try = (
 	cancel_order       => q{SELECT order_timeout.cancel_order('none')},
 	expire_order       => q{SELECT order_timeout.expire_order('none')},
 	extend_order       => q{SELECT order_timeout.extend_order('none', now() + interval '1 day')},
+	set_deadline       => q{SELECT order_timeout.set_deadline('none', now() + interval '1 day')},
+	reopen_order       => q{SELECT order_timeout.reopen_order('none')},
+	change_order       => q{SELECT order_timeout.change_order('none', 1)},
+	begin_attempt      => q{SELECT order_timeout.begin_attempt('none', 'gate', 'try')},
+	end_attempt        => q{SELECT order_timeout.end_attempt('gate', 'try', 'failed')},
+	authorize_attempt  => q{SELECT order_timeout.authorize_attempt('gate', 'try', 1, 'EUR', now())},
+	claim_voids        => q{SELECT order_timeout.claim_voids('worker')},
+	complete_void      => q{SELECT order_timeout.complete_void('gate', 'try', 'voided')},
+	retry_void         => q{SELECT order_timeout.retry_void('gate', 'try')},
+	resolve_link       => q{SELECT order_timeout.resolve_link('none', 'hook', 'note')},
+	adopt_orders       => q{CALL order_timeout.adopt_orders('none')},
 	request_refund     => q{SELECT order_timeout.request_refund('none', 'key')},
 	claim_refunds      => q{SELECT order_timeout.claim_refunds('worker')},
 	complete_refund    => q{SELECT order_timeout.complete_refund('none', 'succeeded')},
@@ -94,8 +105,9 @@ my %try = (
 	grant_access       => q{SELECT order_timeout.grant_access('nobody', 'reader')},
 	revoke_access      => q{SELECT order_timeout.revoke_access('nobody', 'reader')},
 );
-my @application = qw(create_order record_payment cancel_order expire_order extend_order request_refund funds history minor_units);
-my @worker      = qw(claim_refunds complete_refund record_refund send_refunds minor_units);
+my @application = qw(create_order record_payment cancel_order expire_order extend_order set_deadline reopen_order change_order
+	begin_attempt end_attempt authorize_attempt request_refund funds history minor_units);
+my @worker      = qw(claim_refunds complete_refund record_refund claim_voids complete_void send_refunds minor_units);
 my @reader      = qw(funds funds_violations history replay_orders minor_units);
 my %may = (
 	application => \@application,
@@ -103,7 +115,7 @@ my %may = (
 	reader      => \@reader,
 	operator    => [ grep { !/_access$/ } keys %try ],
 );
-my @tables = qw(policies orders payments refunds events);
+my @tables = qw(policies orders attempts payments refunds events);
 my @views  = qw(health attention integrations);
 
 for my $access (sort keys %may) {
