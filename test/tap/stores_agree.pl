@@ -583,6 +583,9 @@ sub asked_before_closing {
 	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, any('refund ask', 'hold ask', 'reopen ask') ]);
 	call_both([ 'begin_attempt', $order, 'bank', $_, '10 days' ]) for @tries;
 	call_both([ 'authorize_attempt', 'bank', $tries[0], any(100, 60), 'EUR', '2098-01-01' ]) if chance(0.5);
+	call_both([ 'change_order', $order, 120 ]);
+	call_both([ 'create_order', "$order-other", 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'record_payment', "$order-other", 'bank', "$order-other-1", 40, 'EUR', undef, undef, $tries[0] ]);
 	on_both('UPDATE order_timeout.orders SET expires_at = $1, open_until = NULL WHERE order_id = $2', a_past_time(), $order);
 	call_both([ 'expire_order', $order ]);
 	call_both([ 'claim_voids', 'ann', 100 ]) if chance(0.7);
