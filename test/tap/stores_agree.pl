@@ -576,8 +576,30 @@ sub less_is_enough {
 	return;
 }
 
-my @scenes = (\&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&a_refund_is_not_wanted_any_more, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
-	\&the_gateway_never_ends, \&some_are_due_soon, \&misuse);
+# Its gateways are asked first: what they say, and that an order is left waiting for what comes later.
+sub asked_before_closing {
+	my ($order) = @_;
+	my @tries = ("$order-try-1", "$order-try-2")[ 0 .. int rand 2 ];
+	call_both([ 'create_order', $order, 100, 'EUR', '1 hour', undef, any('refund ask', 'hold ask', 'reopen ask') ]);
+	call_both([ 'begin_attempt', $order, 'bank', $_, '10 days' ]) for @tries;
+	call_both([ 'authorize_attempt', 'bank', $tries[0], any(100, 60), 'EUR', '2098-01-01' ]) if chance(0.5);
+	call_both([ 'change_order', $order, 120 ]);
+	call_both([ 'create_order', "$order-other", 100, 'EUR', '1 hour', undef, 'default' ]);
+	call_both([ 'record_payment', "$order-other", 'bank', "$order-other-1", 40, 'EUR', undef, undef, $tries[0] ]);
+	on_both('UPDATE order_timeout.orders SET expires_at = $1, open_until = NULL WHERE order_id = $2', a_past_time(), $order);
+	call_both([ 'expire_order', $order ]);
+	call_both([ 'claim_voids', 'ann', 100 ]) if chance(0.7);
+	for my $try (@tries) {
+		my $result = any(qw(voided voided paid rejected failed));
+		call_both([ 'complete_void', 'bank', $try, $result, sub { $_[0]->void_token_of("bank $try", -1) } ]);
+		call_both([ 'record_payment', $order, 'bank', "$order-$try", any(100, 40), 'EUR', undef, undef, $try ]) if chance(0.3);
+		call_both([ 'complete_void', 'bank', $try, 'voided' ]) if chance(0.3);
+	}
+	return;
+}
+
+my @scenes = (\&asked_before_closing, \&forgotten, \&late_money_is_taken, \&late_money_comes_too_late, \&less_is_enough, \&a_refund_is_not_wanted_any_more, \&asked_before_closing, \&held_and_paid_meanwhile, \&orphans_find_a_place, \&closing_fails, \&claiming_fails, \&too_much, \&refunds_are_told_again,
+	\&asked_before_closing, \&the_gateway_never_ends, \&some_are_due_soon, \&misuse);
 
 sub play_a_scene { return $scenes[ $number_of_scene % @scenes ]->('scene-' . $number_of_scene++) }
 
@@ -593,7 +615,8 @@ my %never = (
 	# What was captured last may have been too little; then it waits for void_within.
 	'a closing order that waits for nothing' => "SELECT * FROM order_timeout.orders o WHERE o.state = 'closing' AND NOT EXISTS
 		(SELECT FROM order_timeout.attempts a WHERE a.order_id = o.order_id
-			AND (a.settled_at IS NULL AND (a.can_void OR a.attention_at IS NOT NULL) OR (a.state = 'captured' AND a.settled_at >= o.due_since)))
+			AND (a.settled_at IS NULL AND (a.can_void OR a.attention_at IS NOT NULL) OR (a.state = 'captured' AND a.settled_at >=
+				(SELECT max(e.created_at) FROM order_timeout.events e WHERE e.aggregateid = o.order_id AND e.type = 'order.closing'))))
 		AND NOT EXISTS (SELECT FROM order_timeout.set_aside s WHERE s.order_id = o.order_id)",
 	'an attempt that attention does not show' => "SELECT * FROM order_timeout.attempts a
 		WHERE (a.state = 'needs_attention' OR (a.state = 'captured' AND a.captured = 0 AND a.settled_at IS NULL AND a.next_attempt_at IS NULL))
@@ -685,7 +708,7 @@ while (!$differs && ($calls < $least || ($calls < $most && missing()))) {
 	if    ($way < 0.08) { call_in_transaction() }
 	elsif ($way < 0.16) { call_in_blocks() }
 	elsif ($way < 0.17) { leave_a_stray() }
-	elsif ($way < 0.18) { play_a_scene() }
+	elsif ($way < 0.19) { play_a_scene() }
 	else                { call_both(a_call()) }
 	let_time_pass() if chance(0.4);
 	$recent = int($calls / 40);
