@@ -11,6 +11,7 @@
 #include "attempt_state.h"
 #include "conflict.h"
 #include "event.h"
+#include "money.h"
 #include "order_attempts.h"
 #include "order_state.h"
 #include "rules.h"
@@ -39,18 +40,23 @@ latest_hold(List *attempts)
 	return latest;
 }
 
-/* One whose void is due promises nothing: its order may have been reopened since. */
+/*
+ * One whose void is due promises nothing: its order may have been reopened since. Nor is a promise good for more than it was
+ * made for: money that the order had next to it may have gone back.
+ */
 static bool
-is_good(const Attempt *attempt)
+is_good(const Order *order, const Attempt *attempt)
 {
-	if (!attempt->covers || attempt->next_attempt_at != OT_NO_TIME)
+	int64		lacks = ot_money_subtract(order->amount, ot_kept(&order->funds));
+
+	if (!attempt->covers || attempt->next_attempt_at != OT_NO_TIME || attempt->authorized - attempt->captured < lacks)
 		return false;
 	return attempt->state == ATTEMPT_AUTHORIZED || ot_attempt_has_rest(attempt);
 }
 
 /* The promise that the order is authorised by; OT_NO_TIME if there is none any more. */
 static TimestampTz
-covered_until(List *attempts)
+covered_until(const Order *order, List *attempts)
 {
 	ListCell   *cell;
 
@@ -58,7 +64,7 @@ covered_until(List *attempts)
 	{
 		const Attempt *attempt = lfirst(cell);
 
-		if (is_good(attempt))
+		if (is_good(order, attempt))
 			return attempt->valid_until;
 	}
 	return OT_NO_TIME;
@@ -70,7 +76,7 @@ hold_of(const Order *order, List *attempts, TimestampTz expires_at)
 	int64		longest = ot_store_find_policy_of(order->order_id)->attempt_hold;
 	TimestampTz hold = longest > 0 ? Min(latest_hold(attempts), expires_at + longest) : OT_NO_TIME;
 
-	return Max(hold, covered_until(attempts));
+	return Max(hold, covered_until(order, attempts));
 }
 
 TimestampTz
@@ -87,7 +93,7 @@ ot_attempts_let_go(Order *order)
 	if (order->state != ORDER_PENDING && order->state != ORDER_AUTHORIZED)
 		return;
 	attempts = ot_store_find_attempts(order->order_id);
-	if (order->state == ORDER_AUTHORIZED && covered_until(attempts) == OT_NO_TIME)
+	if (order->state == ORDER_AUTHORIZED && covered_until(order, attempts) == OT_NO_TIME)
 		ot_order_become_pending(order);
 	ot_order_move_deadline(order, order->expires_at, hold_of(order, attempts, order->expires_at));
 }
@@ -225,7 +231,7 @@ static void
 capture(Order *order, Attempt *attempt, const Payment *payment, TimestampTz now)
 {
 	bool		was_captured = attempt->state == ATTEMPT_CAPTURED;
-	bool		was_good = is_good(attempt) && attempt->settled_at == OT_NO_TIME;
+	bool		was_good = is_good(order, attempt) && attempt->settled_at == OT_NO_TIME;
 
 	ot_attempt_become_captured(attempt, amount_of(attempt, payment), now);
 	if (may_capture_more(order, attempt, was_good))

@@ -12,6 +12,7 @@
 #include "decide.h"
 #include "event.h"
 #include "money.h"
+#include "order_attempts.h"
 #include "order_close.h"
 #include "order_state.h"
 #include "payment.h"
@@ -61,11 +62,22 @@ take_from_refunds(const Locked *money, const Refund *external, List *refunds, bo
 	return left;
 }
 
+/* What its gateway promised may not be enough for an authorized order any more. */
+static void
+lose_promise(Order *order, TimestampTz now)
+{
+	ot_attempts_let_go(order);
+	if (order->state == ORDER_PENDING)
+		ot_effect(order->order_id, "order.changed", ot_order_payload(order), now);
+}
+
 static int64
-take_from_kept(const Locked *money, Refund *external, int64 amount)
+take_from_kept(const Locked *money, Refund *external, int64 amount, TimestampTz now)
 {
 	external->from_kept = Min(amount, ot_kept(&money->payment->funds));
 	ot_funds_move(money->order, money->payment, BUCKET_KEPT, BUCKET_REFUNDED, external->from_kept);
+	if (money->order != NULL && money->order->state == ORDER_AUTHORIZED && ot_counts_for_order(money->payment))
+		lose_promise(money->order, now);
 	return amount - external->from_kept;
 }
 
@@ -95,7 +107,7 @@ take(const Locked *money, Refund *external, bool from_refunds, TimestampTz now)
 		left = take_from_refunds(money, external, refunds, false, left, now);
 		left = take_from_refunds(money, external, refunds, true, left, now);
 	}
-	left = take_from_kept(money, external, left);
+	left = take_from_kept(money, external, left, now);
 	return take_from_held(money, external, left);
 }
 

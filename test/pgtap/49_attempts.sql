@@ -498,6 +498,22 @@ SELECT t.bad(call, code) FROM (VALUES
     ($$reopen_order('ak', expires_at => 'infinity')$$, '22023'), ($$reopen_order('ak', '0')$$, '22023'),
     ($$change_order(NULL, 1)$$, '22004'), ($$change_order('z', NULL)$$, '22004'), ($$change_order('z', -1)$$, '22023')) AS x (call, code);
 
+-- A promise is good for what it was made for: what the order had next to it may go back.
+SELECT t.order('lost');
+SELECT t.pay('lost', 'lost-1', 40);
+SELECT is((SELECT concat_ws(' ', outcome, state) FROM order_timeout.authorize_attempt('bank', 'lost-a', 60, 'CNY', now() + interval '7 days')),
+          'authorized authorized', 'a promise of what the order lacks');
+SELECT is((SELECT outcome FROM order_timeout.record_refund('bank', 'lost-1', 'back-1', 40, 'chargeback')), 'recorded', 'what it had goes back');
+SELECT is((SELECT concat_ws(' ', state, closes_at = expires_at) FROM order_timeout.orders WHERE order_id = 'lost'), 'pending t',
+          'nobody ships on a part');
+SELECT t.capture('lost', 'lost-2', 60, 'lost-a');
+SELECT is((SELECT concat_ws(' ', state, paid) FROM order_timeout.orders WHERE order_id = 'lost'), 'pending 100', 'its capture is a part payment');
+SELECT t.order('little');
+SELECT t.pay('little', 'little-1', 40);
+SELECT order_timeout.authorize_attempt('bank', 'little-a', 100, 'CNY', now() + interval '7 days');
+SELECT order_timeout.record_refund('bank', 'little-1', 'back-2', 40, 'chargeback');
+SELECT is((SELECT state FROM order_timeout.orders WHERE order_id = 'little'), 'authorized', 'a promise of all of it is still good');
+
 -- An amount of 0
 SELECT t.create_order('za', 0, 'ask');
 SELECT is(t.begin('za', 'za-a'), 'already_paid paid', 'what costs nothing is paid');
