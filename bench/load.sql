@@ -22,7 +22,8 @@ LANGUAGE sql AS $$
 		FROM generate_series(0, orders - 1) i) s
 $$;
 
--- Orders that wait for something else: closing until their voids are done, and reminded of, a day before they fall due.
+-- Orders that wait for something else: closing until their voids are done, and reminded of, a day before they fall due. Ten times
+-- as many attempts of the past.
 CREATE FUNCTION bench.load_waiting(orders integer) RETURNS void
 LANGUAGE sql AS $$
 	INSERT INTO order_timeout.policies (policy, before_close, remind_before) VALUES ('waiting', 'void', '2 days');
@@ -33,6 +34,9 @@ LANGUAGE sql AS $$
 	INSERT INTO order_timeout.attempts (gateway, attempt_ref, order_id, state, can_void, next_attempt_at, created_at)
 	SELECT 'stripe', 'closing-' || i, 'closing-' || i, 'open', true, now(), now() - interval '2 hours'
 	FROM generate_series(1, orders) i;
+	INSERT INTO order_timeout.attempts (gateway, attempt_ref, order_id, state, can_void, created_at, settled_at)
+	SELECT 'stripe', 'past-' || i, 'past-' || i, 'captured', true, now() - interval '1 day', now() - interval '1 day'
+	FROM generate_series(1, orders * 10) i;
 	INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at, reminded_of)
 	SELECT 'reminded-' || i, 'waiting', 'pending', 1999, 'EUR', now() + interval '1 day', now(), now() + interval '1 day'
 	FROM generate_series(1, orders) i;

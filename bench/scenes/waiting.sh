@@ -6,7 +6,7 @@
 waiting_syncs=off
 
 describe_waiting() {
-	note measure waiting cost "cost of a sweep per due order, $(millions "$waiting") orders closing and $(millions "$waiting") reminded of" 'µs'
+	note measure waiting cost "cost of a sweep per due order, $(millions "$waiting") orders closing, $(millions "$waiting") reminded of, $(millions "$((waiting * 10))") attempts of the past" 'µs'
 	note side none 'none of them'
 }
 
