@@ -76,7 +76,7 @@ hold_of(const Order *order, List *attempts, TimestampTz expires_at)
 	int64		longest = ot_store_find_policy_of(order->order_id)->attempt_hold;
 	TimestampTz hold = longest > 0 ? Min(latest_hold(attempts), expires_at + longest) : OT_NO_TIME;
 
-	return Max(hold, covered_until(order, attempts));
+	return order->state == ORDER_AUTHORIZED ? Max(hold, covered_until(order, attempts)) : hold;
 }
 
 TimestampTz
