@@ -339,5 +339,17 @@ SELECT is(t.row('bad-1'), 'open 0 due', 'it stays due');
 DROP TRIGGER not_this_one ON order_timeout.attempts;
 SELECT is(t.claim(), 'bad-1 bad-1 none submit 1', 'mended');
 SELECT is_empty('SELECT * FROM order_timeout.funds_violations()', 'the proof');
+-- A promise holds only the order that it authorises: reopened, reported paid, and promised for longer.
+SELECT order_timeout.create_order('longer', 100, 'CNY');
+SELECT order_timeout.begin_attempt('longer', 'bank', 'longer-a');
+SELECT order_timeout.authorize_attempt('bank', 'longer-a', 100, 'CNY', clock_timestamp() + interval '1 microsecond');
+UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 second' WHERE order_id = 'longer';
+SELECT is((SELECT outcome FROM order_timeout.expire_order('longer')), 'expired', 'a promise ends');
+SELECT is((SELECT outcome FROM order_timeout.reopen_order('longer', '1 hour')), 'reopened', 'its order is reopened');
+SELECT is((SELECT outcome FROM order_timeout.complete_void('bank', 'longer-a', 'paid')), 'recorded', 'the gateway says that it was paid');
+SELECT is((SELECT outcome FROM order_timeout.authorize_attempt('bank', 'longer-a', 100, 'CNY', '2999-01-01')), 'duplicate', 'and promises it for longer');
+SELECT is((SELECT concat_ws(' ', state, closes_at = expires_at) FROM order_timeout.orders WHERE order_id = 'longer'), 'pending t',
+          'the order has its own deadline');
+
 SELECT * FROM finish();
 ROLLBACK;
