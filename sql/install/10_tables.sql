@@ -66,7 +66,7 @@ CREATE TABLE orders (
                                                                   WHEN state = 'paid' THEN amount
                                                                   ELSE 0 END),
     CONSTRAINT orders_settled CHECK (
-        CASE WHEN settled_at IS NULL THEN state = 'pending' OR state = 'authorized' OR state = 'closing'
+        CASE WHEN settled_at IS NULL THEN state ~ '^(pending|authorized|closing)$'
              ELSE state = 'paid' OR state = 'expired' OR state = 'cancelled' END)
 );
 COMMENT ON TABLE orders IS

@@ -255,7 +255,7 @@ ALTER TABLE orders ADD COLUMN IF NOT EXISTS open_until timestamptz,
                                                                   WHEN state = 'paid' THEN amount
                                                                   ELSE 0 END),
     ADD CONSTRAINT orders_settled CHECK (
-        CASE WHEN settled_at IS NULL THEN state = 'pending' OR state = 'authorized' OR state = 'closing'
+        CASE WHEN settled_at IS NULL THEN state ~ '^(pending|authorized|closing)$'
              ELSE state = 'paid' OR state = 'expired' OR state = 'cancelled' END);
 COMMENT ON TABLE orders IS
 'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';

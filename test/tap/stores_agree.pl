@@ -260,7 +260,9 @@ my @calls = (
 	[ 5,  sub { [ 'expire_order', chance(0.5) ? a_pending_order() : an_order() ] } ],
 	[ 5,  sub { [ 'extend_order', chance(0.7) ? a_pending_order() : an_order(), any('2099-06-01', '2099-01-01', '2000-01-01', '2099-0' . (1 + int rand 9) . '-01') ] } ],
 	[ 3,  sub { [ 'set_deadline', chance(0.7) ? a_pending_order() : an_order(), any('2099-06-01', '2000-01-01', '2098-0' . (1 + int rand 9) . '-01') ] } ],
-	[ 2,  sub { [ 'reopen_order', an_order(), any(undef, '1 hour'), any(undef, undef, '2099-06-01') ] } ],
+	[ 2,  sub {
+		my ($cancelled) = chance(0.2) ? one_of("SELECT order_id FROM order_timeout.orders WHERE state = 'cancelled' ORDER BY created_at DESC LIMIT 8") : ();
+		[ 'reopen_order', $cancelled // an_order(), any(undef, '1 hour'), any(undef, undef, '2099-06-01') ] } ],
 	[ 2,  sub { [ 'change_order', chance(0.7) ? a_pending_order() : an_order(), any(0, 50, 100, 120) ] } ],
 	[ 14, \&begin_attempt ],
 	[ 8,  \&authorize ],
