@@ -271,6 +271,8 @@ ot_attempts_capture(Order *order, const Payment *payment, TimestampTz now)
 		note_other_order(payment, now);
 		return;
 	}
-	capture(order, ot_store_lock_attempt(attempt), payment, now);
+	attempt = ot_store_lock_attempt(attempt);
+	if (attempt != NULL)		/* its row may have been deleted by hand meanwhile */
+		capture(order, attempt, payment, now);
 	ot_attempts_let_go(order);
 }
