@@ -26,7 +26,7 @@ COMMENT ON FUNCTION cancel_order(text, text) IS
 CREATE FUNCTION expire_order(order_id text, OUT outcome text, OUT state text)
 AS 'MODULE_PATHNAME', 'ot_expire_order' LANGUAGE C;
 COMMENT ON FUNCTION expire_order(text) IS
-'Closes one order if its deadline has passed, for applications with a timer of their own; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its payments.';
+'Closes one order if its deadline has passed, for applications with a timer of their own; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, closing (under before_close void its attempts are to be ended first), not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its attempts and payments.';
 
 CREATE FUNCTION extend_order(order_id text, expires_at timestamptz,
     OUT outcome text, OUT state text, OUT expires_at timestamptz)

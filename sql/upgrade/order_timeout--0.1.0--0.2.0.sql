@@ -579,7 +579,7 @@ COMMENT ON FUNCTION create_order(text, bigint, text, interval, timestamptz, text
 COMMENT ON FUNCTION cancel_order(text, text) IS
 'Closes a pending order; what was paid becomes refunds, or is held by the policy''s on_short. An expired order becomes cancelled, so that nothing reopens it. Outcomes: cancelled, already_closed, already_paid. Errors: OT001 no such order, 22023, 22004. Locks: the order, then its payments.';
 COMMENT ON FUNCTION expire_order(text) IS
-'Closes one order if its deadline has passed, for applications with a timer of their own; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its payments.';
+'Closes one order if its deadline has passed, for applications with a timer of their own; safe to repeat. What was paid becomes refunds, or is held by the policy''s on_short. Outcomes: expired, closing (under before_close void its attempts are to be ended first), not_due, already_paid, already_closed, not_found. Errors: 22023, 22004. Locks: the order, then its attempts and payments.';
 COMMENT ON FUNCTION extend_order(text, timestamptz) IS
 'Moves the deadline of a pending order to a later time, also after the deadline if it is not closed yet. Outcomes: extended, unchanged (not later than the current deadline, or a repeat), already_paid, already_closed. Errors: OT001 no such order, 22023 not in the future, 22004. Locks: the order.';
 COMMENT ON FUNCTION resolve_held(text, text, text) IS
