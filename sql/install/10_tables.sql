@@ -209,7 +209,8 @@ CREATE TABLE events (
     aggregateid   text COLLATE "C" NOT NULL,
     type          text NOT NULL,
     payload       jsonb NOT NULL,
-    created_at    timestamptz NOT NULL
+    created_at    timestamptz NOT NULL,
+    xid           xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
 );
 COMMENT ON TABLE events IS
 'Something that happened to an order, written in the same transaction; an outbox for other systems.';

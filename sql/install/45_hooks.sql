@@ -33,7 +33,7 @@ SELECT pg_catalog.pg_extension_config_dump('follow_ups_follow_up_id_seq', '');
 CREATE FUNCTION _following_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_following_changed' LANGUAGE C;
 COMMENT ON FUNCTION _following_changed() IS
-'Makes sessions read hooks and links again. Used by trigger following_changed of hooks and of links.';
+'Makes sessions read hooks, links and who is notified again. Used by trigger following_changed of hooks, of links and of consumer_positions.';
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hooks
     FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE hooks ENABLE ALWAYS TRIGGER following_changed;

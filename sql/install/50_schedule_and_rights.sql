@@ -187,22 +187,24 @@ DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog}';
+    consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker
         WHEN 'reader' THEN reader
-        WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
+        WHEN 'consumer' THEN consumer
+        WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
             unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
-            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
+            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, consumer, operator, reader.';
     ELSIF names IS NULL THEN
         RAISE EXCEPTION 'invalid access: "%"', access
-            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
+            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, consumer, operator, reader.';
     END IF;
     RETURN NEXT 'USAGE ON SCHEMA order_timeout';
     RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
@@ -211,7 +213,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations}'::text[]) AS t;
+                health,attention,integrations,consumers}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
@@ -251,7 +253,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role what it needs. access: application (orders, payments, asking for refunds), worker (claiming and completing refunds), operator (everything, policies too), reader (tables, views, proof). Safe to repeat. Outcome: granted. Errors: 22023 unknown access, 42704 no such role, 22004.';
+'Gives a role what it needs. access: application (orders, payments, asking for refunds), worker (claiming and completing refunds), consumer (reading and acknowledging events), operator (everything, policies too), reader (tables, views, proof). Safe to repeat. Outcome: granted. Errors: 22023 unknown access, 42704 no such role, 22004.';
 
 CREATE FUNCTION revoke_access(role_name text, access text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

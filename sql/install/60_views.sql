@@ -156,3 +156,10 @@ SELECT 'hook', h.hook, h.policy, h.function_name,
   FROM hooks h;
 COMMENT ON VIEW integrations IS
 'What of yours the extension uses: a row for each linked table and each hook, with its columns or function, whether all of it is still there, and how much waits.';
+
+CREATE VIEW consumers AS
+SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() - b.oldest_unread AS oldest_unread,
+       CASE WHEN p.leased_until > clock_timestamp() THEN p.leased_until END AS leased_until
+  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
+COMMENT ON VIEW consumers IS
+'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';

@@ -237,6 +237,39 @@ COMMENT ON COLUMN events.payload IS
 'the details';
 COMMENT ON COLUMN events.created_at IS
 'when it happened';
+COMMENT ON COLUMN events.xid IS
+'the transaction that wrote it; by this read_events knows what a consumer has not read';
+
+COMMENT ON COLUMN consumer_positions.consumer IS
+'its name';
+COMMENT ON COLUMN consumer_positions.types IS
+'the types of events that it reads; null for all';
+COMMENT ON COLUMN consumer_positions.notify IS
+'whether its events are announced by NOTIFY order_timeout_events';
+COMMENT ON COLUMN consumer_positions.created_at IS
+'when it was created';
+COMMENT ON COLUMN consumer_positions.epoch IS
+'the value of sequence event_epoch in the database where its snapshots were taken';
+COMMENT ON COLUMN consumer_positions.read_snapshot IS
+'what this snapshot sees was acknowledged; null: nothing';
+COMMENT ON COLUMN consumer_positions.window_snapshot IS
+'what this snapshot sees, and read_snapshot does not, is being read; null: nothing';
+COMMENT ON COLUMN consumer_positions.window_from IS
+'of the events that are being read, acknowledged up to this id';
+COMMENT ON COLUMN consumer_positions.window_to IS
+'no event that is being read has a higher id';
+COMMENT ON COLUMN consumer_positions.mark_xids IS
+'transactions: those that begin with or after one of them write events above the id in the same place of mark_ids';
+COMMENT ON COLUMN consumer_positions.mark_ids IS
+'the ids for mark_xids';
+COMMENT ON COLUMN consumer_positions.batch IS
+'the ids that were handed out last';
+COMMENT ON COLUMN consumer_positions.lease_token IS
+'the token that came with them';
+COMMENT ON COLUMN consumer_positions.leased_until IS
+'until when nobody else gets them; null: the lease was ended';
+COMMENT ON COLUMN consumer_positions.acknowledged_to IS
+'the id that ack_events ended the lease with; null: it was not ended';
 
 COMMENT ON COLUMN conflicts.conflict_id IS
 'the key, for resolve_conflict';
@@ -472,3 +505,18 @@ COMMENT ON COLUMN integrations.waiting IS
 'rows that were not written, or calls of the hook that failed; for a refund_handler, refunds whose last attempt did not succeed; for a void_handler, voids that are due';
 COMMENT ON COLUMN integrations.orders_set_aside IS
 'orders of the table or the policy that the sweeper could not close, for whatever cause';
+
+COMMENT ON COLUMN consumers.consumer IS
+'its name';
+COMMENT ON COLUMN consumers.types IS
+'the types of events that it reads; null for all';
+COMMENT ON COLUMN consumers.notify IS
+'whether its events are announced by NOTIFY order_timeout_events';
+COMMENT ON COLUMN consumers.created_at IS
+'when it was created';
+COMMENT ON COLUMN consumers.unread IS
+'events that it has not acknowledged, counted to 10000';
+COMMENT ON COLUMN consumers.oldest_unread IS
+'the age of the first of them; null if there is none';
+COMMENT ON COLUMN consumers.leased_until IS
+'until when a reader has its last batch; null if none has it';

@@ -623,7 +623,7 @@ SELECT pg_catalog.pg_extension_config_dump('follow_ups_follow_up_id_seq', '');
 CREATE FUNCTION _following_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'ot_following_changed' LANGUAGE C;
 COMMENT ON FUNCTION _following_changed() IS
-'Makes sessions read hooks and links again. Used by trigger following_changed of hooks and of links.';
+'Makes sessions read hooks, links and who is notified again. Used by trigger following_changed of hooks, of links and of consumer_positions.';
 CREATE TRIGGER following_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON hooks
     FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
 ALTER TABLE hooks ENABLE ALWAYS TRIGGER following_changed;
@@ -1210,6 +1210,209 @@ COMMENT ON FUNCTION replay_orders(text, text, interval, interval, interval) IS
 'What would have become of these orders: a row for each payment, each closing, and each order that is still open or cost nothing, in order of order_id. Writes nothing. orders_query: a SELECT with the columns order_id, created_at, amount, currency, paid_at, paid_amount (null for never paid; a further payment of an order is a row of its own; amounts in minor units), run as the caller. pay_within: instead of the policy''s. sweep_lag: how long after its deadline an order closes. report_lag: how long after paid_at a payment is reported. paid is what the payment brought, owed what had to go back from then on, held what waits for the operator. Outcomes: paid, partial, surplus, late, reopened, held (of payments), expired, pending (of orders). Errors: OT008 no such policy, 22023 and 22004 with the number of the row, and what the query raises. Locks: none.';
 REVOKE ALL ON FUNCTION replay_orders(text, text, interval, interval, interval) FROM PUBLIC;
 
+-- The events of old were written by transactions that ended long ago.
+ALTER TABLE events ADD COLUMN IF NOT EXISTS xid xid8 NOT NULL DEFAULT '3';
+ALTER TABLE events ALTER COLUMN xid SET DEFAULT pg_catalog.pg_current_xact_id();
+
+-- Consumers: named readers of the events, each with a position of its own.
+--
+-- A position is a snapshot: read are the events whose transactions it sees. The next window are those that a newer
+-- snapshot sees and it does not, so nothing is passed over that commits late, and no transaction that is still open
+-- holds back another one's events. Within its window a consumer goes by id, batch by batch.
+--
+-- The functions that read tables are inlined into the statements that use them, so they need no rights of the caller: each
+-- is STABLE, has one SELECT, and answers with rows.
+--
+-- No index finds events by their transaction: it would cost each event an entry. Marks bound the search instead. A mark
+-- is a transaction and an id that was given out before any transaction from that one on began: those wrote ids above it.
+
+CREATE TABLE IF NOT EXISTS consumer_positions (
+    consumer        text COLLATE "C" PRIMARY KEY,
+    types           text[],                     -- null: all
+    notify          boolean NOT NULL,
+    created_at      timestamptz NOT NULL,
+    epoch           bigint NOT NULL,            -- of the database in which the snapshots were taken
+    read_snapshot   pg_snapshot,                -- what it sees was acknowledged; null: nothing
+    window_snapshot pg_snapshot,                -- the window's end; null: none is open
+    window_from     bigint NOT NULL DEFAULT 0,  -- of the window, acknowledged up to this id
+    window_to       bigint NOT NULL DEFAULT 0,  -- no event of the window has a higher id
+    mark_xids       xid8[] NOT NULL DEFAULT '{}',
+    mark_ids        bigint[] NOT NULL DEFAULT '{}',
+    batch           bigint[] NOT NULL DEFAULT '{}', -- ids that were handed out with the token
+    lease_token     text,                       -- stays when the lease ends, so that a repeat is recognised
+    leased_until    timestamptz,
+    acknowledged_to bigint                      -- what ended the lease
+);
+COMMENT ON TABLE consumer_positions IS
+'A named reader of the events, and how far it has read. Written by create_consumer, drop_consumer, read_events and ack_events.';
+REVOKE ALL ON consumer_positions FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('consumer_positions', '');
+CREATE TRIGGER following_changed AFTER INSERT OR DELETE OR TRUNCATE OR UPDATE OF notify ON consumer_positions
+    FOR EACH STATEMENT EXECUTE FUNCTION _following_changed();
+ALTER TABLE consumer_positions ENABLE ALWAYS TRIGGER following_changed;
+
+-- Not dumped and not replicated: where a position has another epoch, it came from another database, whose transactions
+-- say nothing here. pg_upgrade and physical copies keep it, as they keep the transactions' numbers.
+CREATE SEQUENCE IF NOT EXISTS event_epoch AS bigint;
+REVOKE ALL ON SEQUENCE event_epoch FROM PUBLIC;
+SELECT pg_catalog.setval('event_epoch', 1 + (pg_catalog.random() * 1e15)::bigint);
+
+CREATE FUNCTION _mark_of(xid xid8, mark_xids xid8[], mark_ids bigint[]) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(max(m.id), 0) FROM unnest(mark_xids, mark_ids) m(xid, id) WHERE m.xid <= _mark_of.xid;
+END;
+COMMENT ON FUNCTION _mark_of(xid8, xid8[], bigint[]) IS
+'An id below all that the transaction, or any that began later, wrote. Used by read_events.';
+
+-- A restored row keeps the number of a transaction of another database. If that lies ahead of all here, the row's own
+-- writer, the restore, decides. A row of ours is never written by a transaction before the one that it names.
+CREATE FUNCTION _sees(seen pg_snapshot, xid xid8, writer xid) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT pg_visible_in_snapshot(xid, seen)
+           OR xid >= pg_snapshot_xmax(seen)
+              AND (pg_snapshot_xmax(seen)::text::bigint - writer::text::bigint) & 4294967295 BETWEEN 1 AND 2147483647
+              AND pg_visible_in_snapshot((pg_snapshot_xmax(seen)::text::bigint
+                      - ((pg_snapshot_xmax(seen)::text::bigint - writer::text::bigint) & 4294967295))::text::xid8, seen);
+END;
+COMMENT ON FUNCTION _sees(pg_snapshot, xid8, xid) IS
+'Whether a snapshot sees an event: by the transaction that it names, or for a restored one by its row''s writer. Used by read_events.';
+
+-- The first part are transactions that began after seen was taken, the second those that were open then.
+CREATE FUNCTION _events_between(seen pg_snapshot, now_seen pg_snapshot, after_id bigint, up_to bigint,
+    mark_xids xid8[], mark_ids bigint[], types text[], max_events integer) RETURNS SETOF events
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT u.*
+      FROM ((SELECT e.* FROM events e
+              WHERE e.id > greatest(after_id, _mark_of(coalesce(pg_snapshot_xmax(seen), '0'), mark_xids, mark_ids)) AND e.id <= up_to
+                AND (seen IS NULL OR e.xid >= pg_snapshot_xmax(seen) AND NOT _sees(seen, e.xid, e.xmin))
+                AND _sees(now_seen, e.xid, e.xmin)
+                AND (types IS NULL OR e.type = ANY (types))
+              ORDER BY e.id LIMIT max_events)
+            UNION ALL
+            (SELECT e.* FROM events e
+              WHERE e.id > greatest(after_id,
+                        (SELECT coalesce(min(_mark_of(x, mark_xids, mark_ids)), up_to)
+                           FROM pg_snapshot_xip(seen) x WHERE pg_visible_in_snapshot(x, now_seen))) AND e.id <= up_to
+                AND e.xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(seen) x WHERE pg_visible_in_snapshot(x, now_seen)))
+                AND (types IS NULL OR e.type = ANY (types))
+              ORDER BY e.id LIMIT max_events)) u
+     ORDER BY u.id LIMIT max_events;
+END;
+COMMENT ON FUNCTION _events_between(pg_snapshot, pg_snapshot, bigint, bigint, xid8[], bigint[], text[], integer) IS
+'The first events, by id, that one snapshot sees and an older one does not (null: sees none). Used by read_events.';
+
+CREATE FUNCTION _unread_events(consumer text, of_all_types boolean, max_events integer) RETURNS SETOF events
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT w.*
+      FROM (SELECT p.*, CASE WHEN NOT of_all_types THEN p.types END AS wanted, p.epoch = s.last_value AS is_ours
+              FROM consumer_positions p, event_epoch s WHERE p.consumer = _unread_events.consumer) c,
+           LATERAL (SELECT a.* FROM _events_between(c.read_snapshot, c.window_snapshot, c.window_from, c.window_to,
+                                                    c.mark_xids, c.mark_ids, c.wanted, max_events) a
+                     WHERE c.is_ours AND c.window_snapshot IS NOT NULL
+                    UNION ALL
+                    SELECT b.* FROM _events_between(CASE WHEN c.is_ours THEN coalesce(c.window_snapshot, c.read_snapshot) END,
+                                                    pg_current_snapshot(),
+                                                    CASE WHEN c.is_ours THEN 0
+                                                         ELSE _mark_of(coalesce(pg_snapshot_xmin(c.read_snapshot), '0'), c.mark_xids, c.mark_ids) END,
+                                                    9223372036854775807, c.mark_xids, c.mark_ids, c.wanted, max_events) b) w
+     LIMIT max_events;
+END;
+COMMENT ON FUNCTION _unread_events(text, boolean, integer) IS
+'What a consumer has not acknowledged, as of now. Used by read_events.';
+
+-- The marks that are of use once seen is read: for each transaction that it does not see, the last one that was set before it.
+CREATE FUNCTION _marks_for(seen pg_snapshot, mark_xids xid8[], mark_ids bigint[]) RETURNS TABLE (xid xid8, id bigint)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT m.xid, m.id
+      FROM unnest(mark_xids, mark_ids) m(xid, id)
+     WHERE m.xid > pg_snapshot_xmax(seen)
+        OR m.id IN (SELECT max(k.id)
+                      FROM (SELECT pg_snapshot_xmax(seen) UNION ALL SELECT pg_snapshot_xip(seen)) x(xid)
+                      JOIN unnest(mark_xids, mark_ids) k(xid, id) ON k.xid <= x.xid GROUP BY x.xid)
+     ORDER BY m.xid;
+END;
+COMMENT ON FUNCTION _marks_for(pg_snapshot, xid8[], bigint[]) IS
+'The marks that a position needs. Used by read_events.';
+
+-- The caller's own transaction is still open, so what it writes comes after its commit.
+CREATE FUNCTION _snapshot_without(own xid8) RETURNS pg_snapshot
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT (pg_snapshot_xmin(s)::text || ':' || pg_snapshot_xmax(s)::text || ':'
+            || coalesce((SELECT string_agg(x::text, ',' ORDER BY x)
+                           FROM (SELECT pg_snapshot_xip(s) UNION SELECT own WHERE own < pg_snapshot_xmax(s)) u(x)), ''))::pg_snapshot
+      FROM pg_current_snapshot() s;
+END;
+COMMENT ON FUNCTION _snapshot_without(xid8) IS
+'The current snapshot, in which the transaction own counts as open. Used by create_consumer and read_events.';
+
+-- last_id is read after the snapshot was taken, for STABLE means the snapshot of the statement that calls this: whatever that sees has a lower id. A position of another database begins
+-- again below all that it had not read.
+CREATE FUNCTION _next_window(consumer text, mark_id bigint, mark_xid xid8, own xid8)
+RETURNS TABLE (epoch bigint, read_snapshot pg_snapshot, window_snapshot pg_snapshot, base bigint,
+    mark_xids xid8[], mark_ids bigint[], last_id bigint)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT e.epoch,
+           CASE WHEN e.is_ours THEN coalesce(p.window_snapshot, p.read_snapshot) END,
+           _snapshot_without(own),
+           CASE WHEN e.is_ours THEN 0 ELSE e.base END,
+           CASE WHEN e.is_ours THEN p.mark_xids ELSE ARRAY['0'::xid8] END || mark_xid,
+           CASE WHEN e.is_ours THEN p.mark_ids ELSE ARRAY[e.base] END || mark_id,
+           (SELECT i.last_value FROM events_id_seq i)
+      FROM consumer_positions p,
+           LATERAL (SELECT s.epoch, s.epoch = p.epoch AS is_ours,
+                           _mark_of(coalesce(pg_snapshot_xmin(p.read_snapshot), '0'), p.mark_xids, p.mark_ids) AS base
+                      FROM (SELECT (SELECT last_value FROM event_epoch) AS epoch) s) e
+     WHERE p.consumer = _next_window.consumer;
+END;
+COMMENT ON FUNCTION _next_window(text, bigint, xid8, xid8) IS
+'The position of a consumer after it has read its window, with the next one up to now. Used by read_events.';
+
+CREATE FUNCTION create_consumer(consumer text, types text[] DEFAULT NULL, from_now boolean DEFAULT false,
+    notify boolean DEFAULT false, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_create_consumer' LANGUAGE C;
+COMMENT ON FUNCTION create_consumer(text, text[], boolean, boolean) IS
+'Creates a named reader of the events: of these types, or of all (null); from the first event, or from now on. notify: each transaction that writes an event sends NOTIFY order_timeout_events; such a transaction cannot be prepared. Outcomes: created, exists (a WARNING says so if its types or notify are others; nothing changes). Errors: 22023, 22004. Locks: the consumer.';
+
+CREATE FUNCTION drop_consumer(consumer text, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_drop_consumer' LANGUAGE C;
+COMMENT ON FUNCTION drop_consumer(text) IS
+'Removes a consumer and its position; the events stay. Outcomes: dropped, not_found. Errors: 22023, 22004. Locks: the consumer.';
+
+CREATE FUNCTION read_events(consumer text, max_events integer DEFAULT 100, lease interval DEFAULT '1 minute')
+RETURNS TABLE (id bigint, aggregateid text, type text, payload jsonb, created_at timestamptz, lease_token text)
+AS 'MODULE_PATHNAME', 'ot_read_events' LANGUAGE C;
+COMMENT ON FUNCTION read_events(text, integer, interval) IS
+'Hands out the next events of a consumer, at most max_events, for the time of the lease (up to 365 days). No rows: there is nothing new, or the last batch is neither acknowledged nor its lease over. Commit, handle the events, then call ack_events with the lease_token. What is not acknowledged comes again: at least once, id is the key. Commits synchronously. Errors: 22023 no such consumer or a bad value, 22004. Locks: the consumer.';
+
+CREATE FUNCTION ack_events(consumer text, lease_token text, up_to bigint DEFAULT NULL, OUT outcome text)
+AS 'MODULE_PATHNAME', 'ot_ack_events' LANGUAGE C;
+COMMENT ON FUNCTION ack_events(text, text, bigint) IS
+'Acknowledges the events of a lease up to the one with id up_to and those handed out before it, or all (null), and ends the lease. Outcomes: acknowledged (also the repeat), stale (another lease came after it, or it was acknowledged up to another event; nothing changes). Errors: 22023 up_to is none of its events, or no such consumer; 22004. Locks: the consumer.';
+
+CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_unread timestamptz)
+AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE;
+COMMENT ON FUNCTION _consumer_backlog(text) IS
+'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+REVOKE ALL ON FUNCTION _mark_of(xid8, xid8[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _sees(pg_snapshot, xid8, xid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _events_between(pg_snapshot, pg_snapshot, bigint, bigint, xid8[], bigint[], text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _unread_events(text, boolean, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _marks_for(pg_snapshot, xid8[], bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _snapshot_without(xid8) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _next_window(text, bigint, xid8, xid8) FROM PUBLIC;
+REVOKE ALL ON FUNCTION create_consumer(text, text[], boolean, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION drop_consumer(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION read_events(text, integer, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ack_events(text, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _consumer_backlog(text) FROM PUBLIC;
+
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
 -- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
 -- hidden from the caller, the row of its launcher still shows which database it is.
@@ -1516,28 +1719,38 @@ COMMENT ON VIEW integrations IS
 'What of yours the extension uses: a row for each linked table and each hook, with its columns or function, whether all of it is still there, and how much waits.';
 REVOKE ALL ON integrations FROM PUBLIC;
 
+CREATE VIEW consumers AS
+SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() - b.oldest_unread AS oldest_unread,
+       CASE WHEN p.leased_until > clock_timestamp() THEN p.leased_until END AS leased_until
+  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
+COMMENT ON VIEW consumers IS
+'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
+REVOKE ALL ON consumers FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog}';
+    consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
         WHEN 'worker' THEN worker
         WHEN 'reader' THEN reader
-        WHEN 'operator' THEN application || worker || reader || '{retry_refund,settle_refund,reverse_refund,stop_refund,
+        WHEN 'consumer' THEN consumer
+        WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
             unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
-            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, operator, reader.';
+            USING ERRCODE = '22004', HINT = 'Use one of: application, worker, consumer, operator, reader.';
     ELSIF names IS NULL THEN
         RAISE EXCEPTION 'invalid access: "%"', access
-            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, operator, reader.';
+            USING ERRCODE = '22023', HINT = 'Use one of: application, worker, consumer, operator, reader.';
     END IF;
     RETURN NEXT 'USAGE ON SCHEMA order_timeout';
     RETURN QUERY SELECT format('EXECUTE ON ROUTINE %s', p.oid::regprocedure)
@@ -1546,7 +1759,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations}'::text[]) AS t;
+                health,attention,integrations,consumers}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
@@ -1555,6 +1768,8 @@ END
 $$;
 
 -- Comments of what did not change otherwise.
+COMMENT ON FUNCTION grant_access(text, text) IS
+'Gives a role what it needs. access: application (orders, payments, asking for refunds), worker (claiming and completing refunds), consumer (reading and acknowledging events), operator (everything, policies too), reader (tables, views, proof). Safe to repeat. Outcome: granted. Errors: 22023 unknown access, 42704 no such role, 22004.';
 COMMENT ON FUNCTION claim_refunds(text, integer, interval, text) IS
 'Leases up to max_refunds due refunds to a worker, oldest first, none to two workers; refunds whose lease lapsed are taken back. lease: how long, null for the policy''s refund_lease. gateway: only this one. action is submit the first time a refund is handed out and query after that (ask the gateway before sending it again). Commit before calling the gateway. Errors: 22023, 22004. Locks: the refunds (SKIP LOCKED).';
 COMMENT ON FUNCTION complete_refund(text, text, text, text, text, bigint) IS
@@ -2048,6 +2263,52 @@ COMMENT ON COLUMN integrations.waiting IS
 'rows that were not written, or calls of the hook that failed; for a refund_handler, refunds whose last attempt did not succeed; for a void_handler, voids that are due';
 COMMENT ON COLUMN integrations.orders_set_aside IS
 'orders of the table or the policy that the sweeper could not close, for whatever cause';
+COMMENT ON COLUMN events.xid IS
+'the transaction that wrote it; by this read_events knows what a consumer has not read';
+COMMENT ON COLUMN consumer_positions.consumer IS
+'its name';
+COMMENT ON COLUMN consumer_positions.types IS
+'the types of events that it reads; null for all';
+COMMENT ON COLUMN consumer_positions.notify IS
+'whether its events are announced by NOTIFY order_timeout_events';
+COMMENT ON COLUMN consumer_positions.created_at IS
+'when it was created';
+COMMENT ON COLUMN consumer_positions.epoch IS
+'the value of sequence event_epoch in the database where its snapshots were taken';
+COMMENT ON COLUMN consumer_positions.read_snapshot IS
+'what this snapshot sees was acknowledged; null: nothing';
+COMMENT ON COLUMN consumer_positions.window_snapshot IS
+'what this snapshot sees, and read_snapshot does not, is being read; null: nothing';
+COMMENT ON COLUMN consumer_positions.window_from IS
+'of the events that are being read, acknowledged up to this id';
+COMMENT ON COLUMN consumer_positions.window_to IS
+'no event that is being read has a higher id';
+COMMENT ON COLUMN consumer_positions.mark_xids IS
+'transactions: those that begin with or after one of them write events above the id in the same place of mark_ids';
+COMMENT ON COLUMN consumer_positions.mark_ids IS
+'the ids for mark_xids';
+COMMENT ON COLUMN consumer_positions.batch IS
+'the ids that were handed out last';
+COMMENT ON COLUMN consumer_positions.lease_token IS
+'the token that came with them';
+COMMENT ON COLUMN consumer_positions.leased_until IS
+'until when nobody else gets them; null: the lease was ended';
+COMMENT ON COLUMN consumer_positions.acknowledged_to IS
+'the id that ack_events ended the lease with; null: it was not ended';
+COMMENT ON COLUMN consumers.consumer IS
+'its name';
+COMMENT ON COLUMN consumers.types IS
+'the types of events that it reads; null for all';
+COMMENT ON COLUMN consumers.notify IS
+'whether its events are announced by NOTIFY order_timeout_events';
+COMMENT ON COLUMN consumers.created_at IS
+'when it was created';
+COMMENT ON COLUMN consumers.unread IS
+'events that it has not acknowledged, counted to 10000';
+COMMENT ON COLUMN consumers.oldest_unread IS
+'the age of the first of them; null if there is none';
+COMMENT ON COLUMN consumers.leased_until IS
+'until when a reader has its last batch; null if none has it';
 
 -- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
 -- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.

@@ -8,7 +8,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -50,28 +52,40 @@ is_null(FunctionCallInfo fcinfo, int n)
 }
 
 static void
+null_value(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", name),
+			 errhint("Give a value for %s.", name)));
+}
+
+static void
 require(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (is_null(fcinfo, n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name),
-				 errhint("Give a value for %s.", name)));
+		null_value(name);
 }
 
 /* Text. */
+
+static void
+require_id(const char *name, const char *id)
+{
+	const char *problem = ot_id_problem(id);
+
+	if (problem != NULL)
+		bad_value(name, problem, psprintf("Give 1 to %d bytes without control characters.", OT_MAX_ID_BYTES));
+}
 
 char *
 ot_get_id(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	char	   *id;
-	const char *problem;
 
 	require(fcinfo, n, name);
 	id = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	problem = ot_id_problem(id);
-	if (problem != NULL)
-		bad_value(name, problem, psprintf("Give 1 to %d bytes without control characters.", OT_MAX_ID_BYTES));
+	require_id(name, id);
 	return id;
 }
 
@@ -79,6 +93,29 @@ char *
 ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	return is_null(fcinfo, n) ? NULL : ot_get_id(fcinfo, n, name);
+}
+
+List *
+ot_get_ids_or_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	List	   *ids = NIL;
+
+	if (is_null(fcinfo, n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	if (count == 0)
+		bad_value(name, "it has no element", psprintf("Give at least one, or leave %s out for all.", name));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			null_value(name);
+		ids = lappend(ids, TextDatumGetCString(values[i]));
+		require_id(name, llast(ids));
+	}
+	return ids;
 }
 
 static char *
@@ -348,6 +385,12 @@ void
 ot_put_bool(Answer *answer, bool value)
 {
 	put(answer, BoolGetDatum(value), false);
+}
+
+void
+ot_put_jsonb(Answer *answer, const Jsonb *value)
+{
+	put(answer, JsonbPGetDatum(value), value == NULL);
 }
 
 void

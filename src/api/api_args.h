@@ -12,6 +12,9 @@
 extern char *ot_get_id(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_id_or_null(FunctionCallInfo fcinfo, int n, const char *name);
 
+/* Identifiers, of which there is at least one; NIL for NULL. */
+extern List *ot_get_ids_or_null(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* Free text of at most OT_MAX_TEXT_BYTES; the last form cuts what is longer, because money is not refused for its words. */
 extern char *ot_get_text(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *ot_get_text_or_null(FunctionCallInfo fcinfo, int n, const char *name);
@@ -64,6 +67,7 @@ extern void ot_put_text(Answer *answer, const char *value);
 extern void ot_put_int8(Answer *answer, int64 value);
 extern void ot_put_int4(Answer *answer, int32 value);
 extern void ot_put_bool(Answer *answer, bool value);
+extern void ot_put_jsonb(Answer *answer, const Jsonb *value);
 extern void ot_put_time(Answer *answer, TimestampTz value);
 extern void ot_put_null(Answer *answer);
 

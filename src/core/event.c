@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "miscadmin.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -132,6 +133,14 @@ ot_event_make(const char *order_id, const char *type, Payload *payload, Timestam
 	return event;
 }
 
+/* PostgreSQL sends one notification for all of a transaction. */
+static void
+announce(void)
+{
+	if (ot_store_notifies())
+		Async_Notify("order_timeout_events", "");
+}
+
 void
 ot_events_end(void)
 {
@@ -145,6 +154,8 @@ ot_events_end(void)
 		ot_store_add_event(linitial(events));
 	else if (events != NIL)
 		ot_store_add_events(events);
+	if (events != NIL)
+		announce();
 }
 
 void
@@ -155,6 +166,7 @@ ot_event_add(Event *event)
 	if (kept->events == NIL && kept->held == 0)
 	{
 		ot_store_add_event(event);
+		announce();
 		return;
 	}
 	kept->events = list_insert_nth(kept->events, kept->effects_from, event);

@@ -7,7 +7,9 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
@@ -190,6 +192,33 @@ typedef struct Event
 	Jsonb	   *payload;
 	TimestampTz created_at;
 } Event;
+
+/* An id, and the first transaction that surely writes above it. */
+typedef struct EventMark
+{
+	int64		id;
+	FullTransactionId xid;
+} EventMark;
+
+/* A named reader of the events; what its snapshots see stays in SQL. */
+typedef struct Consumer
+{
+	const char *name;
+	List	   *types;			/* NIL: all */
+	bool		notify;
+	bool		has_window;
+	int64	   *batch;			/* ids that were handed out with the token */
+	int			batch_size;
+	const char *lease_token;	/* NULL: nothing was handed out yet */
+	TimestampTz leased_until;	/* OT_NO_TIME: nobody has the batch */
+	int64		acknowledged_to;	/* 0: nothing of the batch */
+} Consumer;
+
+typedef struct EventBacklog
+{
+	int64		unread;
+	TimestampTz oldest_unread;	/* OT_NO_TIME: there is none */
+} EventBacklog;
 
 typedef struct Conflict
 {

@@ -267,6 +267,28 @@ extern bool ot_store_was_created_for(const char *order_id, int64 amount);
 /* Writes the rows of an order's events into a tuplestore. */
 extern void ot_store_history(const char *order_id, Tuplestorestate *rows);
 
+/* Whether a consumer wants to be notified of events. */
+extern bool ot_store_notifies(void);
+
+/* Consumers of events. A mark is taken before the transaction has a number. */
+extern EventMark ot_store_mark_events(void);
+
+/* False if there is one of that name. */
+extern bool ot_store_add_consumer(const char *name, List *types, bool from_now, bool notify, EventMark mark);
+extern bool ot_store_drop_consumer(const char *name);
+extern Consumer *ot_store_find_consumer(const char *name);
+extern Consumer *ot_store_lock_consumer(const char *name);
+
+/* Whether reading finds something, or at least moves the position over what is none of the consumer's. */
+extern bool ot_store_has_unread(const char *name);
+
+/* All of the last window is read: the next one reaches to now. The first events of a window that are not acknowledged. */
+extern void ot_store_open_window(const char *name, EventMark mark);
+extern List *ot_store_window_events(const char *name, int max_events);
+extern void ot_store_hand_out_events(const char *name, List *events, const char *lease_token, TimestampTz leased_until);
+extern void ot_store_acknowledge_events(const char *name, int64 up_to);
+extern EventBacklog ot_store_consumer_backlog(const char *name);
+
 extern void ot_store_add_conflict(const Conflict *conflict);
 
 /* About a payment, oldest first. */

@@ -3,7 +3,8 @@
  *    What follows a change of an order's state: the hooks of policies, the links, and those steps that failed and are
  *    tried again.
  *
- * Hooks and links are kept for the session, so that a payment pays nothing when there are none. A trigger on their tables
+ * Hooks and links are kept for the session, so that a payment pays nothing when there are none, and whether a consumer of
+ * events wants to be notified. A trigger on their tables
  * (ot_following_changed) makes PostgreSQL report to every session that the table's relcache entry is not valid any more;
  * then they are read again, in the latest snapshot, because they are kept for longer than the transaction's.
  */
@@ -36,14 +37,16 @@ typedef struct Hook
 static bool kept_is_valid = false;
 static Oid	hooks_table = InvalidOid;
 static Oid	links_table = InvalidOid;
+static Oid	consumers_table = InvalidOid;
 static MemoryContext kept_context = NULL;
 static List *kept_hooks = NIL;
 static List *kept_links = NIL;
+static bool kept_notifies = false;
 
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || relid == hooks_table || relid == links_table)
+	if (!OidIsValid(relid) || relid == hooks_table || relid == links_table || relid == consumers_table)
 		kept_is_valid = false;
 }
 
@@ -130,6 +133,15 @@ find_links(void)
 	return ot_run_list(&find, &none, read_link);
 }
 
+static bool
+find_notifies(void)
+{
+	static Statement find = {"SELECT FROM order_timeout.consumer_positions c WHERE c.notify LIMIT 1", SNAPSHOT_LATEST};
+	Args		none = {0};
+
+	return ot_run(&find, &none) > 0;
+}
+
 /* A hook that is called now may change the hooks: what was kept so far lives on until the transaction ends. */
 static void
 keep(MemoryContext context, List *hooks, List *links)
@@ -152,12 +164,14 @@ read_following(void)
 
 	hooks_table = get_relname_relid("hooks", namespace);
 	links_table = get_relname_relid("links", namespace);
+	consumers_table = get_relname_relid("consumer_positions", namespace);
 	kept_is_valid = true;
 	PG_TRY();
 	{
 		List	   *hooks = find_hooks();
 
 		keep(context, hooks, find_links());
+		kept_notifies = find_notifies();
 	}
 	PG_CATCH();
 	{
@@ -181,6 +195,15 @@ ot_store_follows(void)
 {
 	refresh();
 	return kept_hooks != NIL || kept_links != NIL;
+}
+
+/* The table of events was opened just now, which accepted what was reported. */
+bool
+ot_store_notifies(void)
+{
+	if (!kept_is_valid)
+		read_following();
+	return kept_notifies;
 }
 
 List *

@@ -108,15 +108,6 @@ ot_store_clear_set_aside(void)
 	clear_set_aside_refunds();
 }
 
-static void *
-read_int8(Columns *columns)
-{
-	int64	   *value = palloc(sizeof(int64));
-
-	*value = ot_column_int8(columns);
-	return value;
-}
-
 int64
 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
 {
@@ -129,7 +120,7 @@ ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
 	ot_run(&prune, &before);
 	ot_arg_int4(&args, MyProcPid);
 	ot_arg_time(&args, now);
-	return *(int64 *) ot_run_returning(&insert, &args, read_int8);
+	return *(int64 *) ot_run_returning(&insert, &args, ot_read_int8);
 }
 
 void

@@ -134,7 +134,8 @@ for my $name (grep { $documented{$_} } sort keys %function) {
 
 # ------------------------------------------------------------ internal functions
 
-# What calls an internal function, or has it as a trigger; through other internal functions, too.
+# What calls an internal function, or has it as a trigger; through other internal functions, too. A body that PostgreSQL
+# keeps parsed, and a view, depend on what they call.
 my %internal = %{ $dbh->selectall_hashref(<<'END', 'name') };
 WITH RECURSIVE func AS (
     SELECT oid, proname AS name, prosrc FROM pg_proc WHERE pronamespace = 'order_timeout'::regnamespace
@@ -142,21 +143,34 @@ WITH RECURSIVE func AS (
     SELECT f.name, c.name AS used_by FROM func f JOIN func c ON c.prosrc ~ format('\morder_timeout\.%s\(', f.name)
     UNION ALL
     SELECT f.name, t.tgname FROM func f JOIN pg_trigger t ON t.tgfoid = f.oid
+    UNION ALL
+    SELECT f.name, coalesce(c.name, (SELECT v.relname FROM pg_class v WHERE v.oid = w.ev_class))
+      FROM func f JOIN pg_depend d ON (d.refclassid, d.refobjid, d.deptype) = ('pg_proc'::regclass, f.oid, 'n')
+      LEFT JOIN func c ON (d.classid, d.objid) = ('pg_proc'::regclass, c.oid)
+      LEFT JOIN pg_rewrite w ON (d.classid, d.objid) = ('pg_rewrite'::regclass, w.oid)
+     WHERE c.oid IS NOT NULL OR w.oid IS NOT NULL
 ), used AS (
     SELECT name, used_by FROM direct
     UNION
     SELECT u.name, d.used_by FROM used u JOIN direct d ON d.name = u.used_by WHERE u.used_by LIKE '\_%'
 )
 SELECT f.name, obj_description(f.oid, 'pg_proc') AS comment, has_function_privilege('public', f.oid, 'EXECUTE') AS is_public,
-       ARRAY(SELECT DISTINCT u.used_by::text FROM used u WHERE u.name = f.name AND u.used_by NOT LIKE '\_%' ORDER BY 1) AS used_by
+       ARRAY(SELECT DISTINCT u.used_by::text FROM used u WHERE u.name = f.name AND u.used_by NOT LIKE '\_%' ORDER BY 1) AS used_by,
+       ARRAY(SELECT DISTINCT u.used_by::text FROM used u WHERE u.name = f.name AND u.used_by LIKE '\_%') AS through
   FROM func f WHERE f.name LIKE '\_%'
 END
+
+# Statements of the store call some too. Which function runs a statement, only its comment says.
+my %in_c = map { $_ => 1 } map { text_of($_ =~ s/^\Q$root\E\///r) =~ /\border_timeout\.(_\w+)\(/g } glob "$root/src/store/*.c";
 my %uses = map { $_ => 1 } keys %function, map { @{ $_->{used_by} } } values %internal;
 for my $name (sort keys %internal) {
 	my ($said) = ($internal{$name}{comment} // '') =~ /Used by ([^.]+)\.$/;
+	my @says = sort grep { $uses{$_} } split /\W+/, $said // '';
 	my @users = @{ $internal{$name}{used_by} };
+	push @users, @says if grep { $in_c{$_} } $name, @{ $internal{$name}{through} };
+	@users = sort keys %{ { map { $_ => 1 } @users } };
 	cmp_ok(scalar @users, '>', 0, "$name: is used");
-	is_deeply([ sort grep { $uses{$_} } split /\W+/, $said // '' ], \@users, "$name: the comment ends in what uses it");
+	is_deeply(\@says, \@users, "$name: the comment ends in what uses it");
 	ok(!$internal{$name}{is_public}, "$name: is not PUBLIC's");
 }
 
@@ -246,13 +260,16 @@ for my $row (table($chapter{Rights}, 'access |')) {
 		   WHERE g LIKE 'EXECUTE%'}, undef, $access);
 	my %unique = map { $_ => 1 } @may;
 	is_deeply([ sort keys %unique ], [ sort grep { !/^_/ } @$granted ], "access $access: functions");
-	my @called = grep { grep { $unique{$_} } @{ $internal{$_}{used_by} } } keys %internal;
+	my $views = $dbh->selectcol_arrayref(
+		q{SELECT substring(g FROM '\.(\w+)$') FROM order_timeout._access_grants(?) AS g WHERE g LIKE 'SELECT%'}, undef, $access);
+	my %uses_it = (%unique, map { $_ => 1 } @$views);
+	my @called = grep { grep { $uses_it{$_} } @{ $internal{$_}{used_by} } } keys %internal;
 	is_deeply([ sort grep { /^_/ } @$granted ], [ sort @called ], "access $access: internal functions that these call");
 	$granted{$_} = 1 for @$granted;
 }
 my ($owners) = $chapter{Rights} =~ /^No access has ([^:]+):/m;
 is_deeply([ sort grep { $function{$_} } $owners =~ /\w+/g ], [ sort grep { !$granted{$_} } keys %function ],
 	'what no access has is for the owner');
-is(scalar(table($chapter{Rights}, 'access |')), 4, 'four accesses');
+is(scalar(table($chapter{Rights}, 'access |')), 5, 'five accesses');
 
 done_testing;

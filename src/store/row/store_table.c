@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 
 #include "rules.h"
@@ -155,7 +156,8 @@ static const ColumnSpec event_columns[] = {
 	COLUMN("aggregateid", COLUMN_TEXT, Event, order_id, FIXED),
 	COLUMN("type", COLUMN_TEXT, Event, type, FIXED),
 	COLUMN("payload", COLUMN_JSONB, Event, payload, FIXED),
-	COLUMN("created_at", COLUMN_TIME, Event, created_at, FIXED)
+	COLUMN("created_at", COLUMN_TIME, Event, created_at, FIXED),
+	COLUMN("xid", COLUMN_WRITER, Event, id, FIXED)
 };
 
 #define COLUMNS(columns) lengthof(columns), columns
@@ -193,6 +195,8 @@ ot_column_type(const ColumnSpec *column)
 			return INTERVALOID;
 		case COLUMN_JSONB:
 			return JSONBOID;
+		case COLUMN_WRITER:
+			return XID8OID;
 	}
 	return InvalidOid;
 }
@@ -244,6 +248,9 @@ read_column(const ColumnSpec *column, Columns *columns, void *place)
 			if (!columns->without_jsonb)
 				ot_column_skip(columns);
 			break;
+		case COLUMN_WRITER:
+			ot_column_skip(columns);
+			break;
 	}
 }
 
@@ -293,6 +300,9 @@ add_column(Args *args, const ColumnSpec *column, const void *place)
 			break;
 		case COLUMN_JSONB:
 			ot_arg_jsonb(args, *(Jsonb *const *) place);
+			break;
+		case COLUMN_WRITER:
+			ot_arg_xid8(args, GetTopFullTransactionId());
 			break;
 	}
 }

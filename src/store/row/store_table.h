@@ -37,7 +37,8 @@ typedef enum ColumnKind
 	COLUMN_TIME,				/* TimestampTz; OT_NO_TIME is NULL */
 	COLUMN_INTERVAL,			/* Interval * */
 	COLUMN_USECS,				/* int64 microseconds, 0 is NULL; an interval in the table */
-	COLUMN_JSONB				/* Jsonb *, which is written and never read */
+	COLUMN_JSONB,				/* Jsonb *, which is written and never read */
+	COLUMN_WRITER				/* the top-level transaction that writes the row: the struct has no member for it */
 } ColumnKind;
 
 typedef struct ColumnSpec

@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/xid8.h"
 
 #include "rows.h"
 #include "store_values.h"
@@ -91,6 +92,12 @@ ot_arg_tid(Args *args, const ItemPointerData * value)
 }
 
 void
+ot_arg_xid8(Args *args, FullTransactionId value)
+{
+	add_arg(args, XID8OID, FullTransactionIdGetDatum(value), false);
+}
+
+void
 ot_arg_jsonb(Args *args, const Jsonb *value)
 {
 	add_arg(args, JSONBOID, PointerGetDatum(value), value == NULL);
@@ -119,6 +126,13 @@ ot_arg_texts(Args *args, List *texts)
 	for (int i = 0; i < count; i++)
 		values[i] = CStringGetTextDatum(list_nth(texts, i));
 	ot_arg_array(args, TEXTOID, values, NULL, count);
+}
+
+void
+ot_arg_texts_or_null(Args *args, List *texts)
+{
+	ot_arg_texts(args, texts);
+	args->nulls[args->count - 1] = texts == NIL;
 }
 
 /* Columns. */
@@ -182,6 +196,37 @@ ot_column_texts(Columns *columns)
 		texts[i] = TextDatumGetCString(values[i]);
 	texts[count] = NULL;
 	return texts;
+}
+
+List *
+ot_column_text_list(Columns *columns)
+{
+	bool		isnull;
+	Datum		value = next_column(columns, TEXTARRAYOID, &isnull);
+	Datum	   *values;
+	int			count;
+	List	   *texts = NIL;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &count);
+	for (int i = 0; i < count; i++)
+		texts = lappend(texts, TextDatumGetCString(values[i]));
+	return texts;
+}
+
+int64 *
+ot_column_int8s(Columns *columns, int *count)
+{
+	ArrayType  *array = DatumGetArrayTypeP(next_column_not_null(columns, INT8ARRAYOID));
+	Datum	   *values;
+	int64	   *numbers;
+
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, NULL, count);
+	numbers = palloc(Max(*count, 1) * sizeof(int64));
+	for (int i = 0; i < *count; i++)
+		numbers[i] = DatumGetInt64(values[i]);
+	return numbers;
 }
 
 int64
@@ -251,6 +296,12 @@ TransactionId
 ot_column_xid(Columns *columns)
 {
 	return DatumGetTransactionId(next_column_not_null(columns, XIDOID));
+}
+
+Jsonb *
+ot_column_jsonb(Columns *columns)
+{
+	return DatumGetJsonbPCopy(next_column_not_null(columns, JSONBOID));
 }
 
 void

@@ -375,6 +375,15 @@ ot_run_row(Statement *statement, Args *args)
 	return ot_run_one(statement, args, NULL);
 }
 
+void *
+ot_read_int8(Columns *columns)
+{
+	int64	   *number = palloc(sizeof(int64));
+
+	*number = ot_column_int8(columns);
+	return number;
+}
+
 static void
 visit_rows(RowVisitor visit, void *state, MemoryContext row_context)
 {

@@ -17,6 +17,7 @@
 #define SQL_NE " OPERATOR(pg_catalog.<>) "
 #define SQL_LE " OPERATOR(pg_catalog.<=) "
 #define SQL_GE " OPERATOR(pg_catalog.>=) "
+#define SQL_LT " OPERATOR(pg_catalog.<) "
 #define SQL_GT " OPERATOR(pg_catalog.>) "
 #define SQL_LIKE " OPERATOR(pg_catalog.~~) "
 #define SQL_PLUS " OPERATOR(pg_catalog.+) "
@@ -75,6 +76,9 @@ extern void *ot_run_one(Statement *statement, Args *args, RowReader read);
 /* Runs it through a cursor, so that a result of any size fits; each row is freed after its visit. */
 typedef void (*RowVisitor) (Columns *columns, void *state);
 extern void ot_run_cursor(Statement *statement, Args *args, RowVisitor visit, void *state);
+
+/* Reads one number, an int64. */
+extern void *ot_read_int8(Columns *columns);
 
 extern bool ot_owner_exists(void);
 

@@ -123,6 +123,9 @@ sub what_follows {
 		"SELECT order_timeout.set_hook('hooked', 'paid_hook', 'refuse_paid')";
 	order($shop, 'shop-1');
 	pay($shop, $_, 'gate') for 'not followed', 'shop-1';
+	call($shop, 'create_consumer', 'reader', ['order.paid']);
+	call($shop, 'ack_events', 'reader', rows($shop, 'read_events', 'reader', 1)->[0]{lease_token});
+	rows($shop, 'read_events', 'reader', 1);
 	$shop->do($_) for 'DROP TABLE shop_orders', 'DROP FUNCTION refuse_paid', 'DROP FUNCTION refuse';
 	return;
 }
@@ -131,7 +134,7 @@ sub what_follows {
 sub has_every_kind_of_row {
 	my ($shop, $name) = @_;
 	my $has = sub { $shop->selectrow_array("SELECT to_regclass('order_timeout.' || ?) IS NOT NULL", undef, @_) };
-	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups);
+	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups consumer_positions);
 	my %wanted = (
 		'orders.state'         => [qw(cancelled expired paid pending)],
 		'payments.disposition' => [qw(applied held late orphan surplus), @newer ? 'uncounted' : (), 'wrong_currency'],
@@ -151,14 +154,14 @@ sub has_every_kind_of_row {
 	return;
 }
 
-# 'orders' => 'order_id, policy, ...'; of a sequence, what it goes on with.
+# 'orders' => 'order_id, policy, ...'; of a sequence, what it goes on with. event_epoch is another one in each database.
 sub columns_of {
 	my ($dbh) = @_;
 	return { map { @$_ } @{ $dbh->selectall_arrayref(<<'END') } };
 SELECT c.relname, CASE c.relkind WHEN 'S' THEN 'last_value, is_called'
                                  ELSE string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) END
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
- WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind IN ('r', 'S')
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind IN ('r', 'S') AND c.relname <> 'event_epoch'
  GROUP BY c.oid
 END
 }

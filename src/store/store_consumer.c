@@ -1,0 +1,225 @@
+/*
+ * store_consumer.c
+ *    Consumers of the events: their positions, and the windows between two snapshots.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+
+#include "store.h"
+#include "store_statement.h"
+
+/* The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones. */
+EventMark
+ot_store_mark_events(void)
+{
+	static Statement last = {"SELECT CASE WHEN q.seqcache" SQL_EQ "1 THEN s.last_value ELSE 0 END "
+		"FROM order_timeout.events_id_seq s, pg_catalog.pg_sequence q "
+	"WHERE q.seqrelid" SQL_EQ "'order_timeout.events_id_seq'::pg_catalog.regclass"};
+	Args		none = {0};
+	EventMark	mark;
+
+	mark.id = *(int64 *) ot_run_one(&last, &none, ot_read_int8);
+	mark.xid = ReadNextFullTransactionId();
+	return mark;
+}
+
+static void
+mark_args(Args *args, EventMark mark)
+{
+	ot_arg_int8(args, mark.id);
+	ot_arg_xid8(args, mark.xid);
+	ot_arg_xid8(args, GetTopFullTransactionId());
+}
+
+bool
+ot_store_add_consumer(const char *name, List *types, bool from_now, bool notify, EventMark mark)
+{
+	static Statement insert = {"INSERT INTO order_timeout.consumer_positions "
+		"(consumer, types, notify, created_at, epoch, read_snapshot, mark_ids, mark_xids) "
+		"SELECT $4, $5, $6, pg_catalog.clock_timestamp(), s.last_value, "
+		"CASE WHEN $7 THEN order_timeout._snapshot_without($3) END, ARRAY[$1], ARRAY[$2] "
+	"FROM order_timeout.event_epoch s ON CONFLICT DO NOTHING"};
+	Args		args = {0};
+
+	mark_args(&args, mark);
+	ot_arg_text(&args, name);
+	ot_arg_texts_or_null(&args, types);
+	ot_arg_bool(&args, notify);
+	ot_arg_bool(&args, from_now);
+	return ot_run(&insert, &args) > 0;
+}
+
+bool
+ot_store_drop_consumer(const char *name)
+{
+	static Statement delete = {"DELETE FROM order_timeout.consumer_positions c WHERE c.consumer" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return ot_run(&delete, &args) > 0;
+}
+
+static void *
+read_consumer(Columns *columns)
+{
+	Consumer   *row = palloc0(sizeof(Consumer));
+
+	row->name = ot_column_text(columns);
+	row->types = ot_column_text_list(columns);
+	row->notify = ot_column_bool(columns);
+	row->has_window = ot_column_bool(columns);
+	row->batch = ot_column_int8s(columns, &row->batch_size);
+	row->lease_token = ot_column_text(columns);
+	row->leased_until = ot_column_time(columns);
+	row->acknowledged_to = ot_column_int8_or_zero(columns);
+	return row;
+}
+
+/* A window of another database is none. */
+#define SELECT_CONSUMER "SELECT c.consumer, c.types, c.notify, " \
+	"c.window_snapshot IS NOT NULL AND c.epoch" SQL_EQ "(SELECT s.last_value FROM order_timeout.event_epoch s), " \
+	"c.batch, c.lease_token, c.leased_until, c.acknowledged_to " \
+	"FROM order_timeout.consumer_positions c WHERE c.consumer" SQL_EQ "$1"
+
+Consumer *
+ot_store_find_consumer(const char *name)
+{
+	static Statement find = {SELECT_CONSUMER};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return ot_run_one(&find, &args, read_consumer);
+}
+
+Consumer *
+ot_store_lock_consumer(const char *name)
+{
+	static Statement lock = {SELECT_CONSUMER " FOR NO KEY UPDATE"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return ot_run_one(&lock, &args, read_consumer);
+}
+
+/* Also where there is none, but the search went far back for what an old transaction may have written. */
+bool
+ot_store_has_unread(const char *name)
+{
+	static Statement look = {"SELECT FROM order_timeout._unread_events($1, true, 1) "
+		"UNION ALL SELECT FROM order_timeout.consumer_positions c, order_timeout.events_id_seq s, "
+		"LATERAL pg_catalog.pg_snapshot_xip(coalesce(c.window_snapshot, c.read_snapshot)) x "
+		"WHERE c.consumer" SQL_EQ "$1 AND pg_catalog.pg_visible_in_snapshot(x, pg_catalog.pg_current_snapshot()) "
+	"AND order_timeout._mark_of(x, c.mark_xids, c.mark_ids)" SQL_PLUS "10000" SQL_LT "s.last_value LIMIT 1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return ot_run(&look, &args) > 0;
+}
+
+/*
+ * Of the marks stay those that the transactions which are open now need, and all later ones. A position of another database
+ * begins again below all that it had not read.
+ */
+void
+ot_store_open_window(const char *name, EventMark mark)
+{
+	static Statement open = {"UPDATE order_timeout.consumer_positions c "
+		"SET epoch = n.epoch, read_snapshot = n.read_snapshot, window_snapshot = n.window_snapshot, window_from = n.base, "
+		"window_to = n.last_id, batch = '{}', lease_token = NULL, leased_until = NULL, "
+		"mark_xids = ARRAY(SELECT m.xid FROM order_timeout._marks_for(n.window_snapshot, n.mark_xids, n.mark_ids) m), "
+		"mark_ids = ARRAY(SELECT m.id FROM order_timeout._marks_for(n.window_snapshot, n.mark_xids, n.mark_ids) m) "
+	"FROM order_timeout._next_window($4, $1, $2, $3) n WHERE c.consumer" SQL_EQ "$4"};
+	Args		args = {0};
+
+	mark_args(&args, mark);
+	ot_arg_text(&args, name);
+	ot_run_write(&open, &args);
+}
+
+static void *
+read_event(Columns *columns)
+{
+	Event	   *row = palloc0(sizeof(Event));
+
+	row->id = ot_column_int8(columns);
+	row->order_id = ot_column_text(columns);
+	row->type = ot_column_text(columns);
+	row->payload = ot_column_jsonb(columns);
+	row->created_at = ot_column_time(columns);
+	return row;
+}
+
+List *
+ot_store_window_events(const char *name, int max_events)
+{
+	static Statement find = {"SELECT e.id, e.aggregateid, e.type, e.payload, e.created_at "
+		"FROM order_timeout.consumer_positions c, LATERAL order_timeout._events_between(c.read_snapshot, c.window_snapshot, "
+		"c.window_from, c.window_to, c.mark_xids, c.mark_ids, c.types, $2) e "
+	"WHERE c.consumer" SQL_EQ "$1 ORDER BY e.id"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	ot_arg_int4(&args, max_events);
+	return ot_run_list(&find, &args, read_event);
+}
+
+static void
+ids_arg(Args *args, List *events)
+{
+	Datum	   *ids = palloc(list_length(events) * sizeof(Datum));
+	ListCell   *cell;
+
+	foreach(cell, events)
+		ids[foreach_current_index(cell)] = Int64GetDatum(((Event *) lfirst(cell))->id);
+	ot_arg_array(args, INT8OID, ids, NULL, list_length(events));
+}
+
+void
+ot_store_hand_out_events(const char *name, List *events, const char *lease_token, TimestampTz leased_until)
+{
+	static Statement update = {"UPDATE order_timeout.consumer_positions c "
+	"SET batch = $2, lease_token = $3, leased_until = $4, acknowledged_to = NULL WHERE c.consumer" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	ids_arg(&args, events);
+	ot_arg_text(&args, lease_token);
+	ot_arg_time(&args, leased_until);
+	ot_run_write(&update, &args);
+}
+
+void
+ot_store_acknowledge_events(const char *name, int64 up_to)
+{
+	static Statement update = {"UPDATE order_timeout.consumer_positions c "
+	"SET window_from = $2, acknowledged_to = $2, leased_until = NULL WHERE c.consumer" SQL_EQ "$1"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	ot_arg_int8(&args, up_to);
+	ot_run_write(&update, &args);
+}
+
+static void *
+read_backlog(Columns *columns)
+{
+	EventBacklog *row = palloc(sizeof(EventBacklog));
+
+	row->unread = ot_column_int8(columns);
+	row->oldest_unread = ot_column_time(columns);
+	return row;
+}
+
+EventBacklog
+ot_store_consumer_backlog(const char *name)
+{
+	static Statement count = {"SELECT pg_catalog.count(*), (pg_catalog.array_agg(e.created_at))[1] "
+	"FROM order_timeout._unread_events($1, false, 10000) e", SNAPSHOT_OF_CALLER};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return *(EventBacklog *) ot_run_one(&count, &args, read_backlog);
+}
