@@ -79,9 +79,10 @@ sub publish_orders {
 
 # due(ids): orders whose deadline has just passed.
 sub due {
-	call($dbh, 'create_order', $_, 100, 'EUR', '50 milliseconds') for @_;
-	eventually(sub { $dbh->selectrow_array(
-		'SELECT every(expires_at < clock_timestamp()) FROM order_timeout.orders WHERE order_id = ANY (?)', undef, [@_]) });
+	my @ids = @_;
+	my $all_due = 'SELECT every(expires_at < clock_timestamp()) FROM order_timeout.orders WHERE order_id = ANY (?)';
+	call($dbh, 'create_order', $_, 100, 'EUR', '50 milliseconds') for @ids;
+	eventually(sub { $dbh->selectrow_array($all_due, undef, \@ids) }, 10) or die "@ids: not due\n";
 	return;
 }
 
@@ -127,7 +128,8 @@ has_logged(qr/'asks' closing/, 'an order whose gateway is asked first is not clo
 becomes('asks', 'expired', 'it is closed when the time to ask is over');
 has_logged(qr/'extended' not_due/, 'a message that comes early is seen');
 becomes('extended', 'expired', 'and comes again until the order is closed');
-my ($early) = $dbh->selectrow_array("SELECT settled_at < expires_at FROM order_timeout.orders WHERE order_id = 'extended'");
+my ($early) = $dbh->selectrow_array(
+	"SELECT settled_at < expires_at FROM order_timeout.orders WHERE order_id = 'extended'");
 is($early, 0, 'not before its new deadline');
 
 # ------------------------------------------------------------ what is no order id
@@ -229,7 +231,7 @@ again('committed', 'already_closed');
 
 my @orders = map { "s$_" } 1 .. 500;
 my @paid = grep { /[05]$/ } @orders;
-$dbh->do("SELECT order_timeout.create_order('s' || i, 100, 'EUR', expires_in => '2 seconds') FROM generate_series(1, 500) i");
+create_orders($dbh, 's', 1, 500, "now() + interval '2 seconds'");
 my $over = time + 2;
 $dbh->do("SELECT order_timeout.record_payment(o, 'bank', o, 100, 'EUR') FROM unnest(?::text[]) o", undef, \@paid);
 wait_until_clock($over);
@@ -269,10 +271,11 @@ diag("$kills kills");
 cmp_ok($kills, '>', 5, 'it was killed again and again');
 is_deeply([ keys %crash ], [], 'the broker and the database crashed');
 is_deeply(
-	$dbh->selectall_arrayref("SELECT state, count(*) FROM order_timeout.orders WHERE order_id LIKE 's%' GROUP BY 1 ORDER BY 1"),
+	$dbh->selectall_arrayref(
+		"SELECT state, count(*) FROM order_timeout.orders WHERE order_id LIKE 's%' GROUP BY state ORDER BY state"),
 	[ [ 'expired', 400 ], [ 'paid', 100 ] ], 'every due order is expired, every paid one paid');
-is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.events WHERE type = 'order.expired' AND aggregateid LIKE 's%'"),
-	400, 'each was closed once');
+is($dbh->selectrow_array(
+	"SELECT count(*) FROM order_timeout.events WHERE type = 'order.expired' AND aggregateid LIKE 's%'"), 400, 'each was closed once');
 # More than once if the consumer was killed before it acknowledged.
 is($broker->take('dlx.orders.rejected')->[0]{body}, "\xff", 'garbage is put aside');
 balanced($dbh, 'the funds');
