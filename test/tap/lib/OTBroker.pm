@@ -7,6 +7,7 @@ package OTBroker;
 #   my $broker = OTBroker->started($server->basedir . '/broker');
 #   $broker->url;                           # amqp://...
 #   $broker->publish('queue', 'body', ...); # each confirmed by the broker
+#   $broker->publish_odd('queue', 'body');  # with a header that pika cannot read
 #   $broker->depth('queue');                # messages that no consumer holds
 #   $broker->take('queue');                 # { body, headers } of each, and the queue is empty
 #   $broker->crash; $broker->stop; $broker->start;
@@ -97,7 +98,7 @@ sub spawn {
 sub start {
 	my ($self) = @_;
 	$self->{server} = $self->spawn('server', $SERVER);
-	my $end = time + 60;
+	my $end = time + 120;
 	until (eval { $self->ask('ping') }) {
 		die "RabbitMQ did not start, see $self->{dir}/server.log\n" if time > $end || waitpid($self->{server}, WNOHANG);
 		sleep 0.1;
@@ -117,6 +118,12 @@ sub ask {
 sub publish {
 	my ($self, $queue, @bodies) = @_;
 	return $self->ask('publish', queue => $queue, bodies => [ map { encode_base64($_, '') } @bodies ]);
+}
+
+# A header with a time that Python cannot read.
+sub publish_odd {
+	my ($self, $queue, $body) = @_;
+	return $self->ask('publish', queue => $queue, bodies => [ encode_base64($body, '') ], time => 1_800_000_000_000);
 }
 
 sub depth { my ($self, $queue) = @_; return $self->ask('depth', queue => $queue) }
