@@ -42,9 +42,13 @@ sub missing {
 	return '';
 }
 
+# Below those that Linux gives to clients, which would take it before the broker listens, or while it is down.
 sub free_port {
-	my $free = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
-	return $free->sockport;
+	for (1 .. 100) {
+		my $port = 20_000 + int rand 12_000;
+		return $port if IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1);
+	}
+	die "no free port: $@\n";
 }
 
 sub started {
