@@ -194,7 +194,7 @@ ot_server_runs() {
 
 ot_install() {
 	local policy=/usr/sbin/policy-rc.d confdir=/etc/postgresql-common/createcluster.d
-	local conf=$confdir/order-timeout-no-cluster.conf made=() path status=0 log
+	local conf=$confdir/order-timeout-no-cluster.conf made=() services=() path status=0 log
 
 	ot_need_root "packages are missing" install "$@"
 	log=$(mktemp)
@@ -207,6 +207,10 @@ ot_install() {
 			"do it yourself when it suits: apt-get install $*"
 	fi
 
+	# RabbitMQ's packages would start with the machine from the next time on.
+	[[ " $* " != *" rabbitmq-server "* ]] || services+=(rabbitmq-server.service)
+	[[ -z ${services[*]} || -z $(ot_missing erlang-base) ]] || services+=(epmd.service epmd.socket)
+
 	# A server package creates a cluster unless this says no, and starts those
 	# that are there but stopped, unless the policy for services says no.
 	[[ -d $confdir ]] || made+=("$confdir")
@@ -218,6 +222,7 @@ ot_install() {
 	fi
 	ot_alive "apt-get install"
 	ot_apt "$log" install -y --no-install-recommends "$@" || status=$?
+	((${#services[@]} == 0)) || ot_as_root systemctl disable "${services[@]}" >>"$log" 2>&1 || true
 	ot_end_beat
 	ot_as_root rm -f "$conf"
 	for path in "${made[@]}"; do
