@@ -33,6 +33,12 @@ my $ROOT  = "$FindBin::Bin/../..";
 my $SHOP  = "$ROOT/connect/clients";
 my $TIMES = 7;    # more than the thresholds after which drivers prepare by name: 5
 
+sub is_there {
+	my ($name, $there) = @_;
+	SKIP: { skip "$name is not installed", 1 if !$there; pass("$name is installed") }
+	return $there;
+}
+
 # ------------------------------------------------------------ a server, a pool
 
 # Java has no Unix sockets. An address of its own has all ports free.
@@ -45,7 +51,7 @@ my %port = (straight => $server->port, pooled => 6432);
 $server->safe_psql('postgres', 'CREATE ROLE shop LOGIN; CREATE ROLE reporter; CREATE DATABASE calls; CREATE DATABASE shop;');
 
 my $pool = OTPool->started($server, $address, $port{pooled}, qw(shop postgres));
-diag('skipped: PgBouncer is not installed') if !$pool;
+is_there('PgBouncer', $pool);
 END {
 	my $status = $?;
 	$pool->stop if $pool;
@@ -368,10 +374,7 @@ END
 check('psql', $_->{name}, by_psql($_)) for runs(0);
 check('libpq', $_->{name}, by_libpq($_)) for runs(0);
 for my $program (@programs) {
-	if (!succeeds(@{ $program->{there} })) {
-		diag("skipped: $program->{name} is not installed");
-		next;
-	}
+	is_there($program->{name}, succeeds(@{ $program->{there} })) or next;
 	my @runs = runs(1);
 	my ($said, $shop) = by_program($program, @runs);
 	for my $run (@runs) {
