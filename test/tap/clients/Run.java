@@ -54,7 +54,7 @@ class Run {
 		return String.join("\u001e", lines);
 	}
 
-	// Several statements in one string are sent together: the driver's pipeline. Its batches take nothing that answers.
+	// Several statements in one string are sent together: the driver's pipeline. A batch loses the answers.
 	static List<String> answers(Connection db, Step step, String[] values, boolean pipelined) throws SQLException {
 		var all = new ArrayList<String>();
 		int together = pipelined ? step.times : 1;
