@@ -177,14 +177,24 @@ ot_packages() {
 	((${#missing[@]} == 0)) || ot_install "${missing[@]}"
 }
 
-# ot_wished PACKAGE...: installs those that are missing and that apt knows; a
+# ot_wished PACKAGE...: installs those that are missing and that apt can install; a
 # distribution that lacks one does without.
 ot_wished() {
-	local package
+	local package found=()
 	while read -r package; do
-		[[ -n $(apt-cache show --no-all-versions "$package" 2>/dev/null) ]] || continue
-		(ot_install "$package") || ot_say "goes on without $package"
+		! apt-get -s install --no-install-recommends "$package" >/dev/null 2>&1 || found+=("$package")
 	done < <(ot_missing "$@")
+	((${#found[@]} == 0)) || (ot_install "${found[@]}") || ot_say "goes on without ${found[*]}"
+}
+
+# ot_node_driver: where node is not the distribution's, its driver is not
+# either. It comes from npm then, and goes with the temporary folder.
+ot_node_driver() {
+	export NODE_PATH=$OT_TMP/npm/node_modules:/usr/share/nodejs
+	command -v node npm >/dev/null && ! node -e 'require("pg")' 2>/dev/null || return 0
+	ot_say "npm install pg"
+	ot_run npm install --prefix "$OT_TMP/npm" --no-audit --no-fund --fetch-retries=0 pg@8.8.0 >/dev/null 2>&1 ||
+		ot_say "goes on without pg"
 }
 
 # Whether a server of the packages runs, whoever started it.
@@ -225,6 +235,8 @@ ot_install() {
 	((${#services[@]} == 0)) || ot_as_root systemctl disable "${services[@]}" >>"$log" 2>&1 || true
 	ot_end_beat
 	ot_as_root rm -f "$conf"
+	# Otherwise it would run from the next boot on.
+	[[ " $* " != *" pgbouncer "* ]] || ot_as_root update-rc.d pgbouncer disable >/dev/null 2>&1 || true
 	for path in "${made[@]}"; do
 		if [[ -d $path ]]; then ot_as_root rmdir --ignore-fail-on-non-empty "$path"; else ot_as_root rm -f "$path"; fi
 	done
