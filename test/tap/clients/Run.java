@@ -28,6 +28,8 @@ class Run {
 			json.setValue(text);
 			call.setObject(i, json);
 		}
+		case "text[]" -> call.setArray(i, text == null ? null
+			: call.getConnection().createArrayOf("text", text.replaceAll("[{}]", "").split(",")));
 		default -> throw new IllegalArgumentException(type);
 		}
 	}

@@ -53,6 +53,8 @@ func bind(kind, text string) interface{} {
 		value = time.Duration(seconds * 1e9)
 	case "timestamp with time zone":
 		value, err = time.Parse(time.RFC3339Nano, text)
+	case "text[]":
+		value = strings.Split(strings.Trim(text, "{}"), ",")
 	case "jsonb":
 		var parsed map[string]interface{}
 		err = json.Unmarshal([]byte(text), &parsed)

@@ -13,6 +13,7 @@ const BIND = {
   'boolean': (text) => text === 'true',
   'interval': (text) => text,
   'timestamp with time zone': (text) => new Date(text),
+  'text[]': (text) => text.replace(/[{}]/g, '').split(','),
   'jsonb': JSON.parse,
 };
 

@@ -19,6 +19,7 @@ BIND = {
     "boolean": lambda text: text == "true",
     "interval": lambda text: datetime.timedelta(seconds=float(text.split()[0])),
     "timestamp with time zone": datetime.datetime.fromisoformat,
+    "text[]": lambda text: text.strip("{}").split(","),
     "jsonb": lambda text: Jsonb(json.loads(text)),
 }
 
