@@ -162,7 +162,7 @@ static const ColumnSpec event_columns[] = {
 
 const TableSpec ot_tables[OT_TABLES] = {
 	[TABLE_POLICIES] = {"policies", sizeof(Policy), 1, true, false, 0, COLUMNS(policy_columns)},
-	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 2, COLUMNS(order_columns)},
+	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 1, COLUMNS(order_columns)},
 	[TABLE_PAYMENTS] = {"payments", sizeof(Payment), 2, false, true, 3, COLUMNS(payment_columns)},
 	[TABLE_REFUNDS] = {"refunds", sizeof(Refund), 1, false, true, 4, COLUMNS(refund_columns)},
 	[TABLE_ATTEMPTS] = {"attempts", sizeof(Attempt), 2, false, true, 4, COLUMNS(attempt_columns)},
