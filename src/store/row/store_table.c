@@ -258,9 +258,12 @@ ot_row_read(TableName table, Columns *columns)
 	return row;
 }
 
-static void
-add_column(Args *args, const ColumnSpec *column, const void *place)
+void
+ot_row_column_arg(Args *args, TableName table, const void *row, int number)
 {
+	const ColumnSpec *column = &ot_tables[table].columns[number];
+	const void *place = (const char *) row + column->offset;
+
 	switch (column->kind)
 	{
 		case COLUMN_TEXT:
@@ -300,10 +303,8 @@ add_column(Args *args, const ColumnSpec *column, const void *place)
 void
 ot_row_args(Args *args, TableName table, const void *row)
 {
-	const TableSpec *spec = &ot_tables[table];
-
-	for (int i = 0; i < spec->column_count; i++)
-		add_column(args, &spec->columns[i], (const char *) row + spec->columns[i].offset);
+	for (int i = 0; i < ot_tables[table].column_count; i++)
+		ot_row_column_arg(args, table, row, i);
 }
 
 void
@@ -316,7 +317,7 @@ ot_row_changes(Args *args, TableName table, const void *row)
 		if (spec->columns[i].fixed)
 			ot_arg_unused(args);
 		else
-			add_column(args, &spec->columns[i], (const char *) row + spec->columns[i].offset);
+			ot_row_column_arg(args, table, row, i);
 	}
 }
 
