@@ -251,12 +251,10 @@ ALTER TABLE orders ADD COLUMN IF NOT EXISTS open_until timestamptz,
     DROP CONSTRAINT orders_settled,
     ADD CONSTRAINT orders_funds CHECK (
         least(amount, refunded, refund_pending, held, paid - refunded - refund_pending - held) >= 0
-        AND paid - refunded - refund_pending - held <= CASE WHEN settled_at IS NULL THEN amount - 1
-                                                                  WHEN state = 'paid' THEN amount
-                                                                  ELSE 0 END),
-    ADD CONSTRAINT orders_settled CHECK (
-        CASE WHEN settled_at IS NULL THEN state ~ '^(pending|authorized|closing)$'
-             ELSE state = 'paid' OR state = 'expired' OR state = 'cancelled' END);
+        AND (paid - refunded - refund_pending - held
+             <= CASE WHEN settled_at IS NOT NULL
+                     THEN CASE WHEN state = 'paid' THEN amount WHEN state = ANY ('{expired,cancelled}') THEN '0' END
+                     WHEN state = ANY ('{pending,authorized,closing}') THEN amount - 1 END) IS TRUE);
 COMMENT ON TABLE orders IS
 'An order that must be paid before closes_at: its state, and the sums of what was paid, returned, is owed back and is held.';
 DROP INDEX orders_due;

@@ -113,7 +113,7 @@ CREATE FUNCTION t.without_checks(tamper text) RETURNS text LANGUAGE plpgsql AS $
 DECLARE
     found text;
 BEGIN
-    ALTER TABLE order_timeout.orders DROP CONSTRAINT orders_funds, DROP CONSTRAINT orders_settled;
+    ALTER TABLE order_timeout.orders DROP CONSTRAINT orders_funds;
     ALTER TABLE order_timeout.payments DROP CONSTRAINT payments_funds;
     found := t.found_after(tamper);
     RAISE EXCEPTION USING ERRCODE = 'P9998';
@@ -232,5 +232,39 @@ SELECT throws_ok(tamper, '23514', NULL, tamper) FROM unnest(ARRAY[
     $$UPDATE order_timeout.payments SET refunded = -1 WHERE payment_ref = 'open-1'$$,
     $$UPDATE order_timeout.refunds SET amount = 0 WHERE payment_ref = 'shut-2'$$,
     $$UPDATE order_timeout.refunds SET state = 'lost' WHERE payment_ref = 'shut-2'$$]) AS tamper;
+
+-- Of each state, settled or not, how much of an amount of 100 may be kept
+CREATE FUNCTION t.may_keep(state text, settled boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    sums bigint[] := '{}';
+BEGIN
+    FOR kept IN -1..101 LOOP
+        BEGIN
+            UPDATE order_timeout.orders o SET state = may_keep.state, settled_at = CASE WHEN settled THEN now() END, paid = 7 + kept,
+                   refunded = 1, refund_pending = 2, held = 4
+             WHERE o.order_id = 'open';
+            sums := sums || kept::bigint;
+            RAISE EXCEPTION USING ERRCODE = 'P9999';
+        EXCEPTION WHEN check_violation OR SQLSTATE 'P9999' THEN
+        END;
+    END LOOP;
+    RETURN CASE WHEN cardinality(sums) = 0 THEN 'nothing'
+                ELSE format('%s to %s, %s sums', sums[1], sums[cardinality(sums)], cardinality(sums)) END;
+END
+$$;
+SELECT is(t.may_keep(state, settled), sums, format('%s order of state "%s"', CASE WHEN settled THEN 'a settled' ELSE 'an open' END, state))
+  FROM (VALUES
+    ('pending', '0 to 99, 100 sums', 'nothing'),
+    ('authorized', '0 to 99, 100 sums', 'nothing'),
+    ('closing', '0 to 99, 100 sums', 'nothing'),
+    ('paid', 'nothing', '0 to 100, 101 sums'),
+    ('expired', 'nothing', '0 to 0, 1 sums'),
+    ('cancelled', 'nothing', '0 to 0, 1 sums'),
+    ('lost', 'nothing', 'nothing'),
+    ('', 'nothing', 'nothing'),
+    ('Paid', 'nothing', 'nothing'),
+    ('pending|closing', 'nothing', 'nothing'),
+    ('expired,cancelled', 'nothing', 'nothing')
+  ) AS x (state, open, closed), LATERAL (VALUES (false, x.open), (true, x.closed)) AS y (settled, sums);
 SELECT finish();
 ROLLBACK;

@@ -54,7 +54,7 @@ my @damages = (
 	[ 'ALTER TABLE order_timeout.events ALTER id SET GENERATED ALWAYS', 'pg_attribute: order_timeout.events.id' ],
 	[ 'ALTER SEQUENCE order_timeout.events_id_seq CACHE 2', 'pg_sequence: order_timeout.events_id_seq' ],
 	[ 'ALTER TABLE order_timeout.orders SET (fillfactor = 90)', 'pg_class: order_timeout.orders' ],
-	[ 'ALTER TABLE order_timeout.orders DROP CONSTRAINT orders_settled', 'pg_constraint: orders_settled on order_timeout.orders' ],
+	[ 'ALTER TABLE order_timeout.orders DROP CONSTRAINT orders_funds', 'pg_constraint: orders_funds on order_timeout.orders' ],
 	[ 'ALTER TABLE order_timeout.orders ADD CHECK (true) NOT VALID', 'pg_constraint: orders_check on order_timeout.orders' ],
 	[ 'CREATE INDEX another ON order_timeout.orders (paid)', 'pg_index: order_timeout.another' ],
 	[ 'ALTER FUNCTION order_timeout.funds(text) VOLATILE', 'pg_proc: order_timeout.funds(text)' ],

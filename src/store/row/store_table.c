@@ -164,7 +164,7 @@ static const ColumnSpec event_columns[] = {
 
 const TableSpec ot_tables[OT_TABLES] = {
 	[TABLE_POLICIES] = {"policies", sizeof(Policy), 1, true, false, 0, COLUMNS(policy_columns)},
-	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 2, COLUMNS(order_columns)},
+	[TABLE_ORDERS] = {"orders", sizeof(Order), 1, false, true, 1, COLUMNS(order_columns)},
 	[TABLE_PAYMENTS] = {"payments", sizeof(Payment), 2, false, true, 3, COLUMNS(payment_columns)},
 	[TABLE_REFUNDS] = {"refunds", sizeof(Refund), 1, false, true, 4, COLUMNS(refund_columns)},
 	[TABLE_ATTEMPTS] = {"attempts", sizeof(Attempt), 2, false, true, 4, COLUMNS(attempt_columns)},
@@ -265,9 +265,12 @@ ot_row_read(TableName table, Columns *columns)
 	return row;
 }
 
-static void
-add_column(Args *args, const ColumnSpec *column, const void *place)
+void
+ot_row_column_arg(Args *args, TableName table, const void *row, int number)
 {
+	const ColumnSpec *column = &ot_tables[table].columns[number];
+	const void *place = (const char *) row + column->offset;
+
 	switch (column->kind)
 	{
 		case COLUMN_TEXT:
@@ -310,10 +313,8 @@ add_column(Args *args, const ColumnSpec *column, const void *place)
 void
 ot_row_args(Args *args, TableName table, const void *row)
 {
-	const TableSpec *spec = &ot_tables[table];
-
-	for (int i = 0; i < spec->column_count; i++)
-		add_column(args, &spec->columns[i], (const char *) row + spec->columns[i].offset);
+	for (int i = 0; i < ot_tables[table].column_count; i++)
+		ot_row_column_arg(args, table, row, i);
 }
 
 void
@@ -326,7 +327,7 @@ ot_row_changes(Args *args, TableName table, const void *row)
 		if (spec->columns[i].fixed)
 			ot_arg_unused(args);
 		else
-			add_column(args, &spec->columns[i], (const char *) row + spec->columns[i].offset);
+			ot_row_column_arg(args, table, row, i);
 	}
 }
 

@@ -74,6 +74,9 @@ extern Oid	ot_column_type(const ColumnSpec *column);
 extern void *ot_row_read(TableName table, Columns *columns);
 extern void ot_row_args(Args *args, TableName table, const void *row);
 
+/* One of them; the first column is 0. */
+extern void ot_row_column_arg(Args *args, TableName table, const void *row, int number);
+
 /* The same for an update that leaves fixed columns as they are stored: their places stay empty. */
 extern void ot_row_changes(Args *args, TableName table, const void *row);
 

@@ -386,44 +386,43 @@ sql_update(TableName table, void *row)
 
 /* Many rows. */
 
+/* A column of all rows as an array; the one after the last is where they are stored. */
 static void
-array_arg(Args *args, Oid type, const Args *rows, int count, int column)
+array_arg(Args *args, TableName table, List *rows, int column)
 {
+	const TableSpec *spec = &ot_tables[table];
+	bool		is_place = column == spec->column_count;
+	int			count = list_length(rows);
 	Datum	   *values = palloc(count * sizeof(Datum));
 	bool	   *nulls = palloc(count * sizeof(bool));
 
 	for (int i = 0; i < count; i++)
 	{
-		values[i] = rows[i].values[column];
-		nulls[i] = rows[i].nulls[column];
+		Args		one;
+
+		one.count = 0;
+		if (is_place)
+			ot_row_place_arg(&one, table, list_nth(rows, i));
+		else
+			ot_row_column_arg(&one, table, list_nth(rows, i), column);
+		values[i] = one.values[0];
+		nulls[i] = one.nulls[0];
 	}
-	ot_arg_array(args, type, values, nulls, count);
+	ot_arg_array(args, is_place ? TIDOID : ot_column_type(&spec->columns[column]), values, nulls, count);
 }
 
 static void
 run_for_many(Statement *statement, TableName table, List *rows, bool update)
 {
 	const TableSpec *spec = &ot_tables[table];
-	int			count = list_length(rows);
-	Args	   *rows_args = palloc0(count * sizeof(Args));
 	Args		args = {0};
 
-	for (int i = 0; i < count; i++)
-	{
-		if (!update)
-			ot_row_args(&rows_args[i], table, list_nth(rows, i));
-		else
-		{
-			ot_row_changes(&rows_args[i], table, list_nth(rows, i));
-			ot_row_place_arg(&rows_args[i], table, list_nth(rows, i));
-		}
-	}
 	for (int i = 0; i < spec->column_count; i++)
 		if (is_given_for_many(spec, i, update))
-			array_arg(&args, ot_column_type(&spec->columns[i]), rows_args, count, i);
+			array_arg(&args, table, rows, i);
 	if (update)
-		array_arg(&args, TIDOID, rows_args, count, spec->column_count);
-	if (ot_run(statement, &args) != count)
+		array_arg(&args, table, rows, spec->column_count);
+	if (ot_run(statement, &args) != list_length(rows))
 		ot_row_not_written();
 }
 
