@@ -409,11 +409,12 @@ def options_of(arguments):
 
 def main():
     options = options_of(sys.argv[1:])
+    stop = Stop()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     gateway = Gateway(options.url, os.environ.get("REFUND_GATEWAY_TOKEN", ""), options.timeout)
     log.info("%s works for gateway %s at %s", options.worker, options.gateway, options.url)
     try:
-        Worker(options, Database(options.database), gateway, Stop()).run()
+        Worker(options, Database(options.database), gateway, stop).run()
     except psycopg.Error as error:
         log.error("the database refuses: %s", one_line(error))
         return 1

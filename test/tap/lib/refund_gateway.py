@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+"""A gateway for test/tap/refund_worker.pl, which misbehaves as real ones do.
+
+    refund_gateway.py PORT FILE SEED SLOW DATABASE
+
+Its books are in the SQLite file FILE, so it can be killed and started again. A refund number moves money once, until the
+gateway forgets the number (paid_forgotten: a day passes). What it does with the calls about a payment or an attempt is
+chosen by SEED; after some calls it behaves, but a payment "slow..." stays slow. SLOW is how many seconds a slow answer takes, DATABASE where its webhooks go.
+
+GET /ledger answers with the books, POST /bounces/REFUND lets a refund come back.
+"""
+
+import json
+import random
+import sqlite3
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psycopg
+
+PORT, FILE, SEED, SLOW, DATABASE = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4]), sys.argv[5]
+
+REFUND = ["paid"] * 4 + ["slow", "slow_first", "500", "paid_500", "dropped", "paid_dropped", "paid_forgotten", "garbled",
+                         "processing", "processing_told", "taken_back", "told_first", "declined", "part", "never", "busy"]
+ASKED = ["answered"] * 6 + ["slow", "500", "dropped", "garbled"]
+VOID = ["done"] * 2 + ["confirming", "slow", "500", "done_500", "dropped", "done_dropped"]
+
+choosing = threading.Lock()
+
+
+def books():
+    connection = sqlite3.connect(FILE, timeout=60, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def create():
+    with books() as b:
+        b.executescript("""
+            CREATE TABLE IF NOT EXISTS movements (number TEXT, refund TEXT, payment TEXT, amount INTEGER, bounced INTEGER DEFAULT 0);
+            CREATE TABLE IF NOT EXISTS refunds (refund TEXT PRIMARY KEY, payment TEXT, amount INTEGER, status TEXT, number TEXT,
+                                                ends_as TEXT, asked INTEGER DEFAULT 0, forgotten INTEGER DEFAULT 0);
+            CREATE TABLE IF NOT EXISTS attempts (attempt TEXT PRIMARY KEY, status TEXT);
+            CREATE TABLE IF NOT EXISTS requests (method TEXT, about TEXT, did TEXT);""")
+
+
+def choose(method, about, words, tries):
+    """The same for the same SEED, whatever comes in between."""
+    with choosing, books() as b:
+        before = b.execute("SELECT count(*) FROM requests WHERE method = ? AND about = ?", [method, about]).fetchone()[0]
+        did = random.Random(f"{SEED} {method} {about} {before}").choice(words) if before < tries else words[0]
+        b.execute("INSERT INTO requests VALUES (?, ?, ?)", [method, about, did])
+    return did
+
+
+class Transaction:
+    def __enter__(self):
+        self.books = books()
+        self.books.execute("BEGIN IMMEDIATE")
+        return self.books
+
+    def __exit__(self, kind, error, trace):
+        self.books.execute("ROLLBACK" if error else "COMMIT")
+        self.books.close()
+
+
+def move(b, row):
+    b.execute("INSERT INTO movements (number, refund, payment, amount) VALUES (?, ?, ?, ?)",
+              [row["number"], row["refund"], row["payment"], row["amount"]])
+
+
+def take(body, amount, status, ends_as=None, forgotten=False):
+    """Idempotent by refund number. A declined one may come again; one that was processing before keeps its number."""
+    with Transaction() as b:
+        known = b.execute("SELECT * FROM refunds WHERE refund = ?", [body["refund"]]).fetchone()
+        if known and known["status"] != "declined" and not known["forgotten"]:
+            return known
+        was_taken_back = known and known["ends_as"]
+        ends_as = ends_as or was_taken_back
+        number = known["number"] if was_taken_back else f"gw-{random.getrandbits(64):x}"
+        b.execute("REPLACE INTO refunds (refund, payment, amount, status, number, ends_as, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                  [body["refund"], body["payment"], amount, status, number, ends_as, forgotten])
+        row = b.execute("SELECT * FROM refunds WHERE refund = ?", [body["refund"]]).fetchone()
+        if status == "succeeded":
+            move(b, row)
+        return row
+
+
+def end(refund):
+    """What was processing ends."""
+    with Transaction() as b:
+        row = b.execute("SELECT * FROM refunds WHERE refund = ? AND status = 'processing'", [refund]).fetchone()
+        if row:
+            b.execute("UPDATE refunds SET status = ends_as WHERE refund = ?", [refund])
+            if row["ends_as"] == "succeeded":
+                move(b, row)
+        return b.execute("SELECT * FROM refunds WHERE refund = ?", [refund]).fetchone()
+
+
+def tell(row):
+    """The webhook, as the shop's handler passes it on. If the database is away, it is lost."""
+    try:
+        with psycopg.connect(DATABASE, autocommit=True) as connection:
+            connection.execute("SELECT order_timeout.complete_refund(refund_ref => %s, result => 'succeeded',"
+                               " gateway_refund_ref => %s, refunded_amount => %s)", [row["refund"], row["number"], row["amount"]])
+    except psycopg.OperationalError:
+        pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def reply(self, code, answer):
+        text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        try:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+            self.wfile.flush()
+        except OSError:  # the worker has gone
+            pass
+
+    def reply_refund(self, row):
+        self.reply(402 if row["status"] == "declined" else 200,
+                   {"status": row["status"], "id": row["number"], "amount": row["amount"], "message": None})
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length) or "null")
+        parts = self.path.strip("/").split("/")
+        if parts == ["refunds"]:
+            assert self.headers["Idempotency-Key"] == body["refund"]
+            self.refund(body)
+        elif parts[0] == "bounces":
+            with Transaction() as b:
+                b.execute("UPDATE movements SET bounced = 1 WHERE refund = ?", [parts[1]])
+            self.reply(200, {})
+        else:
+            self.void(parts[1])
+
+    def do_GET(self):
+        parts = self.path.strip("/").split("/")
+        if parts == ["ledger"]:
+            with books() as b:
+                self.reply(200, {table: [dict(row) for row in b.execute(f"SELECT * FROM {table}")]
+                                 for table in ("movements", "refunds", "attempts", "requests")})
+        elif parts[0] == "refunds":
+            self.asked(parts[1])
+        else:
+            self.asked_attempt(parts[1])
+
+    def refund(self, body):
+        did = choose("POST", body["payment"], ["slow"] if body["payment"].startswith("slow") else REFUND, 4)
+        if did == "busy":
+            return self.reply(429, {})
+        if did == "500":
+            return self.reply(500, b"oh")
+        if did == "dropped":
+            return
+        if did == "slow_first":
+            time.sleep(SLOW)
+        status, ends_as = {"processing": ("processing", "succeeded"), "processing_told": ("processing", "succeeded"),
+                           "taken_back": ("processing", "declined"), "declined": ("declined", None),
+                           "never": ("never", None)}.get(did, ("succeeded", None))
+        amount = (body["amount"] + 1) // 2 if did == "part" else body["amount"]
+        row = take(body, amount, status, ends_as, forgotten=did == "paid_forgotten")
+        if did == "told_first" and row["status"] == "succeeded":
+            tell(row)
+        if did == "slow":
+            time.sleep(SLOW)
+        if did == "paid_500":
+            return self.reply(500, b"oh")
+        if did in ("paid_dropped", "paid_forgotten"):
+            return
+        if did == "garbled":
+            return self.reply(200, b"<html>")
+        self.reply_refund(row)
+        if did == "processing_told" and row["status"] == "processing":
+            time.sleep(SLOW / 2)
+            tell(end(row["refund"]))
+
+    def misbehaves(self, did):
+        """Whether there is nothing more to answer."""
+        if did == "slow":
+            time.sleep(SLOW)
+        elif did.endswith("500"):
+            self.reply(500, b"oh")
+        elif did == "garbled":
+            self.reply(200, b"<html>")
+        return did.endswith(("500", "garbled", "dropped"))
+
+    def asked(self, refund):
+        with Transaction() as b:
+            b.execute("UPDATE refunds SET asked = asked + 1 WHERE refund = ?", [refund])
+            row = b.execute("SELECT * FROM refunds WHERE refund = ?", [refund]).fetchone()
+        if self.misbehaves(choose("GET", row["payment"] if row else refund, ASKED, 3)):
+            return
+        if row is None:
+            return self.reply(404, {"error": "unknown_refund"})
+        self.reply_refund(end(refund) if row["status"] == "processing" and row["asked"] >= 2 else row)
+
+    def attempt_status(self, attempt, word=None):
+        """The name says how it stands at first: open-1, paid-1, missing-1."""
+        with Transaction() as b:
+            b.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?)", [attempt, attempt.split("-")[0]])
+            if word:
+                b.execute("UPDATE attempts SET status = ? WHERE attempt = ? AND status = 'open'", [word, attempt])
+            return b.execute("SELECT status FROM attempts WHERE attempt = ?", [attempt]).fetchone()["status"]
+
+    def reply_attempt(self, status):
+        self.reply(404 if status == "missing" else 200, {"error": "unknown_attempt"} if status == "missing" else {"status": status})
+
+    def asked_attempt(self, attempt):
+        if not self.misbehaves(choose("GET", attempt, ASKED, 2)):
+            self.reply_attempt(self.attempt_status(attempt))
+
+    def void(self, attempt):
+        did = choose("VOID", attempt, VOID, 3)
+        if did == "confirming":
+            return self.reply(200, {"status": "confirming"})
+        status = self.attempt_status(attempt, None if did in ("500", "dropped") else "voided")
+        if not self.misbehaves(did):
+            self.reply_attempt(status)
+
+
+create()
+server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
+server.daemon_threads = True
+server.serve_forever()
