@@ -13,13 +13,13 @@ use IO::Socket::INET;
 use JSON::PP;
 use OTServer;
 use OTTest;
-use POSIX qw(WNOHANG);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 # The worker calls functions only, and other tests compare what these do in either store.
 plan skip_all => 'the stores are not what it is about: once is enough' if ($ENV{OT_STORE} // 'auto') eq 'sql';
-my ($python) = grep { -x && !system "$_ -c 'import psycopg, sqlite3' 2>/dev/null" } qw(/usr/bin/python3 /usr/local/bin/python3);
+my ($python) = grep { -x $_ && !system "$_ -c 'import psycopg, sqlite3' 2>/dev/null" } qw(/usr/bin/python3 /usr/local/bin/python3);
 plan skip_all => 'Python has no psycopg 3 (Debian package python3-psycopg)' if !$python;
 
 my $worker_file = "$FindBin::Bin/../../connect/worker/refund_worker.py";
@@ -149,7 +149,7 @@ sub pay_by_hand {
 my %bounced;
 sub let_one_bounce {
 	my ($ref, $number) = $dbh->selectrow_array("SELECT refund_ref, gateway_refund_ref FROM order_timeout.refunds
-		WHERE state = 'succeeded' AND NOT by_hand AND settled_at < now() - interval '3 seconds' ORDER BY refund_ref LIMIT 1");
+		WHERE state = 'succeeded' AND NOT by_hand AND settled_at < now() - interval '8 seconds' ORDER BY refund_ref LIMIT 1");
 	return if !defined $ref || keys %bounced >= 3 || !$http->post("$url/bounces/$ref")->{success};
 	$bounced{$ref}{outcome} = call($dbh, 'complete_refund', $ref, 'failed', undef, $number)->{outcome};
 	$bounced{$ref}{shown} = count_of("attention WHERE kind = 'conflict' AND refund_ref = ?", $ref);
@@ -176,8 +176,8 @@ sub all_done {
 
 my $gateway = gateway_started();
 my @workers = map { worker_started() } 1, 2;
-my ($killed, $terminated, @statuses, @lived) = (0, 0);
-my $end = time + 150;
+my ($killed, $terminated, @wrong) = (0, 0);
+my $end = time + 300;
 until (all_done() || time > $end) {
 	pay_by_hand();
 	let_one_bounce();
@@ -189,7 +189,6 @@ until (all_done() || time > $end) {
 		$dbh->disconnect;
 		$server->restart;
 		$dbh = $server->dbh('shop');
-		@lived = grep { kill 0, $_ } @workers;
 	}
 	if ($moment == 11) {
 		ended($gateway, 'KILL');
@@ -199,14 +198,14 @@ until (all_done() || time > $end) {
 	has_begun($workers[0]) if $signal eq 'TERM';
 	my $status = ended(shift @workers, $signal);
 	$signal eq 'KILL' ? $killed++ : $terminated++;
-	push @statuses, $status if $signal eq 'TERM';
+	push @wrong, "$status after $signal" if $status != ($signal eq 'KILL' ? POSIX::SIGKILL() : 0);
 	push @workers, worker_started();
 }
 ok(all_done(), 'all refunds and voids end') or diag(explain($dbh->selectall_arrayref(
 	"SELECT * FROM order_timeout.refunds WHERE state NOT IN ('succeeded', 'reversed')", { Slice => {} })));
 cmp_ok($killed, '>', 5, "$killed workers were killed");
-is_deeply([ grep { $_ } @statuses ], [], "$terminated workers ended with 0 after SIGTERM");
-is(scalar @lived, 2, 'the workers outlive a restart of the database');
+cmp_ok($terminated, '>', 0, "$terminated got a SIGTERM");
+is_deeply(\@wrong, [], 'these ended with 0, and no worker ended by itself, not even when the database restarted');
 is(ended($_, 'TERM'), 0, 'an idle worker ends with 0 after SIGTERM') for splice @workers;
 
 # ------------------------------------------------------------ the books
@@ -244,7 +243,7 @@ $did{"$_->{method} $_->{did}"}++ for @{ $books->{requests} };
 diag(join ', ', map { "$did{$_} $_" } sort keys %did);
 is_deeply([ grep { !$did{$_} }
 		(map { "POST $_" } qw(paid slow slow_first 500 paid_500 dropped paid_dropped paid_forgotten garbled processing processing_told
-			taken_back told_first declined part never busy)),
+			taken_back told_first declined part never busy odd)),
 		(map { "GET $_" } qw(answered slow 500 dropped garbled)), (map { "VOID $_" } qw(done confirming slow 500)) ], [],
 	'the gateway did all of that');
 

@@ -23,7 +23,7 @@ import psycopg
 PORT, FILE, SEED, SLOW, DATABASE = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4]), sys.argv[5]
 
 REFUND = ["paid"] * 4 + ["slow", "slow_first", "500", "paid_500", "dropped", "paid_dropped", "paid_forgotten", "garbled",
-                         "processing", "processing_told", "taken_back", "told_first", "declined", "part", "never", "busy"]
+                         "processing", "processing_told", "taken_back", "told_first", "declined", "part", "never", "busy", "odd"]
 ASKED = ["answered"] * 6 + ["slow", "500", "dropped", "garbled"]
 VOID = ["done"] * 2 + ["confirming", "slow", "500", "done_500", "dropped", "done_dropped"]
 
@@ -179,6 +179,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if did == "garbled":
             return self.reply(200, b"<html>")
+        if did == "odd":  # a number that the database refuses
+            row = {**row, "number": 300 * "x"}
         self.reply_refund(row)
         if did == "processing_told" and row["status"] == "processing":
             time.sleep(SLOW / 2)
