@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """Sends the refunds of one gateway, and ends its attempts (voids), as order_timeout hands them out.
 
-Claim, commit, call the gateway, report: doc/worker.md explains each step. The class Gateway speaks a plain REST dialect;
-for another gateway, write its four methods again and leave the rest as it is.
+Claim, commit, call the gateway, report: doc/worker.md explains each step. The class Gateway speaks a plain REST
+dialect; for another gateway, write its four methods again and leave the rest as it is.
 
-The token of the gateway comes from the environment: REFUND_GATEWAY_TOKEN. Exit status: 0 after SIGTERM or SIGINT, or when
---once has nothing left; 1 if the database refuses the calls; 2 if the options are wrong.
+The token of the gateway comes from the environment: REFUND_GATEWAY_TOKEN. Exit status: 0 after SIGTERM or SIGINT, or
+when --once has nothing left; 1 if the database refuses the calls; 2 if the options are wrong.
 """
 
 import argparse
@@ -85,14 +85,14 @@ class Gateway:
     # Stripe: cancel the PaymentIntent, or expire the Checkout Session. WeChat Pay: close the order by out_trade_no.
     # Alipay: alipay.trade.close.
     def void(self, attempt):
-        return self.void_answer(self.call("POST", self.attempt(attempt) + "/void"))
+        return self.void_answer(self.call("POST", self.path_of(attempt) + "/void"))
 
     # Stripe: retrieve the PaymentIntent. WeChat Pay: query by out_trade_no. Alipay: alipay.trade.query.
     def query_void(self, attempt):
-        found = self.call("GET", self.attempt(attempt))
+        found = self.call("GET", self.path_of(attempt))
         return None if found.get("status") == "open" else self.void_answer(found)
 
-    def attempt(self, attempt):
+    def path_of(self, attempt):
         return "/attempts/" + urllib.parse.quote(attempt.attempt_ref, safe="")
 
     def refund_answer(self, found):
@@ -200,6 +200,12 @@ def as_text(value):
     return value if value is None else str(value).encode("utf-8", "replace").decode().replace("\0", "")
 
 
+def ask_then_send(row, query, submit):
+    found = query(row) if row.action == "query" else None
+    # Not known, or declined: then the gateway accepts it again under the same key.
+    return submit(row) if found is None or found.result == "failed" else found
+
+
 class Refunds:
     def claim(self, database, options):
         return database.rows(
@@ -208,16 +214,12 @@ class Refunds:
             [options.worker, options.batch, options.lease, options.gateway])
 
     def send(self, gateway, refund):
-        found = gateway.query_refund(refund) if refund.action == "query" else None
-        # Not known, or declined: then the gateway accepts it again under the same key.
-        if found is None or found.result == "failed":
-            found = gateway.submit_refund(refund)
-        return found
+        return ask_then_send(refund, gateway.query_refund, gateway.submit_refund)
 
     def report(self, database, refund, answer):
         return database.rows(
-            "SELECT outcome, state FROM order_timeout.complete_refund(refund_ref => %s, result => %s, lease_token => %s,"
-            " gateway_refund_ref => %s, error => %s, refunded_amount => %s)",
+            "SELECT outcome, state FROM order_timeout.complete_refund(refund_ref => %s, result => %s,"
+            " lease_token => %s, gateway_refund_ref => %s, error => %s, refunded_amount => %s)",
             [refund.refund_ref, answer.result, refund.lease_token, as_text(answer.number), as_text(answer.error),
              answer.amount])[0]
 
@@ -233,10 +235,7 @@ class Voids:
             [options.worker, options.batch, options.lease, options.gateway])
 
     def send(self, gateway, attempt):
-        found = gateway.query_void(attempt) if attempt.action == "query" else None
-        if found is None or found.result == "failed":
-            found = gateway.void(attempt)
-        return found
+        return ask_then_send(attempt, gateway.query_void, gateway.void)
 
     def report(self, database, attempt, answer):
         return database.rows(
@@ -365,7 +364,8 @@ class Worker:
                 answer = Answer("unknown", error=f"the report {answer.result} was refused with {error.sqlstate}")
         level = logging.WARNING if reported.outcome == "conflict" else logging.INFO
         log.log(level, "%s: %s, %s, %s%s%s", kind.name(row), answer.result, reported.outcome, reported.state,
-                f", number {answer.number}" if answer.number else "", f" ({one_line(answer.error)})" if answer.error else "")
+                f", number {answer.number}" if answer.number else "",
+                f" ({one_line(answer.error)})" if answer.error else "")
 
 
 def one_line(text):
@@ -379,19 +379,22 @@ def options_of(arguments):
     env = os.environ.get
     parser = argparse.ArgumentParser(
         description="Sends the refunds of one gateway, and ends its attempts, as order_timeout hands them out.",
-        epilog="The token of the gateway comes from the environment variable REFUND_GATEWAY_TOKEN. doc/worker.md says more.")
+        epilog="The gateway's token comes from the environment variable REFUND_GATEWAY_TOKEN. See doc/worker.md.")
     parser.add_argument("--gateway", default=env("REFUND_GATEWAY"),
                         help="the gateway's name in order_timeout (environment: REFUND_GATEWAY)")
     parser.add_argument("--url", default=env("REFUND_GATEWAY_URL"),
                         help="where it is reached, https://gateway.example/v1 (environment: REFUND_GATEWAY_URL)")
-    parser.add_argument("--database", default="", help="a connection string; without it PGHOST, PGDATABASE and so on count")
-    parser.add_argument("--worker", default=f"{os.uname().nodename}:{os.getpid()}", help="this worker's name (%(default)s)")
+    parser.add_argument("--database", default="",
+                        help="a connection string; without it PGHOST, PGDATABASE and so on count")
+    parser.add_argument("--worker", default=f"{os.uname().nodename}:{os.getpid()}",
+                        help="this worker's name (%(default)s)")
     parser.add_argument("--only", choices=["refunds", "voids"], help="without it both")
-    parser.add_argument("--timeout", type=float, default=10, help="seconds that a call of the gateway may take (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=10,
+                        help="seconds that a call of the gateway may take (%(default)s)")
     parser.add_argument("--batch", type=int, default=10, help="how many are claimed at once (%(default)s)")
     parser.add_argument("--lease", type=float, default=300, help="seconds for all of a batch (%(default)s)")
     parser.add_argument("--longest-wait", type=float, default=5,
-                        help="seconds between two looks when there is nothing to do, or the gateway is down (%(default)s)")
+                        help="seconds between two looks, with nothing to do or a gateway that is down (%(default)s)")
     parser.add_argument("--once", action="store_true", help="end when nothing is due, or the gateway is down")
     options = parser.parse_args(arguments)
     if not options.gateway or not options.url:

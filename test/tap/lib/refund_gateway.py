@@ -3,13 +3,15 @@
 
     refund_gateway.py PORT FILE SEED SLOW DATABASE
 
-Its books are in the SQLite file FILE, so it can be killed and started again. A refund number moves money once, until the
-gateway forgets the number (paid_forgotten: a day passes). What it does with the calls about a payment or an attempt is
-chosen by SEED; after some calls it behaves, but a payment "slow..." stays slow. SLOW is how many seconds a slow answer takes, DATABASE where its webhooks go.
+Its books are in the SQLite file FILE, so it can be killed and started again. A refund number moves money once, until
+the gateway forgets the number (paid_forgotten: a day passes). What it does with the calls about a payment or an attempt
+is chosen by SEED; after some calls it behaves. The answers about payments "slow..." and "drip..." come late, or byte by
+byte. SLOW is how many seconds a slow answer takes, DATABASE where its webhooks go.
 
 GET /ledger answers with the books, POST /bounces/REFUND lets a refund come back.
 """
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -22,49 +24,46 @@ import psycopg
 
 PORT, FILE, SEED, SLOW, DATABASE = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4]), sys.argv[5]
 
-REFUND = ["paid"] * 4 + ["slow", "slow_first", "500", "paid_500", "dropped", "paid_dropped", "paid_forgotten", "garbled",
-                         "processing", "processing_told", "taken_back", "told_first", "declined", "part", "never", "busy", "odd"]
+REFUND = ["paid"] * 4 + [
+    "slow", "slow_first", "500", "paid_500", "dropped", "paid_dropped", "paid_forgotten", "garbled", "processing",
+    "processing_told", "taken_back", "told_first", "declined", "part", "never", "busy", "odd"]
 ASKED = ["answered"] * 6 + ["slow", "500", "dropped", "garbled"]
 VOID = ["done"] * 2 + ["confirming", "slow", "500", "done_500", "dropped", "done_dropped"]
 
-choosing = threading.Lock()
+lock = threading.Lock()
+connection = sqlite3.connect(FILE, timeout=60, isolation_level=None, check_same_thread=False)
+connection.row_factory = sqlite3.Row
+connection.execute("PRAGMA journal_mode = WAL")  # survives SIGKILL, and is quick
+connection.execute("PRAGMA synchronous = OFF")
+connection.executescript("""
+    CREATE TABLE IF NOT EXISTS movements (number TEXT, refund TEXT, payment TEXT, amount INTEGER,
+                                          bounced INTEGER DEFAULT 0);
+    CREATE TABLE IF NOT EXISTS refunds (refund TEXT PRIMARY KEY, payment TEXT, amount INTEGER, status TEXT,
+                                        number TEXT, ends_as TEXT, forgotten INTEGER, asked INTEGER DEFAULT 0);
+    CREATE TABLE IF NOT EXISTS attempts (attempt TEXT PRIMARY KEY, status TEXT);
+    CREATE TABLE IF NOT EXISTS requests (method TEXT, about TEXT, did TEXT);""")
 
 
+@contextlib.contextmanager
 def books():
-    connection = sqlite3.connect(FILE, timeout=60, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA synchronous = OFF")
-    return connection
-
-
-def create():
-    with books() as b:
-        b.executescript("""
-            CREATE TABLE IF NOT EXISTS movements (number TEXT, refund TEXT, payment TEXT, amount INTEGER, bounced INTEGER DEFAULT 0);
-            CREATE TABLE IF NOT EXISTS refunds (refund TEXT PRIMARY KEY, payment TEXT, amount INTEGER, status TEXT, number TEXT,
-                                                ends_as TEXT, asked INTEGER DEFAULT 0, forgotten INTEGER DEFAULT 0);
-            CREATE TABLE IF NOT EXISTS attempts (attempt TEXT PRIMARY KEY, status TEXT);
-            CREATE TABLE IF NOT EXISTS requests (method TEXT, about TEXT, did TEXT);""")
+    """A transaction."""
+    with lock:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
 
 def choose(method, about, words, tries):
     """The same for the same SEED, whatever comes in between."""
-    with choosing, books() as b:
-        before = b.execute("SELECT count(*) FROM requests WHERE method = ? AND about = ?", [method, about]).fetchone()[0]
+    with books() as b:
+        before, = b.execute("SELECT count(*) FROM requests WHERE method = ? AND about = ?", [method, about]).fetchone()
         did = random.Random(f"{SEED} {method} {about} {before}").choice(words) if before < tries else words[0]
         b.execute("INSERT INTO requests VALUES (?, ?, ?)", [method, about, did])
     return did
-
-
-class Transaction:
-    def __enter__(self):
-        self.books = books()
-        self.books.execute("BEGIN IMMEDIATE")
-        return self.books
-
-    def __exit__(self, kind, error, trace):
-        self.books.execute("ROLLBACK" if error else "COMMIT")
-        self.books.close()
 
 
 def move(b, row):
@@ -74,14 +73,15 @@ def move(b, row):
 
 def take(body, amount, status, ends_as=None, forgotten=False):
     """Idempotent by refund number. A declined one may come again; one that was processing before keeps its number."""
-    with Transaction() as b:
+    with books() as b:
         known = b.execute("SELECT * FROM refunds WHERE refund = ?", [body["refund"]]).fetchone()
         if known and known["status"] != "declined" and not known["forgotten"]:
             return known
         was_taken_back = known and known["ends_as"]
         ends_as = ends_as or was_taken_back
         number = known["number"] if was_taken_back else f"gw-{random.getrandbits(64):x}"
-        b.execute("REPLACE INTO refunds (refund, payment, amount, status, number, ends_as, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        b.execute("REPLACE INTO refunds (refund, payment, amount, status, number, ends_as, forgotten)"
+                  " VALUES (?, ?, ?, ?, ?, ?, ?)",
                   [body["refund"], body["payment"], amount, status, number, ends_as, forgotten])
         row = b.execute("SELECT * FROM refunds WHERE refund = ?", [body["refund"]]).fetchone()
         if status == "succeeded":
@@ -91,7 +91,7 @@ def take(body, amount, status, ends_as=None, forgotten=False):
 
 def end(refund):
     """What was processing ends."""
-    with Transaction() as b:
+    with books() as b:
         row = b.execute("SELECT * FROM refunds WHERE refund = ? AND status = 'processing'", [refund]).fetchone()
         if row:
             b.execute("UPDATE refunds SET status = ends_as WHERE refund = ?", [refund])
@@ -103,9 +103,10 @@ def end(refund):
 def tell(row):
     """The webhook, as the shop's handler passes it on. If the database is away, it is lost."""
     try:
-        with psycopg.connect(DATABASE, autocommit=True) as connection:
-            connection.execute("SELECT order_timeout.complete_refund(refund_ref => %s, result => 'succeeded',"
-                               " gateway_refund_ref => %s, refunded_amount => %s)", [row["refund"], row["number"], row["amount"]])
+        with psycopg.connect(DATABASE, autocommit=True) as shop:
+            shop.execute(
+                "SELECT order_timeout.complete_refund(refund_ref => %s, result => 'succeeded',"
+                " gateway_refund_ref => %s, refunded_amount => %s)", [row["refund"], row["number"], row["amount"]])
     except psycopg.OperationalError:
         pass
 
@@ -114,30 +115,35 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def reply(self, code, answer):
+    def reply(self, code, answer, pause=0):
         text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         try:
             self.send_response(code)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(text)
-            self.wfile.flush()
+            for piece in [text] if not pause else [text[i:i + 1] for i in range(len(text))]:
+                self.wfile.write(piece)
+                self.wfile.flush()
+                time.sleep(pause)
         except OSError:  # the worker has gone
             pass
 
-    def reply_refund(self, row):
+    def reply_refund(self, row, pause=0):
         self.reply(402 if row["status"] == "declined" else 200,
-                   {"status": row["status"], "id": row["number"], "amount": row["amount"], "message": None})
+                   {"status": row["status"], "id": row["number"], "amount": row["amount"], "message": None}, pause)
 
     def do_POST(self):
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length) or "null")
+        text = self.rfile.read(length)
+        if len(text) < length:  # the worker was killed while it sent
+            return
+        body = json.loads(text or "null")
         parts = self.path.strip("/").split("/")
         if parts == ["refunds"]:
             assert self.headers["Idempotency-Key"] == body["refund"]
             self.refund(body)
         elif parts[0] == "bounces":
-            with Transaction() as b:
+            with books() as b:
                 b.execute("UPDATE movements SET bounced = 1 WHERE refund = ?", [parts[1]])
             self.reply(200, {})
         else:
@@ -147,15 +153,17 @@ class Handler(BaseHTTPRequestHandler):
         parts = self.path.strip("/").split("/")
         if parts == ["ledger"]:
             with books() as b:
-                self.reply(200, {table: [dict(row) for row in b.execute(f"SELECT * FROM {table}")]
-                                 for table in ("movements", "refunds", "attempts", "requests")})
+                ledger = {table: [dict(row) for row in b.execute(f"SELECT * FROM {table}")]
+                          for table in ("movements", "attempts", "requests")}
+            self.reply(200, ledger)
         elif parts[0] == "refunds":
             self.asked(parts[1])
         else:
             self.asked_attempt(parts[1])
 
     def refund(self, body):
-        did = choose("POST", body["payment"], ["slow"] if body["payment"].startswith("slow") else REFUND, 4)
+        name = body["payment"][:4]
+        did = choose("POST", body["payment"], [name] if name in ("slow", "drip") else REFUND, 4)
         if did == "busy":
             return self.reply(429, {})
         if did == "500":
@@ -181,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, b"<html>")
         if did == "odd":  # a number that the database refuses
             row = {**row, "number": 300 * "x"}
-        self.reply_refund(row)
+        self.reply_refund(row, pause=0.05 if did == "drip" else 0)
         if did == "processing_told" and row["status"] == "processing":
             time.sleep(SLOW / 2)
             tell(end(row["refund"]))
@@ -197,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
         return did.endswith(("500", "garbled", "dropped"))
 
     def asked(self, refund):
-        with Transaction() as b:
+        with books() as b:
             b.execute("UPDATE refunds SET asked = asked + 1 WHERE refund = ?", [refund])
             row = b.execute("SELECT * FROM refunds WHERE refund = ?", [refund]).fetchone()
         if self.misbehaves(choose("GET", row["payment"] if row else refund, ASKED, 3)):
@@ -208,14 +216,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def attempt_status(self, attempt, word=None):
         """The name says how it stands at first: open-1, paid-1, missing-1."""
-        with Transaction() as b:
+        with books() as b:
             b.execute("INSERT OR IGNORE INTO attempts VALUES (?, ?)", [attempt, attempt.split("-")[0]])
             if word:
                 b.execute("UPDATE attempts SET status = ? WHERE attempt = ? AND status = 'open'", [word, attempt])
             return b.execute("SELECT status FROM attempts WHERE attempt = ?", [attempt]).fetchone()["status"]
 
     def reply_attempt(self, status):
-        self.reply(404 if status == "missing" else 200, {"error": "unknown_attempt"} if status == "missing" else {"status": status})
+        if status == "missing":
+            self.reply(404, {"error": "unknown_attempt"})
+        else:
+            self.reply(200, {"status": status})
 
     def asked_attempt(self, attempt):
         if not self.misbehaves(choose("GET", attempt, ASKED, 2)):
@@ -230,7 +241,6 @@ class Handler(BaseHTTPRequestHandler):
             self.reply_attempt(status)
 
 
-create()
 server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
 server.daemon_threads = True
 server.serve_forever()
