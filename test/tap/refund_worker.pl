@@ -98,6 +98,11 @@ sub has_begun {
 }
 
 sub ledger { return decode_json($http->get("$url/ledger")->{content}) }
+
+sub connected {
+	return $dbh->selectrow_array("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'refund_worker'");
+}
+
 sub count_of { my ($what, @values) = @_; return $dbh->selectrow_array("SELECT count(*) FROM order_timeout.$what", undef, @values) }
 
 # ------------------------------------------------------------ what the command refuses
@@ -183,13 +188,14 @@ until (all_done() || time > $end) {
 	let_one_bounce();
 	payments_arrive();
 	my $moment = $killed + $terminated;
-	has_begun($workers[0]) if $moment < 16;
+	has_begun($_) for $moment < 16 ? @workers : ();
 	sleep 0.05 + rand 0.6;
 	next if $moment >= 16;
 	if ($moment == 6) {
 		$dbh->disconnect;
 		$server->restart;
 		$dbh = $server->dbh('shop');
+		push @wrong, 'no connection' if !eventually(sub { connected() == 2 });
 	}
 	if ($moment == 11) {
 		ended($gateway, 'KILL');
