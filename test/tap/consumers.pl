@@ -228,10 +228,12 @@ $dbh->do('SELECT pg_current_xact_id()') for 1 .. 200;    # ahead of a new server
 create($dbh, 'ahead');
 
 sub unread_and_new {
-	my ($on, $way) = @_;
+	my ($on, $way, $may_repeat) = @_;
 	create($on, 'new');
-	my $got = names([ grep { $_->{aggregateid} =~ /^(unread|ahead|new)/ } @{ rest($on, 'mover') } ]);
-	is($got, 'unread1 unread2 unread3 ahead new', "$way: what was unread comes, then what is new");
+	my $got = rest($on, 'mover');
+	# Where transactions have other numbers, what was acknowledged may come again, before it.
+	$got = [ grep { $_->{aggregateid} =~ /^(unread|ahead|new)/ } @$got ] if $may_repeat;
+	is(names($got), 'unread1 unread2 unread3 ahead new', "$way: what was unread comes, then what is new");
 	call($on, 'create_consumer', 'fresh');
 	is(scalar @{ rest($on, 'fresh') }, $on->selectrow_array('SELECT count(*) FROM order_timeout.events'),
 		"$way: a new consumer reads everything");
@@ -246,7 +248,7 @@ $other->safe_psql('postgres', 'CREATE DATABASE shop; CREATE ROLE reader');
 my $dump = $server->backup_dir . '/shop.sql';
 $server->run_log([ 'pg_dump', '-f', $dump, '-d', $server->connstr('shop') ]) or die "pg_dump failed\n";
 $other->run_log([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('shop'), '-f', $dump ]) or die "restore failed\n";
-unread_and_new($other->dbh('shop'), 'restored');
+unread_and_new($other->dbh('shop'), 'restored', 1);
 $other->stop;
 
 # By pg_basebackup, promoted.
@@ -258,8 +260,6 @@ $standby->start;
 $server->wait_for_catchup($standby);
 $standby->promote;
 unread_and_new($standby->dbh('shop'), 'promoted');
-my ($repeated) = $standby->dbh('shop')->selectrow_array("SELECT count(*) FROM order_timeout.consumers WHERE unread > 1");
-is($repeated, 0, 'promoted: nothing comes again');
 $standby->stop;
 
 # By logical replication.
@@ -269,13 +269,13 @@ my $rdbh = $replica->dbh('shop');
 $rdbh->do($_) for 'CREATE EXTENSION order_timeout', 'ALTER TABLE order_timeout.policies DISABLE TRIGGER keep_used',
 	'DELETE FROM order_timeout.policies', 'ALTER TABLE order_timeout.policies ENABLE TRIGGER keep_used';
 $dbh->do('CREATE PUBLICATION everything FOR ALL TABLES');
-$rdbh->do("CREATE SUBSCRIPTION everything CONNECTION '" . $server->connstr('shop') . " user=postgres' PUBLICATION everything");
+$rdbh->do('CREATE SUBSCRIPTION everything CONNECTION ' . $dbh->quote($server->connstr('shop') . ' user=postgres') . ' PUBLICATION everything');
 $replica->wait_for_subscription_sync($server, 'everything', 'shop');
 $server->wait_for_catchup('everything');
 $rdbh->do($_) for 'DROP SUBSCRIPTION everything',
 	"SELECT setval('order_timeout.events_id_seq', (SELECT max(id) + 1 FROM order_timeout.events), false)";
 $dbh->do('DROP PUBLICATION everything');
-unread_and_new($rdbh, 'logical replica');
+unread_and_new($rdbh, 'logical replica', 1);
 $rdbh->disconnect;
 $replica->stop;
 
@@ -290,6 +290,7 @@ my $bin = `pg_config --bindir`;
 chomp $bin;
 ok($upgraded->run_log([ 'pg_upgrade', '--no-sync', '-U', 'postgres', '-b', $bin, '-B', $bin, '-d', $server->data_dir, '-D', $upgraded->data_dir,
 	'-s', $upgraded->host, '-p', 54331, '-P', 54332 ]), 'pg_upgrade');
+chdir '/' or die "$!\n";
 $upgraded->start;
 my $udbh = $upgraded->dbh('shop');
 unread_and_new($udbh, 'upgraded');
