@@ -400,8 +400,8 @@ ot_start() {
 
 	ot_as_user mkdir "$dir"
 	ot_run "$OT_BINDIR/initdb" -D "$dir/data" -U postgres --auth=trust \
-		--encoding=UTF8 --locale=C.UTF-8 --no-sync >"$OT_TMP/initdb.log" 2>&1 || {
-		cat -- "$OT_TMP/initdb.log" >&2
+		--encoding=UTF8 --locale=C.UTF-8 --no-sync >"$OT_TMP/initdb_$name.log" 2>&1 || {
+		cat -- "$OT_TMP/initdb_$name.log" >&2
 		ot_die "initdb failed"
 	}
 	{
