@@ -50,7 +50,10 @@ ot_alive() {
 
 ot_beat() {
 	local began=$SECONDS never
-	trap - EXIT INT TERM HUP
+	trap - EXIT TERM
+	# Ctrl-C is for the runner, which ends this. If both get it at once, bash can
+	# miss that this one has ended, and then waits for it as long as for make.
+	trap '' INT HUP
 	exec {never}<> <(:)
 	until read -r -t 20 -u "$never"; do
 		kill -0 "$$" || exit 0
