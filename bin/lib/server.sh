@@ -50,7 +50,10 @@ ot_alive() {
 
 ot_beat() {
 	local began=$SECONDS never
-	trap - EXIT INT TERM HUP
+	trap - EXIT TERM
+	# Ctrl-C is for the runner, which ends this. If both get it at once, bash can
+	# miss that this one has ended, and then waits for it as long as for make.
+	trap '' INT HUP
 	exec {never}<> <(:)
 	until read -r -t 20 -u "$never"; do
 		kill -0 "$$" || exit 0
@@ -418,8 +421,8 @@ ot_start() {
 
 	ot_as_user mkdir "$dir"
 	ot_run "$OT_BINDIR/initdb" -D "$dir/data" -U postgres --auth=trust \
-		--encoding=UTF8 --locale=C.UTF-8 --no-sync >"$OT_TMP/initdb.log" 2>&1 || {
-		cat -- "$OT_TMP/initdb.log" >&2
+		--encoding=UTF8 --locale=C.UTF-8 --no-sync >"$OT_TMP/initdb_$name.log" 2>&1 || {
+		cat -- "$OT_TMP/initdb_$name.log" >&2
 		ot_die "initdb failed"
 	}
 	{

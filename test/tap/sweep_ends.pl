@@ -36,10 +36,10 @@ sub slow_closing {
 	return;
 }
 
-# Closes what an ended sweep has left.
+# Closes what an ended sweep has left, however long it takes.
 sub clear_up {
 	$dbh->do('ALTER TABLE order_timeout.orders DISABLE TRIGGER slow');
-	$dbh->do("CALL order_timeout.sweep('500 milliseconds')");
+	$dbh->do('SELECT order_timeout.sweep_once(10000)');
 	$dbh->do('ALTER TABLE order_timeout.orders ENABLE TRIGGER slow');
 	return;
 }

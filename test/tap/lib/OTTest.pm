@@ -124,9 +124,10 @@ SELECT 'payment' AS what, payment_ref AS id FROM by_payment
 UNION ALL
 SELECT 'order', order_id FROM by_order
  WHERE (paid, refunded, refund_pending, held) IS DISTINCT FROM (got, done, owed, waiting)
-    OR CASE state WHEN 'pending' THEN paid - refunded - refund_pending - held NOT BETWEEN 0 AND amount - 1
-                  WHEN 'paid' THEN paid - refunded - refund_pending - held NOT BETWEEN 0 AND amount
-                  ELSE paid <> refunded + refund_pending + held END
+    OR CASE WHEN state IN ('pending', 'authorized', 'closing')
+                 THEN paid - refunded - refund_pending - held NOT BETWEEN 0 AND amount - 1
+            WHEN state = 'paid' THEN paid - refunded - refund_pending - held NOT BETWEEN 0 AND amount
+            ELSE paid <> refunded + refund_pending + held END
 UNION ALL
 SELECT 'refund of nothing', refund_ref FROM order_timeout.refunds r
  WHERE NOT EXISTS (SELECT FROM order_timeout.payments p
