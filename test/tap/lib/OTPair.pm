@@ -212,7 +212,7 @@ sub rows {
 sub _new_events {
 	my ($self) = @_;
 	my $rows = $self->{dbh}->selectall_arrayref(
-		"SELECT id, created_at, type, (to_jsonb(x) - 'id')::text FROM order_timeout.events x WHERE id > ? ORDER BY id",
+		"SELECT id, created_at, type, (to_jsonb(x) - '{id,xid}'::text[])::text FROM order_timeout.events x WHERE id > ? ORDER BY id",
 		undef, $self->{compared} // 0);
 	$self->{compared} = $rows->[-1][0] if @$rows;
 	# Refunds that took too long, and orders that fall due in the same microsecond, are found in no certain order.
