@@ -56,7 +56,7 @@ put_tuple(Columns *columns, void *state)
 void
 ot_store_history(const char *order_id, Tuplestorestate *rows)
 {
-	static Statement find = {"SELECT e.id, e.aggregatetype, e.aggregateid, e.type, e.payload, e.created_at "
+	static Statement find = {"SELECT e.id, e.aggregatetype, e.aggregateid, e.type, e.payload, e.created_at, e.xid "
 	"FROM order_timeout.events e WHERE e.aggregateid" SQL_EQ "$1 ORDER BY e.id", SNAPSHOT_OF_CALLER};
 	Args		args = {0};
 

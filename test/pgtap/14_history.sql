@@ -14,7 +14,7 @@ END
 $$;
 
 -- The columns that Debezium's outbox router reads by default
-SELECT columns_are('order_timeout', 'events', ARRAY['id', 'aggregatetype', 'aggregateid', 'type', 'payload', 'created_at']);
+SELECT columns_are('order_timeout', 'events', ARRAY['id', 'aggregatetype', 'aggregateid', 'type', 'payload', 'created_at', 'xid']);
 SELECT col_type_is('order_timeout', 'events', 'id', 'bigint', 'id');
 SELECT col_type_is('order_timeout', 'events', 'payload', 'jsonb', 'payload');
 SELECT is_empty($$SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text IN
