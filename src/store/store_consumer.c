@@ -11,11 +11,14 @@
 #include "store.h"
 #include "store_statement.h"
 
-/* The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones. */
+/*
+ * The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones, and
+ * last_value itself comes next while it is not called.
+ */
 EventMark
 ot_store_mark_events(void)
 {
-	static Statement last = {"SELECT CASE WHEN q.seqcache" SQL_EQ "1 THEN s.last_value ELSE 0 END "
+	static Statement last = {"SELECT CASE WHEN s.is_called AND q.seqcache" SQL_EQ "1 THEN s.last_value ELSE 0 END "
 		"FROM order_timeout.events_id_seq s, pg_catalog.pg_sequence q "
 	"WHERE q.seqrelid" SQL_EQ "'order_timeout.events_id_seq'::pg_catalog.regclass"};
 	Args		none = {0};

@@ -275,6 +275,9 @@ $server->wait_for_catchup('everything');
 $rdbh->do($_) for 'DROP SUBSCRIPTION everything',
 	"SELECT setval('order_timeout.events_id_seq', (SELECT max(id) + 1 FROM order_timeout.events), false)";
 $dbh->do('DROP PUBLICATION everything');
+call($rdbh, 'create_consumer', 'now', undef, 1);
+create($rdbh, 'first');
+is(names(rest($rdbh, 'now')), 'first', 'from now on, before the first id was given out');
 unread_and_new($rdbh, 'logical replica', 1);
 $rdbh->disconnect;
 $replica->stop;
