@@ -106,19 +106,22 @@ END;
 COMMENT ON FUNCTION _unread_events(text, boolean, integer) IS
 'What a consumer has not acknowledged, as of now. Used by read_events.';
 
--- The marks that are of use once seen is read: for each transaction that it does not see, the last one that was set before it.
-CREATE FUNCTION _marks_for(seen pg_snapshot, mark_xids xid8[], mark_ids bigint[]) RETURNS TABLE (xid xid8, id bigint)
+-- The marks that are of use while a window is read and after it: for each transaction that its beginning or its end does
+-- not see, the last one that was set before it.
+CREATE FUNCTION _marks_for(seen pg_snapshot, now_seen pg_snapshot, mark_xids xid8[], mark_ids bigint[]) RETURNS TABLE (xid xid8, id bigint)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT m.xid, m.id
+    SELECT DISTINCT m.xid, m.id
       FROM unnest(mark_xids, mark_ids) m(xid, id)
-     WHERE m.xid > pg_snapshot_xmax(seen)
-        OR m.id IN (SELECT max(k.id)
-                      FROM (SELECT pg_snapshot_xmax(seen) UNION ALL SELECT pg_snapshot_xip(seen)) x(xid)
-                      JOIN unnest(mark_xids, mark_ids) k(xid, id) ON k.xid <= x.xid GROUP BY x.xid)
-     ORDER BY m.xid;
+     WHERE m.xid > pg_snapshot_xmax(now_seen)
+        OR (m.xid, m.id) IN (SELECT DISTINCT ON (x.xid) k.xid, k.id
+                               FROM unnest(ARRAY[seen, now_seen]) s,
+                                    LATERAL (SELECT pg_snapshot_xmax(s) UNION ALL SELECT pg_snapshot_xip(s)) x(xid)
+                               JOIN unnest(mark_xids, mark_ids) k(xid, id) ON k.xid <= x.xid
+                              ORDER BY x.xid, k.id DESC, k.xid)
+     ORDER BY m.xid, m.id;
 END;
-COMMENT ON FUNCTION _marks_for(pg_snapshot, xid8[], bigint[]) IS
+COMMENT ON FUNCTION _marks_for(pg_snapshot, pg_snapshot, xid8[], bigint[]) IS
 'The marks that a position needs. Used by read_events.';
 
 -- The caller's own transaction is still open, so what it writes comes after its commit.

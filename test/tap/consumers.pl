@@ -94,6 +94,9 @@ is(error_of($reader, sub { $reader->do($_) }), '42501', $_)
 	for "SELECT order_timeout.create_consumer('x')", "SELECT order_timeout.drop_consumer('all')", 'SELECT FROM order_timeout.events',
 	'SELECT FROM order_timeout.consumers', 'SELECT FROM order_timeout.consumer_positions', "SELECT order_timeout.history('a')";
 
+my ($looked_through) = $dbh->selectrow_array("SELECT window_to - order_timeout._mark_of(pg_snapshot_xmax(read_snapshot), mark_xids, mark_ids) FROM order_timeout.consumer_positions WHERE consumer = 'all'");
+cmp_ok($looked_through, '<=', 1, 'a window does not begin with a look through what was read long ago');
+
 # ------------------------------------------------------------ prepared transactions, here and elsewhere
 
 my $slow = $server->dbh('shop');
