@@ -136,8 +136,8 @@ END;
 COMMENT ON FUNCTION _snapshot_without(xid8) IS
 'The current snapshot, in which the transaction own counts as open. Used by create_consumer and read_events.';
 
--- last_id is read after the snapshot was taken, for STABLE means the snapshot of the statement that calls this: whatever that sees has a lower id. A position of another database begins
--- again below all that it had not read.
+-- What the snapshot sees has no higher id than last_id, which the same one sees: the sequence of a logical replica says
+-- nothing about its rows. A position of another database begins again below all that it had not read.
 CREATE FUNCTION _next_window(consumer text, mark_id bigint, mark_xid xid8, own xid8)
 RETURNS TABLE (epoch bigint, read_snapshot pg_snapshot, window_snapshot pg_snapshot, base bigint,
     mark_xids xid8[], mark_ids bigint[], last_id bigint)
@@ -149,7 +149,7 @@ BEGIN ATOMIC
            CASE WHEN e.is_ours THEN 0 ELSE e.base END,
            CASE WHEN e.is_ours THEN p.mark_xids ELSE ARRAY['0'::xid8] END || mark_xid,
            CASE WHEN e.is_ours THEN p.mark_ids ELSE ARRAY[e.base] END || mark_id,
-           (SELECT i.last_value FROM events_id_seq i)
+           (SELECT coalesce(max(i.id), 0) FROM events i)
       FROM consumer_positions p,
            LATERAL (SELECT s.epoch, s.epoch = p.epoch AS is_ours,
                            _mark_of(coalesce(pg_snapshot_xmin(p.read_snapshot), '0'), p.mark_xids, p.mark_ids) AS base

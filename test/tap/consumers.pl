@@ -275,8 +275,11 @@ $dbh->do('CREATE PUBLICATION everything FOR ALL TABLES');
 $rdbh->do('CREATE SUBSCRIPTION everything CONNECTION ' . $dbh->quote($server->connstr('shop') . ' user=postgres') . ' PUBLICATION everything');
 $replica->wait_for_subscription_sync($server, 'everything', 'shop');
 $server->wait_for_catchup('everything');
-$rdbh->do($_) for 'DROP SUBSCRIPTION everything',
-	"SELECT setval('order_timeout.events_id_seq', (SELECT max(id) + 1 FROM order_timeout.events), false)";
+$rdbh->do('DROP SUBSCRIPTION everything');
+call($rdbh, 'create_consumer', 'early');
+is(scalar @{ rest($rdbh, 'early') }, $rdbh->selectrow_array('SELECT count(*) FROM order_timeout.events'),
+	'what was copied is read before its sequence is set');
+$rdbh->do("SELECT setval('order_timeout.events_id_seq', (SELECT max(id) + 1 FROM order_timeout.events), false)");
 $dbh->do('DROP PUBLICATION everything');
 call($rdbh, 'create_consumer', 'now', undef, 1);
 create($rdbh, 'first');
