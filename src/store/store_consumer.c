@@ -124,14 +124,15 @@ ot_store_has_unread(const char *name)
 
 /*
  * Of the marks stay those that the transactions need which were open at the window's beginning or end, and all later ones.
- * A position of another database begins again below all that it had not read.
+ * A position of another database begins again below all that it had not read. The last acknowledgement is still recognised;
+ * a lease that ended without one must not move the new window.
  */
 void
 ot_store_open_window(const char *name, EventMark mark)
 {
 	static Statement open = {"UPDATE order_timeout.consumer_positions c "
 		"SET epoch = n.epoch, read_snapshot = n.read_snapshot, window_snapshot = n.window_snapshot, window_from = n.base, "
-		"window_to = n.last_id, batch = '{}', lease_token = NULL, leased_until = NULL, "
+		"window_to = n.last_id, lease_token = CASE WHEN c.acknowledged_to IS NOT NULL THEN c.lease_token END, leased_until = NULL, "
 		"mark_xids = ARRAY(SELECT m.xid FROM order_timeout._marks_for(n.read_snapshot, n.window_snapshot, n.mark_xids, n.mark_ids) m), "
 		"mark_ids = ARRAY(SELECT m.id FROM order_timeout._marks_for(n.read_snapshot, n.window_snapshot, n.mark_xids, n.mark_ids) m) "
 	"FROM order_timeout._next_window($4, $1, $2, $3) n WHERE c.consumer" SQL_EQ "$4"};
