@@ -1263,17 +1263,8 @@ END;
 COMMENT ON FUNCTION _mark_of(xid8, xid8[], bigint[]) IS
 'An id below all that the transaction, or any that began later, wrote. Used by read_events.';
 
--- A restored row keeps the number of a transaction of another database. If that lies ahead of all here, the row's own
--- writer, the restore, decides. A row of ours is never written by a transaction before the one that it names.
 CREATE FUNCTION _sees(seen pg_snapshot, xid xid8, writer xid) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT pg_visible_in_snapshot(xid, seen)
-           OR xid >= pg_snapshot_xmax(seen)
-              AND (pg_snapshot_xmax(seen)::text::bigint - writer::text::bigint) & 4294967295 BETWEEN 1 AND 2147483647
-              AND pg_visible_in_snapshot((pg_snapshot_xmax(seen)::text::bigint
-                      - ((pg_snapshot_xmax(seen)::text::bigint - writer::text::bigint) & 4294967295))::text::xid8, seen);
-END;
+AS 'MODULE_PATHNAME', 'ot_sees' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _sees(pg_snapshot, xid8, xid) IS
 'Whether a snapshot sees an event: by the transaction that it names, or for a restored one by its row''s writer. Used by read_events.';
 

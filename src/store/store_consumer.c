@@ -7,9 +7,30 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/xid8.h"
 
 #include "store.h"
 #include "store_statement.h"
+
+PG_FUNCTION_INFO_V1(ot_sees);
+
+/*
+ * A restored row keeps the number of a transaction of another database. If that lies ahead of the row's own writer, the
+ * restore, the writer decides: a row of ours is never written by a transaction before the one that it names. Of the
+ * writer's number the row has the lower half; it is the last one that was given out.
+ */
+Datum
+ot_sees(PG_FUNCTION_ARGS)
+{
+	uint64		named = U64FromFullTransactionId(PG_GETARG_FULLTRANSACTIONID(1));
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	uint64		writer = next - (uint32) ((uint32) next - PG_GETARG_TRANSACTIONID(2));
+
+	return DirectFunctionCall2(pg_visible_in_snapshot,
+							   FullTransactionIdGetDatum(FullTransactionIdFromU64(Min(named, writer))), PG_GETARG_DATUM(0));
+}
 
 /*
  * The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones, and

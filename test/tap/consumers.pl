@@ -103,6 +103,19 @@ is(error_of($reader, sub { $reader->do($_) }), '42501', $_)
 my ($looked_through) = $dbh->selectrow_array("SELECT window_to - order_timeout._mark_of(pg_snapshot_xmax(read_snapshot), mark_xids, mark_ids) FROM order_timeout.consumer_positions WHERE consumer = 'all'");
 cmp_ok($looked_through, '<=', 1, 'a window does not begin with a look through what was read long ago');
 
+# Numbers of transactions have 64 bits, that of a row's writer 32.
+for my $row (
+	[ 0, '5000000000:5000000000:', 7147483748, 7147483748 & 0xffffffff, 'a position that is 2^31 transactions behind' ],
+	[ 1, '5000000000:5000000000:', 9000000000, 700, 'a row that was restored 2^32 transactions ago' ],
+	[ 1, '2147484748:2147484748:', 3000000000, 700, 'a row that was restored 2^31 transactions ago' ],
+	[ 1, '1000:1000:', 3000000000, 700, 'a restored row from far ahead' ],
+	[ 0, '600:600:', 3000000000, 700, 'a row that was restored after the position' ])
+{
+	my ($expected, @arguments) = @$row;
+	my $what = pop @arguments;
+	is($dbh->selectrow_array('SELECT order_timeout._sees(?, ?, ?)', undef, @arguments), $expected, $what);
+}
+
 # ------------------------------------------------------------ prepared transactions, here and elsewhere
 
 my $slow = $server->dbh('shop');
