@@ -52,27 +52,26 @@ AS 'MODULE_PATHNAME', 'ot_sees' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION _sees(pg_snapshot, xid8, xid) IS
 'Whether a snapshot sees an event: by the transaction that it names, or for a restored one by its row''s writer. Used by read_events.';
 
--- The first part are transactions that began after seen was taken, the second those that were open then.
+-- No planner can know how many events lie between the bounds. If it thinks few, it reads all of them and sorts them, for each
+-- batch. So the functions that call this have enable_sort off: they walk by id and stop when the batch is full. jit is off because
+-- what cannot do without a sort looks expensive then.
+--
+-- One walk by id, from below all that the unseen transactions wrote. A second one for those that were open when seen was
+-- taken would go through the whole window again in each batch.
 CREATE FUNCTION _events_between(seen pg_snapshot, now_seen pg_snapshot, after_id bigint, up_to bigint,
     mark_xids xid8[], mark_ids bigint[], types text[], max_events integer) RETURNS SETOF events
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT u.*
-      FROM ((SELECT e.* FROM events e
-              WHERE e.id > greatest(after_id, _mark_of(coalesce(pg_snapshot_xmax(seen), '0'), mark_xids, mark_ids)) AND e.id <= up_to
-                AND (seen IS NULL OR e.xid >= pg_snapshot_xmax(seen) AND NOT _sees(seen, e.xid, e.xmin))
-                AND _sees(now_seen, e.xid, e.xmin)
-                AND (types IS NULL OR e.type = ANY (types))
-              ORDER BY e.id LIMIT max_events)
-            UNION ALL
-            (SELECT e.* FROM events e
-              WHERE e.id > greatest(after_id,
-                        (SELECT coalesce(min(_mark_of(x, mark_xids, mark_ids)), up_to)
-                           FROM pg_snapshot_xip(seen) x WHERE pg_visible_in_snapshot(x, now_seen))) AND e.id <= up_to
-                AND e.xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(seen) x WHERE pg_visible_in_snapshot(x, now_seen)))
-                AND (types IS NULL OR e.type = ANY (types))
-              ORDER BY e.id LIMIT max_events)) u
-     ORDER BY u.id LIMIT max_events;
+    SELECT e.*
+      FROM events e
+     WHERE e.id > greatest(after_id,
+               (SELECT min(_mark_of(u.xid, mark_xids, mark_ids))
+                  FROM (SELECT coalesce(pg_snapshot_xmax(seen), '0') UNION ALL
+                        SELECT x FROM pg_snapshot_xip(seen) x WHERE pg_visible_in_snapshot(x, now_seen)) u(xid))) AND e.id <= up_to
+       AND (seen IS NULL OR e.xid >= pg_snapshot_xmin(seen) AND NOT _sees(seen, e.xid, e.xmin))
+       AND _sees(now_seen, e.xid, e.xmin)
+       AND (types IS NULL OR e.type = ANY (types))
+     ORDER BY e.id LIMIT max_events;
 END;
 COMMENT ON FUNCTION _events_between(pg_snapshot, pg_snapshot, bigint, bigint, xid8[], bigint[], text[], integer) IS
 'The first events, by id, that one snapshot sees and an older one does not (null: sees none). Used by read_events.';
@@ -163,7 +162,7 @@ COMMENT ON FUNCTION drop_consumer(text) IS
 
 CREATE FUNCTION read_events(consumer text, max_events integer DEFAULT 100, lease interval DEFAULT '1 minute')
 RETURNS TABLE (id bigint, aggregateid text, type text, payload jsonb, created_at timestamptz, lease_token text)
-AS 'MODULE_PATHNAME', 'ot_read_events' LANGUAGE C;
+AS 'MODULE_PATHNAME', 'ot_read_events' LANGUAGE C SET enable_sort = off SET jit = off;
 COMMENT ON FUNCTION read_events(text, integer, interval) IS
 'Hands out the next events of a consumer, at most max_events, for the time of the lease (up to 365 days). No rows: there is nothing new, or the last batch is neither acknowledged nor its lease over. Commit, handle the events, then call ack_events with the lease_token. What is not acknowledged comes again: at least once, id is the key. Commits synchronously. Errors: 22023 no such consumer or a bad value, 22004. Locks: the consumer.';
 
@@ -173,6 +172,6 @@ COMMENT ON FUNCTION ack_events(text, text, bigint) IS
 'Acknowledges the events of a lease up to the one with id up_to and those handed out before it, or all (null), and ends the lease. Outcomes: acknowledged (also the repeat), stale (another lease came after it, or it was acknowledged up to another event; nothing changes). Errors: 22023 up_to is none of its events, or no such consumer; 22004. Locks: the consumer.';
 
 CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_unread timestamptz)
-AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE;
+AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE SET enable_sort = off SET jit = off;
 COMMENT ON FUNCTION _consumer_backlog(text) IS
 'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';

@@ -240,6 +240,44 @@ is_deeply([ sort { $a <=> $b } keys %acknowledged ], $committed, 'every committe
 is($twice, 0, 'none was acknowledged twice');
 is($backwards, 0, "each order's events came in their order");
 
+# ------------------------------------------------------------ no batch reads much more than it answers
+
+$server->safe_psql('postgres', 'CREATE DATABASE busy');
+my $busy = $server->dbh('busy');
+$busy->do($_) for 'CREATE EXTENSION order_timeout', 'ALTER TABLE order_timeout.events SET (autovacuum_enabled = off)';
+
+sub many_events {
+	$busy->do(q(INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
+		SELECT i, 'order.paid', '{}', now() FROM generate_series(1, 20000) i));
+	return;
+}
+
+# How many events the code makes this session fetch.
+sub fetched {
+	my ($code) = @_;
+	my $count = sub {
+		$busy->do('SELECT pg_stat_force_next_flush()');
+		return $busy->selectrow_array(q(SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relid = 'order_timeout.events'::regclass));
+	};
+	my $before = $count->();
+	$code->();
+	return $count->() - $before;
+}
+
+sub some { my ($batch) = @_; my $events = batch($busy, 'busy', $batch); ack($busy, 'busy', $events) if @$events; return scalar @$events }
+call($busy, 'create_consumer', 'busy');
+many_events();
+cmp_ok(fetched(sub { some(100) for 1 .. 5 }), '<', 5000, 'batches of a table that was never analysed');
+my $open = $server->dbh('busy');
+$open->begin_work;
+create($open, 'late');
+create($busy, 'next');
+1 while some(10000);
+many_events();
+$open->commit;
+cmp_ok(fetched(sub { 1 while some(500) }), '<', 100000, 'batches after a transaction that was open when the last one was read');
+$_->disconnect for $open, $busy;
+
 # ------------------------------------------------------------ the database moves
 
 call($dbh, 'create_consumer', 'mover');
