@@ -1,7 +1,7 @@
 -- The rows of the orders :first to :last, without what differs from order to
 -- order, times as "a time", and how many there are of each.
 CREATE FUNCTION pg_temp.like_all(written jsonb) RETURNS text LANGUAGE sql AS $$
-	SELECT regexp_replace((written - '{id,aggregateid,order_id,payment_ref,refund_ref,worker}'::text[])::text,
+	SELECT regexp_replace((written - '{id,xid,aggregateid,order_id,payment_ref,refund_ref,worker}'::text[])::text,
 		'"\d{4}-\d\d-\d\dT[^"]*"', '"a time"', 'g')
 $$;
 SELECT 'orders', pg_temp.like_all(to_jsonb(o) - 'metadata'), count(*)

@@ -31,12 +31,15 @@ answers() {
 	[[ ! -e $stubs/called ]] || complain "$* calls $(head -n 1 "$stubs/called")"
 }
 
-for runner in demo psql replay test test-majors test-install; do
+for runner in compare demo psql replay test test-majors test-install; do
 	answers 0 "bin/$runner|usage" "bin/$runner" --help
 	[[ $runner == test-majors ]] || answers 2 "bin/$runner|usage" "bin/$runner" --nonsense
 done
 answers 2 'usage' bin/demo --quick --clients 0
 answers 2 'usage' bin/demo --seconds soon
+answers 2 'bin/compare \[options\]' bin/compare --orders many
+answers 2 'bin/compare \[options\]' bin/compare --out
+answers 2 '^error: this needs 3 seconds and 100 orders' bin/compare --seconds 2
 answers 2 'nonsense.csv is no file that can be read' bin/replay nonsense.csv
 answers 2 'nonsense is no folder' bin/replay doc/replay/sample.csv --output nonsense
 answers 2 "on-late is one of refund reopen hold, not 'keep'" bin/replay doc/replay/sample.csv --on-late keep
