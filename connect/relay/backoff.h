@@ -10,6 +10,7 @@
 
 typedef struct Backoff
 {
+	int64_t		longest;
 	int64_t		wait;			/* the last one; 0 after a success */
 	int64_t		retry_at;
 	int64_t		connected_at;

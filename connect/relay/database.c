@@ -7,16 +7,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "database.h"
 #include "log.h"
 
 /* The times are written in UTC, whatever the session's zone is: a pooler may hand us somebody else's. */
 static const char *const read_events =
-	"SELECT id, type, extract(epoch FROM created_at)::pg_catalog.int8, lease_token, pg_catalog.jsonb_build_object("
-	"'id', id, 'aggregateid', aggregateid, 'type', type, 'created_at',"
-	" pg_catalog.to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'payload', payload)::pg_catalog.text"
-	" FROM order_timeout.read_events($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.interval)";
+"SELECT id, type, pg_catalog.floor(extract(epoch FROM created_at))::pg_catalog.int8, lease_token, pg_catalog.jsonb_build_object("
+"'id', id, 'aggregateid', aggregateid, 'type', type, 'created_at',"
+" pg_catalog.to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'payload', payload)::pg_catalog.text"
+" FROM order_timeout.read_events($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.interval)";
 enum
 {
 	EVENT_ID, EVENT_TYPE, EVENT_CREATED, EVENT_LEASE, EVENT_BODY
@@ -157,6 +158,16 @@ database_ask_events(Database *database)
 	return ask(database, read_events, 3, values);
 }
 
+static void
+fill_message(Message *message, const PGresult *rows, int row)
+{
+	message->id = PQgetvalue(rows, row, EVENT_ID);
+	message->type = PQgetvalue(rows, row, EVENT_TYPE);
+	message->created_at = strtoull(PQgetvalue(rows, row, EVENT_CREATED), NULL, 10);
+	message->body = PQgetvalue(rows, row, EVENT_BODY);
+	message->length = PQgetlength(rows, row, EVENT_BODY);
+}
+
 bool
 database_take_events(Database *database, Batch *batch)
 {
@@ -164,18 +175,14 @@ database_take_events(Database *database, Batch *batch)
 
 	if (rows == NULL)
 		return false;
-	*batch = (Batch) {.rows = rows, .count = PQntuples(rows)};
+	batch->rows = rows;
+	batch->count = PQntuples(rows);
+	batch->confirmed = 0;
 	batch->messages = calloc(batch->count + 1, sizeof(Message));
 	if (batch->messages == NULL)
 		abort();
 	for (int row = 0; row < batch->count; row++)
-		batch->messages[row] = (Message) {
-			.id = PQgetvalue(rows, row, EVENT_ID),
-			.type = PQgetvalue(rows, row, EVENT_TYPE),
-			.created_at = strtoull(PQgetvalue(rows, row, EVENT_CREATED), NULL, 10),
-			.body = PQgetvalue(rows, row, EVENT_BODY),
-			.length = PQgetlength(rows, row, EVENT_BODY)
-		};
+		fill_message(&batch->messages[row], rows, row);
 	return true;
 }
 
@@ -206,5 +213,5 @@ batch_free(Batch *batch)
 {
 	PQclear(batch->rows);
 	free(batch->messages);
-	*batch = (Batch) {0};
+	memset(batch, 0, sizeof(Batch));
 }

@@ -19,35 +19,37 @@
 #define MOST_EVENTS    10000	/* of read_events */
 #define LONGEST_LEASE  86400
 #define LONGEST_POLL   3600000
+#define LONGEST_WAIT   3600
 #define LONGEST_NAME   255
 #define ALL_AUTHORITIES "/etc/ssl/certs/ca-certificates.crt"
 
 static const char *const help =
-	"Publishes the events of order_timeout to a RabbitMQ exchange.\n"
-	"\n"
-	"usage: order_timeout_relay --consumer NAME [OPTION]...\n"
-	"\n"
-	"  --consumer NAME         the consumer that it reads with (create_consumer)\n"
-	"  --create-consumer       create it if it is not there; needs access operator\n"
-	"  --dbname CONNINFO       the database; what it leaves out comes from PGHOST, PGSERVICE, PGPASSFILE and so on\n"
-	"  --amqp-url-file FILE    the broker's URL is in this file, and not in AMQP_URL:\n"
-	"                          amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS\n"
-	"  --cacert FILE           the authorities that a broker's certificate may be from\n"
-	"                          (" ALL_AUTHORITIES ")\n"
-	"  --cert FILE --key FILE  the relay's own certificate\n"
-	"  --exchange NAME         (order_timeout)\n"
-	"  --no-declare            the exchange must be there; else it is declared: topic, durable\n"
-	"  --mandatory             an event that no queue gets is an error, and is published again\n"
-	"  --batch COUNT           events that are read, published and confirmed together (500)\n"
-	"  --lease SECONDS         how long a batch is this relay's own; it gets half of that to be confirmed (60)\n"
-	"  --poll-interval MS      how often it asks for new events (1000)\n"
-	"  --listen                it asks at once when an event is written; for a consumer with notify\n"
-	"  --verbose               log each batch\n"
-	"  --help, --version\n"
-	"\n"
-	"It runs until SIGTERM or SIGINT, and ends with status 0 then; with 2 if its options are wrong.\n"
-	"What fails at the database or at the broker is logged and tried again.\n"
-	"The manual page order_timeout_relay(1) has more.\n";
+"Publishes the events of order_timeout to a RabbitMQ exchange.\n"
+"\n"
+"usage: order_timeout_relay --consumer NAME [OPTION]...\n"
+"\n"
+"  --consumer NAME         the consumer that it reads with (create_consumer)\n"
+"  --create-consumer       create it if it is not there; needs access operator\n"
+"  --dbname CONNINFO       the database; what it leaves out comes from PGHOST, PGSERVICE, PGPASSFILE and so on\n"
+"  --amqp-url-file FILE    the broker's URL is in this file, and not in AMQP_URL:\n"
+"                          amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS\n"
+"  --cacert FILE           the authorities that a broker's certificate may be from\n"
+"                          (" ALL_AUTHORITIES ")\n"
+"  --cert FILE --key FILE  the relay's own certificate\n"
+"  --exchange NAME         (order_timeout)\n"
+"  --no-declare            the exchange must be there; else it is declared: topic, durable\n"
+"  --mandatory             an event that no queue gets is an error, and is published again\n"
+"  --batch COUNT           events that are read, published and confirmed together (500)\n"
+"  --lease SECONDS         how long a batch is this relay's own; it gets half of that to be confirmed (60)\n"
+"  --poll-interval MS      how often it asks for new events (1000)\n"
+"  --listen                it asks at once when an event is written; for a consumer with notify\n"
+"  --longest-wait SECONDS  after a failure it waits 0.1 s, then twice as long each time, up to this (30)\n"
+"  --verbose               log each batch\n"
+"  --help, --version\n"
+"\n"
+"It runs until SIGTERM or SIGINT, and ends with status 0 then; with 2 if its options are wrong.\n"
+"What fails at the database or at the broker is logged and tried again.\n"
+"The manual page order_timeout_relay(1) has more.\n";
 
 typedef enum Kind
 {
@@ -74,8 +76,9 @@ static const struct Known
 	{.name = "exchange", .kind = TEXT, .to = TO(exchange)},
 	{.name = "help", .kind = HELP},
 	{.name = "key", .kind = TEXT, .to = TO(key)},
-	{.name = "lease", .kind = NUMBER, .to = TO(lease), .least = 2, .most = LONGEST_LEASE},
+	{.name = "lease", .kind = NUMBER, .to = TO(lease), .least = 1, .most = LONGEST_LEASE},
 	{.name = "listen", .kind = SET, .to = TO(listen)},
+	{.name = "longest-wait", .kind = NUMBER, .to = TO(longest_wait), .least = 1, .most = LONGEST_WAIT},
 	{.name = "mandatory", .kind = SET, .to = TO(mandatory)},
 	{.name = "no-declare", .kind = UNSET, .to = TO(declare)},
 	{.name = "poll-interval", .kind = NUMBER, .to = TO(poll_interval), .least = 1, .most = LONGEST_POLL},
@@ -233,6 +236,7 @@ read_options(int count, char **words)
 		.declare = true,
 		.batch = 500,
 		.lease = 60,
+		.longest_wait = 30,
 		.poll_interval = 1000
 	};
 

@@ -25,6 +25,7 @@ typedef struct Options
 	bool		listen;
 	int			batch;
 	int			lease;			/* seconds */
+	int			longest_wait;	/* seconds */
 	int			poll_interval;	/* milliseconds */
 } Options;
 

@@ -36,7 +36,7 @@ typedef struct Relay
 	Broker		broker;
 	Backoff		broker_backoff;
 	Batch		batch;			/* without rows: there is none */
-	bool		one_by_one;		/* the broker closes because of one of this batch: which one? */
+	bool		one_by_one;		/* the broker closes because of one event: which one? */
 	int64_t		next_read;
 	int64_t		relayed;		/* events, since the last report */
 	int64_t		relayed_in_all;
@@ -129,13 +129,6 @@ await_answer(Relay *relay)
 
 /* ------------------------------------------------------------ the arrows */
 
-static void
-drop_batch(Relay *relay)
-{
-	batch_free(&relay->batch);
-	relay->one_by_one = false;
-}
-
 /* No batch -> read. */
 static void
 read_batch(Relay *relay)
@@ -155,7 +148,7 @@ read_batch(Relay *relay)
 		backoff_succeeded(&relay->database_backoff);
 		relay->batch.deadline = deadline;
 		if (relay->batch.count == 0)
-			drop_batch(relay);
+			batch_free(&relay->batch);
 	}
 }
 
@@ -188,7 +181,10 @@ publish_batch(Relay *relay)
 		broker_failed(relay);
 	if (outcome == PUBLISH_CLOSED && count == 1)
 		name_refused(relay);
-	relay->one_by_one |= outcome == PUBLISH_CLOSED;
+	if (outcome == PUBLISH_CLOSED)
+		relay->one_by_one = true;
+	else if (batch->confirmed == batch->count)
+		relay->one_by_one = false;
 }
 
 static void
@@ -222,7 +218,7 @@ acknowledge_batch(Relay *relay)
 					 relay->batch.messages[relay->batch.confirmed - 1].id);
 		else
 			count_relayed(relay);
-		drop_batch(relay);
+		batch_free(&relay->batch);
 		relay->next_read = 0;
 	}
 }
@@ -239,7 +235,7 @@ give_up_late(Relay *relay)
 			 batch->messages[batch->confirmed].id);
 	batch->count = batch->confirmed;
 	if (batch->count == 0)
-		drop_batch(relay);
+		batch_free(&relay->batch);
 }
 
 /* ------------------------------------------------------------ the loop */
@@ -335,12 +331,13 @@ main(int count, char **words)
 		log_line(LOG_ERROR, "%s", relay.broker.problem);
 		return EXIT_WRONG_OPTIONS;
 	}
+	relay.database_backoff.longest = relay.broker_backoff.longest = relay.options.longest_wait * SECOND;
 	srandom(time(NULL) ^ getpid());
 	stop_on_signals();
 	log_line(LOG_INFO, "relaying the events of consumer \"%s\" to exchange \"%s\"", relay.options.consumer,
 			 relay.options.exchange);
 	run(&relay);
-	drop_batch(&relay);
+	batch_free(&relay.batch);
 	database_close(&relay.database);
 	broker_close(&relay.broker);
 	return 0;

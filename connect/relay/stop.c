@@ -22,7 +22,7 @@
 static volatile sig_atomic_t asked;
 static volatile sig_atomic_t watched = -1;
 static int	pipe_ends[2];
-static int64_t asked_at;
+static volatile int64_t asked_at;
 
 static void
 asked_to_stop(int signal)
@@ -30,9 +30,13 @@ asked_to_stop(int signal)
 	unsigned	left;
 
 	(void) signal;
-	if (!asked && write(pipe_ends[1], "", 1) < 0)
-		abort();
-	asked = 1;
+	if (!asked)
+	{
+		asked_at = now();
+		asked = 1;
+		if (write(pipe_ends[1], "", 1) < 0)
+			abort();
+	}
 	left = alarm(GRACE);
 	if (left > 0 && left < GRACE)
 		alarm(left);			/* a second signal, or the end of a call */
@@ -75,15 +79,13 @@ stop_on_signals(void)
 bool
 stop_is_asked(void)
 {
-	if (asked && asked_at == 0)
-		asked_at = now();
 	return asked;
 }
 
 bool
 stop_is_due(void)
 {
-	return stop_is_asked() && now() - asked_at > GRACE * SECOND;
+	return asked && now() - asked_at >= GRACE * SECOND;
 }
 
 int

@@ -9,7 +9,7 @@ package OTBroker;
 #   $broker->publish('queue', 'body', ...); # each confirmed by the broker
 #   $broker->publish_odd('queue', 'body');  # with a header that pika cannot read
 #   $broker->depth('queue');                # messages that no consumer holds
-#   $broker->bind('queue', 'exchange', 'key.*', \%arguments); $broker->unbind('queue', 'exchange', 'key.*');
+#   $broker->bind_queue('queue', 'exchange', 'key.*', \%arguments); $broker->unbind_queue('queue', 'exchange', 'key.*');
 #   $broker->take('queue');                 # { body, key, headers and the other properties } of each, and the queue is empty
 #   $broker->crash; $broker->stop; $broker->start;
 #   $broker->pause; $broker->resume;        # it is there, and does nothing
@@ -134,12 +134,12 @@ sub publish_odd {
 
 sub depth { my ($self, $queue) = @_; return $self->ask('depth', queue => $queue) }
 
-sub bind {
+sub bind_queue {
 	my ($self, $queue, $exchange, $key, $arguments) = @_;
 	return $self->ask('bind', queue => $queue, exchange => $exchange, key => $key, arguments => $arguments // {});
 }
 
-sub unbind {
+sub unbind_queue {
 	my ($self, $queue, $exchange, $key) = @_;
 	return $self->ask('unbind', queue => $queue, exchange => $exchange, key => $key);
 }
