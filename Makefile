@@ -40,6 +40,17 @@ $(INSTALL_SQL): $(INSTALL_PIECES) $(EXTENSION).control
 # Half a script would look newer than its pieces.
 .DELETE_ON_ERROR:
 
+# The relay to RabbitMQ: a program of its own, for which alone librabbitmq is needed.
+.PHONY: relay relay-install relay-clean
+relay:
+	$(MAKE) -C $(srcdir)/connect/relay PG_CONFIG=$(PG_CONFIG)
+
+relay-install:
+	$(MAKE) -C $(srcdir)/connect/relay PG_CONFIG=$(PG_CONFIG) install
+
+relay-clean:
+	$(MAKE) -C $(srcdir)/connect/relay clean
+
 # The picture of doc/architecture.md, committed like its source: needs graphviz.
 doc/architecture.svg: doc/architecture.dot
 	dot -Tsvg -o $@ $<

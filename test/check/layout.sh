@@ -16,20 +16,24 @@ cd "$(dirname "$0")/../.."
 	echo "layout: skipped, there is no pg_bsd_indent $VERSION"
 	exit 77
 }
-mapfile -t FILES < <(find src -name '*.[ch]' | sort)
+mapfile -t FILES < <(find src connect -name '*.[ch]' | sort)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The names of types: what the server's headers and ours define with typedef.
+# The names of types: what the server's headers and ours define with typedef,
+# and what the relay uses of libraries, whose headers may not be there.
 # Plain words such as text and color are left out: here they are variables.
 headers=$("${PG_CONFIG:-pg_config}" --includedir-server)
 {
-	grep -rhoE '^[[:space:]]*typedef [^;{]*;' "$headers" src |
+	grep -rhoE --include='*.[ch]' '^[[:space:]]*typedef [^;{]*;' "$headers" src connect |
 		sed -E 's/\[[^]]*\]//g; s/.*\(\*? ?([A-Za-z_0-9]+)\) *\(.*/\1;/' |
 		grep -oE '[A-Za-z_0-9]+ *;' | tr -d '; '
-	grep -rhoE '^\} ?[A-Za-z_0-9]+;' "$headers" src | tr -d '}; '
+	grep -rhoE --include='*.[ch]' '^\} ?[A-Za-z_0-9]+;' "$headers" src connect | tr -d '}; '
 } | grep -vxE '[a-z]+' | sort -u >"$work/typedefs"
-echo bool >>"$work/typedefs"
+{
+	echo bool
+	grep -rhoE --include='*.[ch]' '\b(amqp_[a-z_]+_t|PG(conn|result|notify)|PQconninfoOption|ExecStatusType)\b' connect | sort -u
+} >>"$work/typedefs"
 
 OPTIONS=(-bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1 -i4 -l120
 	-lp -lpl -nip -npro -sac -tpg -ts4)

@@ -33,7 +33,7 @@ sub prepared {
 
 my $answers = 0;
 my @pages = ([ 'README.md' ], [ 'doc/functions.md', 'doc/tables.md', 'doc/operations.md' ], [ 'doc/attempts.md' ],
-	[ 'doc/rabbitmq.md' ], [ 'doc/worker.md' ]);
+	[ 'doc/rabbitmq.md' ], [ 'doc/worker.md' ], [ 'doc/relay.md' ]);
 for my $together (@pages) {
 	run('DROP EXTENSION IF EXISTS order_timeout CASCADE; CREATE EXTENSION order_timeout;');
 	for my $page (@$together) {

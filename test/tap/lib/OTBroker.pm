@@ -4,13 +4,15 @@ package OTBroker;
 # and folder, so that a broker that runs on the machine is not met.
 #
 #   plan skip_all => OTBroker->missing if OTBroker->missing;
-#   my $broker = OTBroker->started($server->basedir . '/broker');
+#   my $broker = OTBroker->started($server->basedir . '/broker');      # and lines of rabbitmq.conf
 #   $broker->url;                           # amqp://...
 #   $broker->publish('queue', 'body', ...); # each confirmed by the broker
 #   $broker->publish_odd('queue', 'body');  # with a header that pika cannot read
 #   $broker->depth('queue');                # messages that no consumer holds
-#   $broker->take('queue');                 # { body, headers } of each, and the queue is empty
+#   $broker->bind_queue('queue', 'exchange', 'key.*', \%arguments); $broker->unbind_queue('queue', 'exchange', 'key.*');
+#   $broker->take('queue');                 # { body, key, headers and the other properties } of each, and the queue is empty
 #   $broker->crash; $broker->stop; $broker->start;
+#   $broker->pause; $broker->resume;        # it is there, and does nothing
 #   OTBroker->python;                       # that of the packages, whatever PATH has first
 #
 # It is ended when the object goes, also when the test dies. Its processes stay in the test's process group, which
@@ -52,12 +54,12 @@ sub free_port {
 }
 
 sub started {
-	my ($class, $dir) = @_;
+	my ($class, $dir, @settings) = @_;
 	my $self = bless { dir => $dir, owner => $$ }, $class;
 	$self->{$_} = free_port() for qw(port dist_port epmd_port);
 	mkdir $dir or die "$dir: $!\n";
 	open my $conf, '>', "$dir/rabbitmq.conf" or die "$dir: $!\n";
-	print {$conf} "listeners.tcp.1 = 127.0.0.1:$self->{port}\n";
+	print {$conf} map { "$_\n" } "listeners.tcp.1 = 127.0.0.1:$self->{port}", @settings;
 	close $conf or die "$dir: $!\n";
 	$self->{epmd} = $self->spawn('epmd', 'epmd');
 	$self->{helper} = open2($self->{from}, $self->{to}, $PYTHON, dirname(__FILE__) . '/broker.py', $self->url);
@@ -132,6 +134,16 @@ sub publish_odd {
 
 sub depth { my ($self, $queue) = @_; return $self->ask('depth', queue => $queue) }
 
+sub bind_queue {
+	my ($self, $queue, $exchange, $key, $arguments) = @_;
+	return $self->ask('bind', queue => $queue, exchange => $exchange, key => $key, arguments => $arguments // {});
+}
+
+sub unbind_queue {
+	my ($self, $queue, $exchange, $key) = @_;
+	return $self->ask('unbind', queue => $queue, exchange => $exchange, key => $key);
+}
+
 sub take {
 	my ($self, $queue) = @_;
 	return [ map { { %$_, body => decode_base64($_->{body}) } } @{ $self->ask('take', queue => $queue) } ];
@@ -143,7 +155,7 @@ sub take {
 sub erlang {
 	my ($self) = @_;
 	open my $file, '<', "$self->{dir}/pid" or return ();
-	return readline($file) =~ /^(\d+)$/;
+	return (readline($file) // '') =~ /^(\d+)$/;
 }
 
 sub ended {
@@ -174,10 +186,14 @@ sub crash {
 	return;
 }
 
+sub pause { my ($self) = @_; return kill 'STOP', $self->erlang }
+sub resume { my ($self) = @_; return kill 'CONT', $self->erlang }
+
 sub DESTROY {
 	my ($self) = @_;
 	local ($?, $@);
 	return if $self->{owner} != $$;    # a forked session's copy
+	$self->resume;
 	$self->stop;
 	for my $pid (grep { defined } @$self{qw(helper epmd)}) {
 		kill 'TERM', $pid;

@@ -36,18 +36,32 @@ def depth(channel, queue):
     return channel.queue_declare(queue, passive=True).method.message_count
 
 
+def bind(channel, queue, exchange, key, arguments):
+    channel.exchange_declare(exchange, 'topic', durable=True)
+    channel.queue_declare(queue, durable=True, arguments=arguments)
+    channel.queue_bind(queue, exchange, key)
+    return 1
+
+
+def unbind(channel, queue, exchange, key):
+    channel.queue_unbind(queue, exchange, key)
+    return 1
+
+
 def take(channel, queue):
     """All messages of the queue, which is empty then."""
     taken = []
     while (message := channel.basic_get(queue, auto_ack=True))[0]:
-        taken.append({'body': base64.b64encode(message[2]).decode(), 'headers': message[1].headers})
+        delivery, properties, body = message
+        taken.append({'body': base64.b64encode(body).decode(), 'key': delivery.routing_key, **vars(properties)})
     return taken
 
 
 def answer(parameters, request):
     try:
         with pika.BlockingConnection(parameters) as broker:
-            do = {'publish': publish, 'depth': depth, 'take': take, 'ping': lambda channel: 1}[request.pop('do')]
+            do = {'publish': publish, 'bind': bind, 'unbind': unbind, 'depth': depth, 'take': take,
+                  'ping': lambda channel: 1}[request.pop('do')]
             return {'answer': do(broker.channel(), **request)}
     except pika.exceptions.AMQPError as error:
         return {'error': repr(error)}
