@@ -94,6 +94,12 @@ my %try = (
 	minor_units        => q{SELECT order_timeout.minor_units(1, 'EUR')},
 	history            => q{SELECT order_timeout.history('none')},
 	replay_orders      => q{SELECT order_timeout.replay_orders('SELECT 1 AS order_id, now() AS created_at, 1 AS amount, ''EUR'' AS currency, NULL AS paid_at, NULL AS paid_amount')},
+	statement_layout   => q{SELECT order_timeout.statement_layout('stripe')},
+	load_statement     => q{SELECT order_timeout.load_statement('gate', 'try', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "major", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency": "currency"}', E'id,kind,amount,currency,at\n"x",p,1,EUR,2026-05-10 00:00', '2026-05-10', '2026-05-11', '{"EUR": 100}')},
+	check_statement    => q{SELECT order_timeout.check_statement('gate', 'try')},
+	statement_totals   => q{SELECT order_timeout.statement_totals('gate', 'try')},
+	apply_statement    => q{CALL order_timeout.apply_statement('gate', 'try')},
+	unload_statement   => q{SELECT order_timeout.unload_statement('gate', 'none')},
 	forget_order       => q{SELECT order_timeout.forget_order('none')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
@@ -108,14 +114,14 @@ my %try = (
 my @application = qw(create_order record_payment cancel_order expire_order extend_order set_deadline reopen_order change_order
 	begin_attempt end_attempt authorize_attempt request_refund funds history minor_units);
 my @worker      = qw(claim_refunds complete_refund record_refund claim_voids complete_void send_refunds minor_units);
-my @reader      = qw(funds funds_violations history replay_orders minor_units);
+my @reader      = qw(funds funds_violations history replay_orders minor_units check_statement statement_totals);
 my %may = (
 	application => \@application,
 	worker      => \@worker,
 	reader      => \@reader,
 	operator    => [ grep { !/_access$/ } keys %try ],
 );
-my @tables = qw(policies orders attempts payments refunds events);
+my @tables = qw(policies orders attempts payments refunds events statements statement_lines);
 my @views  = qw(health attention integrations);
 
 for my $access (sort keys %may) {
@@ -143,8 +149,8 @@ for my $access (sort keys %may) {
 	}
 	my @written = grep { /^(?:INSERT|UPDATE|DELETE|TRUNCATE|REFERENCES|TRIGGER|CREATE)\b/ } @$held;
 	if ($access eq 'operator') {
-		is_deeply(\@written, [ map { "$_ order_timeout.policies" } qw(DELETE INSERT UPDATE) ],
-			"$access: writes policies and nothing else");
+		is_deeply(\@written, [ map { my $verb = $_; map { "$verb order_timeout.$_" } qw(policies statement_lines statements) } qw(DELETE INSERT UPDATE) ],
+			"$access: writes policies and statements, and nothing else");
 		is(error_of($mine, sub { $mine->do($_) }), '', "$access: $_") for
 			"INSERT INTO order_timeout.policies (policy) VALUES ('strict')",
 			"UPDATE order_timeout.policies SET late_rule = 'at_deadline' WHERE policy = 'strict'",
