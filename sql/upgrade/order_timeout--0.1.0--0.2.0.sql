@@ -1616,7 +1616,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _require_statement(text, text) IS
-'A statement; 22023 if it is not loaded, 22004. Used by apply_statement, check_statement and statement_totals.';
+'A statement; 22023 if it is not loaded, 22004. Used by apply_statement, check_statement, load_statement and statement_totals.';
 
 CREATE FUNCTION _require_loadable(gateway text, statement text, layout jsonb, csv text, covers_from timestamptz, covers_to timestamptz,
     totals jsonb) RETURNS void
@@ -1908,8 +1908,8 @@ COMMENT ON FUNCTION check_statement(text, text, interval) IS
 'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
 
 CREATE FUNCTION statement_totals(gateway text, statement text)
-RETURNS TABLE (currency text, lines bigint, payments numeric, refunds numeric, chargebacks numeric, chargebacks_reversed numeric,
-               fees numeric, other numeric, total numeric, stated numeric, missing numeric, agreed numeric, differing numeric)
+RETURNS TABLE (currency text, lines bigint, payments bigint, refunds bigint, chargebacks bigint, chargebacks_reversed bigint,
+               fees bigint, other bigint, total bigint, stated bigint, missing bigint, agreed bigint, differing bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -1917,22 +1917,22 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT coalesce(s.currency, t.key), coalesce(s.lines, 0), coalesce(s.payments, 0), coalesce(s.refunds, 0), coalesce(s.chargebacks, 0),
-           coalesce(s.chargebacks_reversed, 0), coalesce(s.fees, 0), coalesce(s.other, 0), coalesce(s.total, 0), t.value::numeric,
-           t.value::numeric - coalesce(s.total, 0), coalesce(s.agreed, 0), coalesce(s.differing, 0)
+           coalesce(s.chargebacks_reversed, 0), coalesce(s.fees, 0), coalesce(s.other, 0), coalesce(s.total, 0), t.value::bigint,
+           t.value::bigint - coalesce(s.total, 0), coalesce(s.agreed, 0), coalesce(s.differing, 0)
       FROM (SELECT m.currency, count(*) AS lines,
-                   sum(m.amount) FILTER (WHERE m.kind = 'payment') AS payments, sum(m.amount) FILTER (WHERE m.kind = 'refund') AS refunds,
-                   sum(m.amount) FILTER (WHERE m.kind = 'chargeback') AS chargebacks,
-                   sum(m.amount) FILTER (WHERE m.kind = 'chargeback_reversed') AS chargebacks_reversed,
-                   sum(m.amount) FILTER (WHERE m.kind = 'fee') AS fees, sum(m.amount) FILTER (WHERE m.kind = 'other') AS other,
-                   sum(m.amount) AS total, sum(m.amount) FILTER (WHERE m.problem IS NULL) AS agreed,
-                   sum(m.amount) FILTER (WHERE m.problem IS NOT NULL) AS differing
+                   (sum(m.amount) FILTER (WHERE m.kind = 'payment'))::bigint AS payments, (sum(m.amount) FILTER (WHERE m.kind = 'refund'))::bigint AS refunds,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'chargeback'))::bigint AS chargebacks,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'chargeback_reversed'))::bigint AS chargebacks_reversed,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'fee'))::bigint AS fees, (sum(m.amount) FILTER (WHERE m.kind = 'other'))::bigint AS other,
+                   sum(m.amount)::bigint AS total, (sum(m.amount) FILTER (WHERE m.problem IS NULL))::bigint AS agreed,
+                   (sum(m.amount) FILTER (WHERE m.problem IS NOT NULL))::bigint AS differing
               FROM order_timeout._statement_matches($1, $2) m GROUP BY m.currency) s
       FULL JOIN jsonb_each_text(coalesce(checked.totals, '{}')) t ON t.key = s.currency
      ORDER BY 1;
 END
 $$;
 COMMENT ON FUNCTION statement_totals(text, text) IS
-'A row for each currency of a statement, in minor units: the sums of its lines by kind, their total, what the gateway stated, and what is missing to that (0: it adds up; null: nothing was stated). agreed and differing add up to total: lines without and with a difference; a fee agrees. Errors: 22023 not loaded; 22004. Locks: none.';
+'A row for each currency of a statement, in minor units: the sums of its lines by kind, their total, what the gateway stated, and what is missing to that (0: it adds up; null: nothing was stated). agreed and differing add up to total: lines without and with a difference; a fee agrees. Errors: 22023 not loaded; 22003; 22004. Locks: none.';
 
 -- Applying.
 

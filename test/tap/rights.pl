@@ -270,7 +270,7 @@ $dbh->do("GRANT USAGE ON SCHEMA trap TO $hostile");
 $dbh->do("GRANT ALL ON ALL TABLES IN SCHEMA trap TO $hostile");
 
 my $trapped = $server->dbh('shop', user => $hostile);
-$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM order_timeout.$_ LIMIT 0") for @captives;
+$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM trap.$_ LIMIT 0") for @captives;    # no access reads all of ours
 $trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM pg_catalog.$_ LIMIT 0")
 	for qw(pg_class pg_proc pg_namespace pg_extension pg_roles);
 my $path = 'trap, pg_temp, pg_catalog, order_timeout';
@@ -359,6 +359,17 @@ is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.orders WHERE order_
 	2, 'they close orders');
 goes_on('held', 'record_payment', 'h6', 'h', 'p8', 100, 'EUR');
 goes_on('accepted', 'resolve_held', 'h', 'p8', 'accept');
+
+goes_on('created', 'create_order', 'h11', 100, 'EUR', '1 hour');
+goes_on('loaded', 'load_statement', 's', 'day', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "major", "at": "at",
+	"time_zone": "UTC", "reference": "id", "our_reference": "ours", "amount": "amount", "currency": "currency"}',
+	qq(id,kind,amount,currency,at,ours\n"x",p,1,EUR,2026-05-10 00:00,h11), '2026-05-10', '2026-05-11', '{"EUR": 100}');
+is(error_of($trapped, sub { $trapped->do("CALL order_timeout.apply_statement('s', 'day')") }), '', 'apply_statement captures nothing')
+	or diag($trapped->errstr);
+is($dbh->selectrow_array("SELECT outcome FROM order_timeout.statement_lines WHERE gateway = 's'"), 'record_payment: paid', 'it records the payment');
+is(eval { scalar @{ rows($trapped, 'check_statement', 's', 'day') } } // $trapped->errstr, 0, 'check_statement captures nothing');
+is(eval { rows($trapped, 'statement_totals', 's', 'day')->[0]{missing} } // $trapped->errstr, 0, 'statement_totals captures nothing');
+goes_on('unloaded', 'unload_statement', 's', 'day');
 
 is(eval { rows($trapped, 'funds', 'h1')->[0]{paid} } // $trapped->errstr, 130, 'funds captures nothing');
 is(eval { scalar @{ rows($trapped, 'funds_violations') } } // $trapped->errstr, 0, 'funds_violations captures nothing');
