@@ -188,7 +188,7 @@ DECLARE
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog,check_statement,statement_totals,
-        _require_statement,_statement_matches,_missing_in_statements}';
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application

@@ -1798,18 +1798,41 @@ COMMENT ON FUNCTION unload_statement(text, text) IS
 
 -- Comparing.
 
+-- A payment of the order, or a refund of the payment, of the same amount that no statement has may be the same money under
+-- another number: of another layout, or noted differently by a webhook. To record it would count it twice, and the engine
+-- would refund it as surplus.
+CREATE FUNCTION _may_be_known(gateway text, kind text, order_id text, payment_ref text, amount bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE kind WHEN 'payment'
+        THEN EXISTS (SELECT FROM order_timeout.payments p
+                      WHERE p.order_id = _may_be_known.order_id AND p.gateway = _may_be_known.gateway AND p.amount = _may_be_known.amount
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.reference = p.payment_ref AND l.gateway = p.gateway AND l.kind = 'payment'))
+        ELSE EXISTS (SELECT FROM order_timeout.refunds r
+                      WHERE r.payment_ref = _may_be_known.payment_ref AND r.gateway = _may_be_known.gateway AND r.amount = - _may_be_known.amount
+                        AND r.returned_at IS NOT NULL AND r.gateway_refund_ref IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback'))
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund')) END
+$$;
+COMMENT ON FUNCTION _may_be_known(text, text, text, text, bigint) IS
+'Whether we have money that a line may be about under another number. Used by apply_statement, check_statement and statement_totals.';
+
 -- Each line with the row that is the same money, what differs (null: nothing), and the call that apply_statement makes.
 CREATE FUNCTION _statement_matches(gateway text, statement text)
 RETURNS TABLE (line bigint, kind text, reference text, amount bigint, currency text, problem text, order_id text, payment_ref text,
-               refund_ref text, here bigint, plays text)
+               refund_ref text, here bigint, plays text, is_applied boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT m.line, m.kind, m.reference, m.amount, m.currency, m.problem, m.order_id, m.payment_ref, m.refund_ref, m.here,
            CASE WHEN m.applied_at IS NOT NULL THEN NULL
-                WHEN m.kind = 'payment' AND m.problem = 'only_there' AND m.amount > 0 AND m.order_id IS NOT NULL THEN 'record_payment'
+                WHEN m.kind = 'payment' AND m.problem = 'only_there' AND m.amount > 0 AND m.order_id IS NOT NULL
+                THEN CASE WHEN NOT order_timeout._may_be_known($1, m.kind, m.order_id, NULL, m.amount) THEN 'record_payment' END
                 WHEN m.kind IN ('refund', 'chargeback') AND m.problem = 'only_there' AND m.amount < 0 AND m.payment_ref IS NOT NULL
-                THEN 'record_refund'
+                THEN CASE WHEN NOT order_timeout._may_be_known($1, m.kind, NULL, m.payment_ref, m.amount) THEN 'record_refund' END
                 WHEN m.kind = 'refund' AND m.problem = 'status' AND m.amount < 0 AND m.is_open THEN 'complete_refund'
-                WHEN m.kind = 'chargeback_reversed' AND m.problem IN ('only_there', 'status') AND m.amount > 0 THEN 'reverse_chargeback' END
+                WHEN m.kind = 'chargeback_reversed' AND m.problem IN ('only_there', 'status') AND m.amount > 0 THEN 'reverse_chargeback' END,
+           m.applied_at IS NOT NULL
       FROM (SELECT l.line, l.kind, l.reference, l.amount, l.currency, l.applied_at,
                    coalesce(p.order_id, n.order_id, o.order_id, a.order_id, CASE l.kind WHEN 'payment' THEN l.our_reference END) AS order_id,
                    coalesce(p.payment_ref, n.payment_ref, o.payment_ref, CASE l.kind WHEN 'payment' THEN l.reference ELSE l.payment_ref END) AS payment_ref,
@@ -1886,6 +1909,7 @@ BEGIN
     RETURN QUERY
     SELECT m.problem, m.kind, m.line, m.reference, m.order_id, m.payment_ref, m.refund_ref, m.amount, m.here, m.currency,
            CASE WHEN m.plays IS NOT NULL THEN m.plays
+                WHEN m.is_applied THEN 'resolve_conflict'
                 WHEN m.kind = 'payment' THEN CASE m.problem WHEN 'only_there' THEN 'record_payment' ELSE 'the gateway' END
                 WHEN m.kind = 'refund' AND m.amount > 0 THEN 'reverse_refund or reverse_chargeback'
                 WHEN m.kind IN ('refund', 'chargeback') AND m.problem = 'only_there' THEN 'record_refund'
@@ -2028,6 +2052,7 @@ REVOKE ALL ON FUNCTION _require_statement(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _require_loadable(text, text, jsonb, text, timestamptz, timestamptz, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION load_statement(text, text, jsonb, text, timestamptz, timestamptz, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION unload_statement(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _may_be_known(text, text, text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _statement_matches(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION check_statement(text, text, interval) FROM PUBLIC;
@@ -2356,7 +2381,7 @@ DECLARE
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog,check_statement,statement_totals,
-        _require_statement,_statement_matches,_missing_in_statements}';
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application

@@ -122,6 +122,20 @@ SELECT is_empty($$SELECT t.check('next', '1 hour')$$, 'a line of the next statem
 SELECT is((SELECT count(*) FROM t.check('all', '0') c WHERE c ~ 'late'), 0::bigint, 'counts for this one too');
 SELECT ok(t.unchanged_by($$SELECT count(*) FROM t.check('all')$$) !~ 'changed', 'checking writes nothing');
 
+-- Another number for money that is known is not recorded a second time
+SELECT t.create_order('known', 1000, currency => 'EUR'), t.pay('known', 'ch_1', 1000, 'EUR', paid_at => '2026-05-12 10:00+00'),
+       order_timeout.record_refund('bank', 'ch_1', 're_1', 300);
+UPDATE order_timeout.refunds SET returned_at = '2026-05-12 12:00+00' WHERE gateway_refund_ref = 're_1';
+SELECT t.load('numbers', E'id,type,amount,currency,at,of,ours\npi_1,pay,1000,EUR,2026-05-12 10:00,,known\npi_2,pay,999,EUR,2026-05-12 10:00,,known\ntxn_1,back,-300,EUR,2026-05-12 10:00,ch_1,\ntxn_2,back,-301,EUR,2026-05-12 10:00,ch_1,',
+              covers_from => '2026-05-12+00');
+SELECT results_eq($$SELECT t.check('numbers')$$, ARRAY[
+    'only_there payment 2 pi_1 there 1000 EUR -> record_payment', 'only_there payment 3 pi_2 there 999 EUR -> record_payment (applies)',
+    'only_there refund 4 txn_1 there -300 EUR -> record_refund', 'only_there refund 5 txn_2 there -301 EUR -> record_refund (applies)',
+    'only_here payment ch_1 here 1000 EUR -> the gateway', 'only_here refund re_1 here -300 EUR -> reverse_chargeback'],
+    'what may be known under another number is for a person');
+SELECT t.load('both', E'id,type,amount,currency,at\nch_1,pay,1000,EUR,2026-05-12 10:00\nre_1,back,-300,EUR,2026-05-12 10:00', covers_from => '2026-05-13+00');
+SELECT is((SELECT bool_and(applies) FROM order_timeout.check_statement('bank', 'numbers', '0')), true, 'not so if a statement has both');
+
 -- Layouts
 SELECT is(jsonb_typeof(order_timeout.statement_layout(name)), 'object', name) FROM unnest('{stripe,wechat_pay}'::text[]) name;
 SELECT throws_ok($$SELECT order_timeout.statement_layout('visa')$$, '22023', 'no layout is called "visa"', 'no such layout');
