@@ -56,10 +56,11 @@ SELECT t.pay_at('same', 1000, '2026-05-10 10:00+00'), t.pay_at('less', 1000, '20
 CREATE FUNCTION t.request(order_id text, amount bigint, key text) RETURNS text LANGUAGE sql AS $$
     SELECT r.refund_ref FROM order_timeout.request_refund($1, $3, $2) r
 $$;
-SELECT t.request('back', 100, 'done') AS done, t.request('back', 60, 'hand') AS hand,
+SELECT t.request('back', 100, 'done') AS done, t.request('back', 60, 'hand') AS hand, t.request('back', 25, 'cash') AS cash,
        t.request('back', 70, 'failed') AS failed, t.request('back', 80, 'here') AS here \gset
 SELECT order_timeout.complete_refund(:'done', 'succeeded'), order_timeout.complete_refund(:'failed', 'succeeded', gateway_refund_ref => 'g-failed'),
-       order_timeout.complete_refund(:'here', 'succeeded'), order_timeout.stop_refund(:'hand', 'by hand'), order_timeout.settle_refund(:'hand', 'cash');
+       order_timeout.complete_refund(:'here', 'succeeded'), order_timeout.stop_refund(:'hand', 'by hand'), order_timeout.settle_refund(:'hand', 'cash'),
+       order_timeout.stop_refund(:'cash', 'by hand'), order_timeout.settle_refund(:'cash', 'cash, so no statement has it');
 SELECT order_timeout.record_refund('bank', 'back', 'd-1', 200, 'chargeback'), order_timeout.record_refund('bank', 'back', 'd-2', 20, 'chargeback'),
        order_timeout.reverse_chargeback('bank', 'd-2'), order_timeout.record_refund('bank', 'back', 'e-1', 30);
 SELECT t.request('back', 50, 'open') AS open \gset
