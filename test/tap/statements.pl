@@ -159,4 +159,24 @@ is_deeply(outcomes('race'), ['2 payment record_payment: duplicate applied'], 'wi
 is($dbh->selectrow_array("SELECT paid FROM order_timeout.orders WHERE order_id = 'R-1'"), 100, 'nothing is paid twice');
 balanced($dbh, 'the funds after the race');
 
+# ------------------------------------------------------------ the page
+
+# What doc/statements.md prints, with these files.
+open my $page, '<:encoding(UTF-8)', "$FindBin::Bin/../../doc/statements.md" or die $!;
+my @blocks = do { local $/ = undef; <$page> =~ /^```\n(.*?)^```$/msg };
+is(scalar @blocks, 3, 'the page has a day, a map and a large file');
+s{([\w-]+)\.csv}{ my $from = $1; "$FindBin::Bin/statements/" . ($from =~ /bill/ ? 'wechat_pay' : 'stripe') . '.csv' }ge for @blocks;
+$server->safe_psql('postgres', "CREATE DATABASE page ENCODING 'UTF8' TEMPLATE template0");
+$server->safe_psql('page', 'CREATE EXTENSION order_timeout');
+for my $block (@blocks[ 0, 2 ]) {
+	my ($out, $err);
+	ok($server->run_log([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', 'page' ], '<', \"SET client_encoding = 'UTF8';\n$block", '>', \$out, '2>', \$err),
+		'a block of the page runs') or diag($err);
+	like($out, qr/^loaded\|(?:12|6)$/m, 'and loads the file');
+}
+my $printed = $server->dbh('page');
+is_deeply(call($printed, 'load_statement', 'own', 'day', $blocks[1],
+		"id,type,currency,time,gross,commission,sale_id,order\n1,sale,EUR,2026-05-10 10:00,100,3,,o-1\n2,refund,EUR,2026-05-10 11:00,-10,,1,\n",
+		'2026-05-10', '2026-05-11'), { outcome => 'loaded', lines => 3 }, 'the map of the page fits a file');
+
 done_testing();
