@@ -187,7 +187,8 @@ DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog,check_statement,statement_totals,
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
@@ -197,7 +198,8 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_csv_records,
+            _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
@@ -213,10 +215,11 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations,consumers}'::text[]) AS t;
+                statements,statement_lines,health,attention,integrations,consumers}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
-        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+        RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)
+            FROM unnest('{policies,statements,statement_lines}'::text[]) AS t;
     END IF;
 END
 $$;

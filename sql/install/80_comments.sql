@@ -520,3 +520,44 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+
+COMMENT ON COLUMN statements.gateway IS
+'the gateway''s name; with statement the key';
+COMMENT ON COLUMN statements.statement IS
+'its name: the date or number of the file';
+COMMENT ON COLUMN statements.covers_from IS
+'the time that it covers begins here';
+COMMENT ON COLUMN statements.covers_to IS
+'the time that it covers ends before this';
+COMMENT ON COLUMN statements.totals IS
+'what the gateway says that it comes to: minor units by currency; null: nothing was stated';
+COMMENT ON COLUMN statements.fingerprint IS
+'of the file, by which a repeat of load_statement is recognised; null if it was not loaded by that';
+COMMENT ON COLUMN statements.loaded_at IS
+'when it was loaded';
+COMMENT ON COLUMN statement_lines.gateway IS
+'the gateway''s name';
+COMMENT ON COLUMN statement_lines.statement IS
+'the statement that it belongs to';
+COMMENT ON COLUMN statement_lines.line IS
+'the number of the line in the file; what the gateway kept for it is a row of kind fee with the same number';
+COMMENT ON COLUMN statement_lines.kind IS
+'payment, refund, chargeback, chargeback_reversed, fee, or other: anything else, which a person has to look at';
+COMMENT ON COLUMN statement_lines.reference IS
+'the gateway''s number: the payment_ref of a payment, the gateway_refund_ref of a refund or chargeback';
+COMMENT ON COLUMN statement_lines.payment_ref IS
+'of a refund or chargeback: the payment that it belongs to';
+COMMENT ON COLUMN statement_lines.our_reference IS
+'our number in the line: of a payment the order_id or the attempt_ref, of a refund the refund_ref; null: none';
+COMMENT ON COLUMN statement_lines.amount IS
+'minor units, as the merchant sees it: what comes is positive, what goes is negative';
+COMMENT ON COLUMN statement_lines.currency IS
+'three capital letters';
+COMMENT ON COLUMN statement_lines.at IS
+'when it happened, by the gateway''s clock';
+COMMENT ON COLUMN statement_lines.raw IS
+'the line as it stands in the file; null for the fee of another line';
+COMMENT ON COLUMN statement_lines.outcome IS
+'what apply_statement called and what that answered, or the error; null: nothing was called';
+COMMENT ON COLUMN statement_lines.applied_at IS
+'when apply_statement applied it; null: it did not';

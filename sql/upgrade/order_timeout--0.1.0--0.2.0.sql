@@ -1404,6 +1404,655 @@ REVOKE ALL ON FUNCTION read_events(text, integer, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ack_events(text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _consumer_backlog(text) FROM PUBLIC;
 
+-- The gateway's statements: its file of a day next to our rows.
+--
+-- A line of a statement and a row of ours are the same money by these rules:
+--  1. A payment: the line's reference is the payment_ref.
+--  2. A refund or a chargeback: the reference is the gateway_refund_ref; of a refund otherwise our_reference is the
+--     refund_ref. By our own number it is ours whatever number of the gateway was recorded for it.
+--  3. It went back if the row has returned_at, which stays when the refund is reversed after that. What was settled by
+--     hand went another way: if the gateway has it too, it went back twice.
+--  4. A chargeback that was won: the row of the chargeback is reversed.
+-- No line is written by the gateway's word alone: apply_statement calls the functions that a webhook calls, so a webhook
+-- that comes at the same time, or came before, makes it a repeat.
+
+-- No foreign key between the two: a dump restores in any order.
+CREATE TABLE IF NOT EXISTS statements (
+    gateway     text COLLATE "C" NOT NULL,
+    statement   text COLLATE "C" NOT NULL,
+    covers_from timestamptz NOT NULL,
+    covers_to   timestamptz NOT NULL,           -- the end is not in it
+    totals      jsonb,                          -- what the gateway says that it comes to, by currency; null: nothing
+    fingerprint text,                           -- of the file: by this a repeat of load_statement is recognised
+    loaded_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (gateway, statement),
+    CONSTRAINT statements_covers CHECK (covers_from < covers_to),
+    CONSTRAINT statements_totals CHECK (jsonb_typeof(totals) = 'object')
+);
+COMMENT ON TABLE statements IS
+'A statement of a gateway: which time it covers, and what it comes to. Written by load_statement and unload_statement, or by the operator''s own INSERT.';
+
+CREATE TABLE IF NOT EXISTS statement_lines (
+    gateway       text COLLATE "C" NOT NULL,
+    statement     text COLLATE "C" NOT NULL,
+    line          bigint NOT NULL,              -- of the file; its fee is a row of its own with the same number
+    kind          text NOT NULL,
+    reference     text COLLATE "C",
+    payment_ref   text COLLATE "C",
+    our_reference text COLLATE "C",
+    amount        bigint NOT NULL,
+    currency      text NOT NULL,
+    at            timestamptz NOT NULL,
+    raw           text,
+    outcome       text,
+    applied_at    timestamptz,
+    PRIMARY KEY (gateway, statement, line, kind),
+    CONSTRAINT statement_lines_kind CHECK
+        (kind IN ('payment', 'refund', 'chargeback', 'chargeback_reversed', 'fee', 'other')),
+    CONSTRAINT statement_lines_reference CHECK (reference IS NOT NULL OR kind IN ('fee', 'other')),
+    CONSTRAINT statement_lines_lengths CHECK
+        (octet_length(reference) <= 255 AND octet_length(payment_ref) <= 255 AND octet_length(our_reference) <= 255),
+    CONSTRAINT statement_lines_currency CHECK (currency ~ '^[A-Z]{3}$')
+);
+COMMENT ON TABLE statement_lines IS
+'A line of a statement: what the gateway says that happened, and what apply_statement did about it. Written by load_statement and unload_statement, or by the operator''s own INSERT, and by apply_statement.';
+-- Of a key what differs comes first, as in refunds.
+CREATE INDEX IF NOT EXISTS statement_lines_reference ON statement_lines (reference, gateway);
+CREATE INDEX IF NOT EXISTS statement_lines_our_reference ON statement_lines (our_reference, gateway) WHERE kind = 'refund';
+
+REVOKE ALL ON statements, statement_lines FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('statements', '');
+SELECT pg_catalog.pg_extension_config_dump('statement_lines', '');
+
+-- Loading.
+
+-- The words of other alphabets stand in escapes, so that the script can be read in a database of any encoding.
+CREATE FUNCTION statement_layout(layout text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF layout IS NULL THEN
+        RAISE EXCEPTION 'layout must not be null' USING ERRCODE = '22004', HINT = 'Use one of: stripe, wechat_pay.';
+    ELSIF layout = 'stripe' THEN
+        -- Balance change from activity, itemized: amounts are signed, of each row the fee is taken.
+        RETURN '{
+            "header": ["balance_transaction_id", "reporting_category", "gross"],
+            "kind": "reporting_category",
+            "kinds": {"charge": "payment", "refund": "refund", "refund_failure": "refund", "dispute": "chargeback",
+                      "dispute_reversal": "chargeback_reversed", "fee": "fee", "network_cost": "fee", "*": "other"},
+            "currency": "currency", "units": "major", "at": "created_utc", "time_zone": "UTC",
+            "amount": "gross", "fee": "fee", "reference": "source_id", "payment_ref": "charge_id",
+            "by_kind": {"payment": {"reference": ["charge_id", "source_id"],
+                                    "our_reference": ["payment_metadata[order_id]", "payment_intent_id"]},
+                        "refund": {"our_reference": "refund_metadata[refund_ref]"}}}'::jsonb;
+    ELSIF layout = 'wechat_pay' THEN
+        -- jiaoyi zhangdan, all of a day: a row is a payment or a refund, amounts have no sign.
+        RETURN ('{
+            "header": ["\u4ea4\u6613\u65f6\u95f4", "\u5fae\u4fe1\u8ba2\u5355\u53f7", "\u4ea4\u6613\u72b6\u6001"],
+            "end": "\u603b\u4ea4\u6613\u5355\u6570",
+            "kind": ["\u4ea4\u6613\u72b6\u6001", "\u9000\u6b3e\u72b6\u6001"],
+            "kinds": {"SUCCESS": "payment", "REFUND/SUCCESS": "refund", "REVOKED/SUCCESS": "refund", "*": "other"},
+            "currency": "\u8d27\u5e01\u79cd\u7c7b", "units": "major", "at": "\u4ea4\u6613\u65f6\u95f4", "time_zone": "Asia/Shanghai",
+            "fee": "\u624b\u7eed\u8d39",
+            "reference": "\u5fae\u4fe1\u9000\u6b3e\u5355\u53f7", "payment_ref": "\u5fae\u4fe1\u8ba2\u5355\u53f7",
+            "our_reference": "\u5546\u6237\u9000\u6b3e\u5355\u53f7", "amount": "\u9000\u6b3e\u91d1\u989d", "negate": true,
+            "by_kind": {"payment": {"reference": "\u5fae\u4fe1\u8ba2\u5355\u53f7", "our_reference": "\u5546\u6237\u8ba2\u5355\u53f7",
+                                    "amount": "\u5e94\u7ed3\u8ba2\u5355\u91d1\u989d", "negate": false}},
+            "totals": {"currency": "CNY", "plus": ["\u5e94\u7ed3\u8ba2\u5355\u603b\u91d1\u989d"],
+                       "minus": ["\u9000\u6b3e\u603b\u91d1\u989d", "\u624b\u7eed\u8d39\u603b\u91d1\u989d"]}}')::jsonb;
+    END IF;
+    RAISE EXCEPTION 'no layout is called "%"', layout
+        USING ERRCODE = '22023', HINT = 'Use one of: stripe, wechat_pay; or give load_statement a map of your own.';
+END
+$$;
+COMMENT ON FUNCTION statement_layout(text) IS
+'The column map of a gateway''s file, for load_statement: stripe (balance change from activity, itemized) or wechat_pay (the bill of all trades). Change a part of it with ||. Errors: 22023 no such layout, 22004. Locks: none.';
+
+-- Two that are inlined, because a call for each value of each line would cost more than all the rest.
+CREATE FUNCTION _field(fields text[], place integer) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT nullif(btrim(CASE WHEN starts_with(fields[place], '"')
+                             THEN replace(replace(substr(fields[place], 2, length(fields[place]) - 2), '""', '"'), E'\x1f', ',')
+                             ELSE fields[place] END, E' \t\r\n`'), '');
+END;
+COMMENT ON FUNCTION _field(text[], integer) IS
+'A field without quotes, spaces and backticks around it; null if it is empty. Used by load_statement.';
+
+CREATE FUNCTION _first_field(fields text[], places integer[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT coalesce(_field(fields, places[1]), _field(fields, places[2]), _field(fields, places[3]));
+END;
+COMMENT ON FUNCTION _first_field(text[], integer[]) IS
+'The first of these fields that is not empty. Used by load_statement.';
+
+-- A record goes on in the next line while a quote is open. WeChat Pay puts a backtick before each value and quotes none.
+-- A comma between quotes is a unit separator (U+001F) until _field reads the field: to split by a regular expression takes
+-- ten times as long.
+CREATE FUNCTION _csv_records(csv text) RETURNS TABLE (line bigint, raw text, fields text[])
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH physical AS (
+        SELECT s.n, rtrim(s.t, E'\r') AS t, CASE WHEN starts_with(s.t, '`') THEN 0 ELSE length(s.t) - length(replace(s.t, '"', '')) END AS quotes
+          FROM string_to_table(CASE WHEN ascii(_csv_records.csv) = 65279 THEN substr(_csv_records.csv, 2) ELSE _csv_records.csv END, E'\n')
+               WITH ORDINALITY s(t, n)
+    ), opened AS (
+        SELECT p.n, p.t, sum(p.quotes) OVER (ORDER BY p.n) - p.quotes AS before FROM physical p
+    ), numbered AS (
+        SELECT o.n, o.t, sum(CASE WHEN o.before % 2 = 0 THEN 1 ELSE 0 END) OVER (ORDER BY o.n) AS record FROM opened o
+    ), records AS (
+        SELECT min(n.n) AS n, string_agg(n.t, E'\n' ORDER BY n.n) AS t FROM numbered n GROUP BY n.record
+    )
+    SELECT r.n, r.t,
+           CASE WHEN starts_with(r.t, '`') THEN string_to_array(substr(r.t, 2), ',`')
+                WHEN strpos(r.t, '"') = 0 THEN string_to_array(r.t, ',')
+                ELSE string_to_array((SELECT string_agg(CASE WHEN q.n % 2 = 0 THEN replace(q.t, ',', E'\x1f') ELSE q.t END, '"' ORDER BY q.n)
+                                        FROM string_to_table(r.t, '"') WITH ORDINALITY q(t, n)), ',') END
+      FROM records r WHERE btrim(r.t, E' \t\r') <> '' ORDER BY r.n
+$$;
+COMMENT ON FUNCTION _csv_records(text) IS
+'The records of a CSV file, each with the number of its first line and its fields. Used by load_statement.';
+
+CREATE FUNCTION _bad_line(line bigint, problem text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'line % of the statement cannot be loaded', line USING ERRCODE = '22023', DETAIL = problem;
+END
+$$;
+COMMENT ON FUNCTION _bad_line(bigint, text) IS
+'Raises 22023 with the number of the line. Used by load_statement.';
+
+-- Where the columns that an entry of a layout names stand in the header; a name or a list of up to three, the first that
+-- has a value counts.
+CREATE FUNCTION _layout_columns(names jsonb, header text[]) RETURNS integer[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT array_position(header, n.name)
+                   FROM jsonb_array_elements_text(CASE jsonb_typeof(names) WHEN 'array' THEN names WHEN 'string' THEN jsonb_build_array(names)
+                                                                           ELSE '[]' END) WITH ORDINALITY n(name, nth)
+                  WHERE array_position(header, n.name) IS NOT NULL ORDER BY n.nth)
+$$;
+COMMENT ON FUNCTION _layout_columns(jsonb, text[]) IS
+'The positions of columns in a header. Used by load_statement.';
+
+-- A summary stands at the end: a header of its own, and its values in the next record.
+CREATE FUNCTION _summary_totals(csv text, layout jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH tail AS (
+        SELECT r.fields, lead(r.fields) OVER (ORDER BY r.line) AS values
+          FROM order_timeout._csv_records(substr(right(csv, 20000), 1 + CASE WHEN length(csv) > 20000 THEN strpos(right(csv, 20000), E'\n') ELSE 0 END)) r
+    )
+    SELECT jsonb_build_object(layout #>> '{totals,currency}', sum(n.sign * order_timeout.minor_units(
+               order_timeout._field(t.values, array_position(t.fields, n.name))::numeric, layout #>> '{totals,currency}')))
+      FROM tail t
+     CROSS JOIN (SELECT jsonb_array_elements_text(layout #> '{totals,plus}') AS name, 1 AS sign
+                 UNION ALL SELECT jsonb_array_elements_text(layout #> '{totals,minus}'), -1) n
+     WHERE order_timeout._field(t.fields, 1) = layout ->> 'end' AND t.values IS NOT NULL
+    HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION _summary_totals(text, jsonb) IS
+'What the summary at the end of a file comes to, by currency; null if there is none. Used by load_statement.';
+
+CREATE FUNCTION _require_statement(gateway text, statement text) RETURNS statements
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_statement order_timeout.statements;
+BEGIN
+    IF gateway IS NULL OR statement IS NULL THEN
+        RAISE EXCEPTION '% must not be null', CASE WHEN gateway IS NULL THEN 'gateway' ELSE 'statement' END USING ERRCODE = '22004';
+    END IF;
+    SELECT s.* INTO found_statement FROM order_timeout.statements s
+     WHERE s.gateway = _require_statement.gateway AND s.statement = _require_statement.statement;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'statement "%" of gateway "%" is not loaded', statement, gateway
+            USING ERRCODE = '22023', HINT = 'Load it first with order_timeout.load_statement(); order_timeout.statements shows what is loaded.';
+    END IF;
+    RETURN found_statement;
+END
+$$;
+COMMENT ON FUNCTION _require_statement(text, text) IS
+'A statement; 22023 if it is not loaded, 22004. Used by apply_statement, check_statement, load_statement and statement_totals.';
+
+CREATE FUNCTION _require_loadable(gateway text, statement text, layout jsonb, csv text, covers_from timestamptz, covers_to timestamptz,
+    totals jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    argument record;
+    wrong text;
+BEGIN
+    FOR argument IN SELECT * FROM (VALUES ('gateway', gateway IS NULL), ('statement', statement IS NULL), ('layout', layout IS NULL),
+                                          ('csv', csv IS NULL), ('covers_from', covers_from IS NULL), ('covers_to', covers_to IS NULL))
+                                    v (name, is_null) LOOP
+        IF argument.is_null THEN
+            RAISE EXCEPTION '% must not be null', argument.name USING ERRCODE = '22004';
+        END IF;
+    END LOOP;
+    wrong := CASE WHEN octet_length(gateway) NOT BETWEEN 1 AND 255 OR gateway ~ '[[:cntrl:]]'
+                    OR octet_length(statement) NOT BETWEEN 1 AND 255 OR statement ~ '[[:cntrl:]]'
+                  THEN 'Gateway and statement need 1 to 255 bytes, without control characters.'
+                  WHEN covers_from >= covers_to THEN 'covers_from must be before covers_to.'
+                  WHEN covers_from < '1970-01-01 00:00:00+00' OR covers_to >= '10000-01-01 00:00:00+00'
+                  THEN 'Times must be between the years 1970 and 9999.'
+                  WHEN jsonb_typeof(totals) <> 'object'
+                    OR EXISTS (SELECT FROM jsonb_each_text(CASE jsonb_typeof(totals) WHEN 'object' THEN totals ELSE '{}' END) t
+                                WHERE t.key !~ '^[A-Z]{3}$' OR t.value !~ '^-?[0-9]{1,18}$')
+                  THEN 'totals must be an object of currencies with minor units, as in {"EUR": 123456}.'
+                  WHEN jsonb_typeof(layout) <> 'object' OR jsonb_typeof(layout -> 'header') IS DISTINCT FROM 'array'
+                    OR jsonb_typeof(layout -> 'kinds') IS DISTINCT FROM 'object' OR NOT layout ?& '{kind,at,time_zone}'
+                    OR layout ->> 'units' IS DISTINCT FROM 'major' AND layout ->> 'units' IS DISTINCT FROM 'minor'
+                  THEN 'layout needs header (an array), kind, kinds (an object), at, time_zone, units (major or minor).'
+                  WHEN EXISTS (SELECT FROM jsonb_each_text(layout -> 'kinds') k
+                                WHERE k.value NOT IN ('payment', 'refund', 'chargeback', 'chargeback_reversed', 'fee', 'other'))
+                  THEN 'kinds of layout must be payment, refund, chargeback, chargeback_reversed, fee or other.'
+                  WHEN jsonb_typeof(layout -> 'by_kind') <> 'object'
+                    OR EXISTS (SELECT FROM jsonb_each(CASE jsonb_typeof(layout -> 'by_kind') WHEN 'object' THEN layout -> 'by_kind' ELSE '{}' END) k
+                                WHERE jsonb_typeof(k.value) <> 'object')
+                  THEN 'by_kind of layout must be an object of kinds, each with an object.'
+                  WHEN NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = layout ->> 'time_zone')
+                  THEN format('Time zone "%s" is not known.', layout ->> 'time_zone') END;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'the statement cannot be loaded' USING ERRCODE = '22023', DETAIL = wrong;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _require_loadable(text, text, jsonb, text, timestamptz, timestamptz, jsonb) IS
+'Raises 22023 or 22004 for a wrong argument of load_statement. Used by load_statement.';
+
+CREATE FUNCTION load_statement(
+    gateway text, statement text, layout jsonb, csv text, covers_from timestamptz, covers_to timestamptz, totals jsonb DEFAULT NULL,
+    OUT outcome text, OUT lines bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' AS $$
+DECLARE
+    file_fingerprint CONSTANT text := md5(csv);
+    found_statement order_timeout.statements;
+    first_line bigint;
+    columns text[];
+    kind_columns integer[];
+    detail text;
+    hint text;
+BEGIN
+    PERFORM order_timeout._require_loadable(gateway, statement, layout, csv, covers_from, covers_to, totals);
+    INSERT INTO order_timeout.statements AS s (gateway, statement, covers_from, covers_to, totals, fingerprint)
+    VALUES (load_statement.gateway, load_statement.statement, load_statement.covers_from, load_statement.covers_to,
+            coalesce(load_statement.totals, order_timeout._summary_totals(csv, layout)), file_fingerprint)
+    ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        found_statement := order_timeout._require_statement(gateway, statement);
+        IF found_statement.fingerprint IS DISTINCT FROM file_fingerprint THEN
+            RAISE EXCEPTION 'statement "%" of gateway "%" was loaded from another file', statement, gateway
+                USING ERRCODE = '22023', HINT = 'Give this one another name, or call order_timeout.unload_statement() first.';
+        END IF;
+        outcome := 'exists';
+        SELECT count(*) INTO lines FROM order_timeout.statement_lines l
+         WHERE l.gateway = load_statement.gateway AND l.statement = load_statement.statement;
+        RETURN;
+    END IF;
+
+    SELECT r.line, r.fields INTO first_line, columns
+      FROM (SELECT h.line, ARRAY(SELECT order_timeout._field(h.fields, n) FROM generate_subscripts(h.fields, 1) n ORDER BY n) AS fields
+              FROM order_timeout._csv_records(left(csv, 100000)) h) r
+     WHERE r.fields @> ARRAY(SELECT jsonb_array_elements_text(layout -> 'header')) ORDER BY r.line LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the file has no header of this layout'
+            USING ERRCODE = '22023', DETAIL = format('It needs the columns %s.', layout -> 'header'),
+                  HINT = 'Check the layout and the encoding of the file.';
+    END IF;
+
+    kind_columns := order_timeout._layout_columns(layout -> 'kind', columns);
+
+    WITH records AS MATERIALIZED (
+        SELECT r.* FROM order_timeout._csv_records(csv) r WHERE r.line > first_line
+    ), data AS (
+        SELECT r.* FROM records r
+         WHERE r.line < coalesce((SELECT min(e.line) FROM records e WHERE order_timeout._field(e.fields, 1) = layout ->> 'end'), 9223372036854775807)
+    ), map AS MATERIALIZED (
+        -- What a kind does not name, it has from the layout.
+        SELECT k.kind, order_timeout._layout_columns(m.map -> 'reference', columns) AS reference,
+               order_timeout._layout_columns(m.map -> 'payment_ref', columns) AS payment_ref,
+               order_timeout._layout_columns(m.map -> 'our_reference', columns) AS our_reference,
+               order_timeout._layout_columns(m.map -> 'amount', columns) AS amount,
+               order_timeout._layout_columns(m.map -> 'fee', columns) AS fee,
+               order_timeout._layout_columns(m.map -> 'currency', columns) AS currency, m.map ->> 'currency_is' AS currency_is,
+               order_timeout._layout_columns(m.map -> 'at', columns) AS at,
+               CASE WHEN (m.map ->> 'negate')::boolean THEN -1 ELSE 1 END AS sign
+          FROM (SELECT DISTINCT e.value AS kind FROM jsonb_each_text(layout -> 'kinds') e) k
+         CROSS JOIN LATERAL (SELECT layout || coalesce(layout -> 'by_kind' -> k.kind, '{}') AS map) m
+    -- Materialized, so that what a column stands for is not carried out again at each place that names it.
+    ), kind AS MATERIALIZED (
+        SELECT w.*, coalesce(layout -> 'kinds' ->> w.word, layout -> 'kinds' ->> '*') AS kind
+          FROM (SELECT d.*, concat_ws('/', order_timeout._field(d.fields, kind_columns[1]), order_timeout._field(d.fields, kind_columns[2]),
+                                      order_timeout._field(d.fields, kind_columns[3])) AS word FROM data d) w
+    ), value AS MATERIALIZED (
+        SELECT k.line, k.raw, k.fields, k.word, k.kind, m.sign,
+               order_timeout._first_field(k.fields, m.reference) AS reference,
+               CASE WHEN k.kind <> 'payment' THEN order_timeout._first_field(k.fields, m.payment_ref) END AS payment_ref,
+               order_timeout._first_field(k.fields, m.our_reference) AS our_reference,
+               replace(order_timeout._first_field(k.fields, m.amount), ',', '') AS amount,
+               coalesce(replace(order_timeout._first_field(k.fields, m.fee), ',', ''), '0') AS fee,
+               upper(coalesce(order_timeout._first_field(k.fields, m.currency), m.currency_is)) AS currency,
+               order_timeout._first_field(k.fields, m.at) AS at
+          FROM kind k LEFT JOIN map m ON m.kind = k.kind
+    ), checked AS MATERIALIZED (
+        SELECT v.*, CASE WHEN cardinality(v.fields) <> cardinality(columns)
+                         THEN format('It has %s fields, the header has %s.', cardinality(v.fields), cardinality(columns))
+                         WHEN v.kind IS NULL THEN format('The layout does not say of which kind "%s" is.', v.word)
+                         WHEN v.amount IS NULL OR v.amount !~ '^-?[0-9]+(\.[0-9]+)?$' THEN format('"%s" is not an amount.', v.amount)
+                         WHEN layout ->> 'units' = 'minor' AND strpos(v.amount || v.fee, '.') > 0
+                         THEN format('"%s" is not a whole number of minor units.', CASE WHEN strpos(v.amount, '.') > 0 THEN v.amount ELSE v.fee END)
+                         WHEN v.fee !~ '^-?[0-9]+(\.[0-9]+)?$' THEN format('"%s" is not an amount.', v.fee)
+                         WHEN v.currency IS NULL OR v.currency !~ '^[A-Z]{3}$' THEN format('"%s" is not a currency.', v.currency)
+                         WHEN v.at IS NULL OR v.at !~ '^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}' THEN format('"%s" is not a time.', v.at)
+                         WHEN v.reference IS NULL AND v.kind NOT IN ('fee', 'other') THEN 'It has no reference.'
+                         WHEN greatest(octet_length(v.reference), octet_length(v.payment_ref), octet_length(v.our_reference)) > 255
+                         THEN 'A reference is longer than 255 bytes.' END AS problem
+          FROM value v
+    ), converted AS MATERIALIZED (
+        SELECT c.*, c.at::timestamp AT TIME ZONE (layout ->> 'time_zone') AS happened_at,
+               c.sign * CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(c.amount::numeric, c.currency)
+                                                ELSE c.amount::bigint END AS money,
+               - CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(c.fee::numeric, c.currency)
+                                         ELSE c.fee::bigint END AS fee_money
+          FROM checked c
+         WHERE CASE WHEN c.problem IS NULL THEN true ELSE order_timeout._bad_line(c.line, c.problem) END
+    )
+    INSERT INTO order_timeout.statement_lines
+           (gateway, statement, line, kind, reference, payment_ref, our_reference, amount, currency, at, raw)
+    SELECT load_statement.gateway, load_statement.statement, c.line, x.kind, c.reference, c.payment_ref, c.our_reference,
+           x.money, c.currency, c.happened_at, x.raw
+      FROM converted c
+     CROSS JOIN LATERAL (SELECT c.kind, c.money + CASE c.kind WHEN 'fee' THEN c.fee_money ELSE 0 END AS money, c.raw
+                         UNION ALL
+                         SELECT 'fee', c.fee_money, NULL WHERE c.fee_money <> 0 AND c.kind <> 'fee') x;
+    GET DIAGNOSTICS lines = ROW_COUNT;
+    outcome := 'loaded';
+-- Without the long statement as context.
+EXCEPTION WHEN data_exception THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RAISE EXCEPTION '%', SQLERRM USING ERRCODE = CASE WHEN SQLSTATE IN ('22003', '22004') THEN SQLSTATE ELSE '22023' END,
+                                       DETAIL = detail, HINT = hint;
+END
+$$;
+COMMENT ON FUNCTION load_statement(text, text, jsonb, text, timestamptz, timestamptz, jsonb) IS
+'Loads a gateway''s file: csv is its text, layout says what its columns mean (statement_layout has two), covers_from and covers_to which time it covers. totals: what it comes to, in minor units by currency; null: what its summary says, if the layout knows it. lines: rows of statement_lines, a fee is a row of its own. Outcomes: loaded, exists (this file was loaded under this name). Errors: 22023 a line that does not fit (DETAIL says why), another file under this name, a wrong argument; 22003, 22004. Locks: the statement.';
+
+CREATE FUNCTION unload_statement(gateway text, statement text, OUT outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF gateway IS NULL OR statement IS NULL THEN
+        RAISE EXCEPTION '% must not be null', CASE WHEN gateway IS NULL THEN 'gateway' ELSE 'statement' END USING ERRCODE = '22004';
+    END IF;
+    DELETE FROM order_timeout.statements s
+     WHERE s.gateway = unload_statement.gateway AND s.statement = unload_statement.statement;
+    outcome := CASE WHEN FOUND THEN 'unloaded' ELSE 'not_loaded' END;
+    DELETE FROM order_timeout.statement_lines l
+     WHERE l.gateway = unload_statement.gateway AND l.statement = unload_statement.statement;
+END
+$$;
+COMMENT ON FUNCTION unload_statement(text, text) IS
+'Deletes a statement and its lines. What apply_statement did stays done. Outcomes: unloaded, not_loaded. Errors: 22004. Locks: the statement.';
+
+-- Comparing.
+
+-- A payment of the order, or a refund of the payment, of the same amount that no statement has may be the same money under
+-- another number: of another layout, or noted differently by a webhook. To record it would count it twice, and the engine
+-- would refund it as surplus.
+CREATE FUNCTION _may_be_known(gateway text, kind text, order_id text, payment_ref text, amount bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE kind WHEN 'payment'
+        THEN EXISTS (SELECT FROM order_timeout.payments p
+                      WHERE p.order_id = _may_be_known.order_id AND p.gateway = _may_be_known.gateway AND p.amount = _may_be_known.amount
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.reference = p.payment_ref AND l.gateway = p.gateway AND l.kind = 'payment'))
+        ELSE EXISTS (SELECT FROM order_timeout.refunds r
+                      WHERE r.payment_ref = _may_be_known.payment_ref AND r.gateway = _may_be_known.gateway AND r.amount = - _may_be_known.amount
+                        AND r.returned_at IS NOT NULL AND r.gateway_refund_ref IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback'))
+                        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                                         WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund')) END
+$$;
+COMMENT ON FUNCTION _may_be_known(text, text, text, text, bigint) IS
+'Whether we have money that a line may be about under another number. Used by apply_statement, check_statement and statement_totals.';
+
+-- Each line with the row that is the same money, what differs (null: nothing), and the call that apply_statement makes.
+CREATE FUNCTION _statement_matches(gateway text, statement text)
+RETURNS TABLE (line bigint, kind text, reference text, amount bigint, currency text, problem text, order_id text, payment_ref text,
+               refund_ref text, here bigint, plays text, is_applied boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.line, m.kind, m.reference, m.amount, m.currency, m.problem, m.order_id, m.payment_ref, m.refund_ref, m.here,
+           CASE WHEN m.applied_at IS NOT NULL THEN NULL
+                WHEN m.kind = 'payment' AND m.problem = 'only_there' AND m.amount > 0 AND m.order_id IS NOT NULL
+                THEN CASE WHEN NOT order_timeout._may_be_known($1, m.kind, m.order_id, NULL, m.amount) THEN 'record_payment' END
+                WHEN m.kind IN ('refund', 'chargeback') AND m.problem = 'only_there' AND m.amount < 0 AND m.payment_ref IS NOT NULL
+                THEN CASE WHEN NOT order_timeout._may_be_known($1, m.kind, NULL, m.payment_ref, m.amount) THEN 'record_refund' END
+                WHEN m.kind = 'refund' AND m.problem = 'status' AND m.amount < 0 AND m.is_open THEN 'complete_refund'
+                WHEN m.kind = 'chargeback_reversed' AND m.problem IN ('only_there', 'status') AND m.amount > 0 THEN 'reverse_chargeback' END,
+           m.applied_at IS NOT NULL
+      FROM (SELECT l.line, l.kind, l.reference, l.amount, l.currency, l.applied_at,
+                   coalesce(p.order_id, n.order_id, o.order_id, a.order_id, CASE l.kind WHEN 'payment' THEN l.our_reference END) AS order_id,
+                   coalesce(p.payment_ref, n.payment_ref, o.payment_ref, CASE l.kind WHEN 'payment' THEN l.reference ELSE l.payment_ref END) AS payment_ref,
+                   r.refund_ref, r.is_open, coalesce(p.amount, CASE l.kind WHEN 'chargeback_reversed' THEN r.amount ELSE - r.amount END) AS here,
+                   CASE WHEN l.kind = 'fee' THEN NULL
+                        WHEN l.kind = 'other' THEN 'only_there'
+                        WHEN l.nth > 1 THEN 'twice'
+                        WHEN p.payment_ref IS NULL AND r.refund_ref IS NULL THEN 'only_there'
+                        WHEN coalesce(p.currency, r.currency) <> l.currency THEN 'currency'
+                        WHEN l.kind = 'payment' THEN CASE WHEN p.amount <> l.amount THEN 'amount' END
+                        WHEN r.amount <> abs(l.amount) OR l.kind = 'chargeback' AND l.amount >= 0 OR l.kind = 'chargeback_reversed' AND l.amount <= 0
+                        THEN 'amount'
+                        WHEN l.amount < 0 THEN CASE WHEN r.returned_at IS NULL OR r.by_hand THEN 'status' END
+                        WHEN r.state <> 'reversed' THEN 'status' END AS problem
+              FROM (SELECT s.*, row_number() OVER (PARTITION BY s.kind, s.reference, sign(s.amount) ORDER BY s.line) AS nth
+                      FROM order_timeout.statement_lines s
+                     WHERE s.gateway = _statement_matches.gateway AND s.statement = _statement_matches.statement) l
+              LEFT JOIN order_timeout.payments p ON l.kind = 'payment' AND p.gateway = l.gateway AND p.payment_ref = l.reference
+              LEFT JOIN order_timeout.refunds n ON l.kind IN ('refund', 'chargeback', 'chargeback_reversed')
+                                               AND n.gateway_refund_ref = l.reference AND n.gateway = l.gateway
+              LEFT JOIN order_timeout.refunds o ON l.kind = 'refund' AND n.refund_ref IS NULL
+                                               AND o.refund_ref = l.our_reference AND o.gateway = l.gateway
+              LEFT JOIN order_timeout.attempts a ON l.kind = 'payment' AND p.payment_ref IS NULL
+                                                AND a.gateway = l.gateway AND a.attempt_ref = l.our_reference
+             CROSS JOIN LATERAL (SELECT coalesce(n.refund_ref, o.refund_ref) AS refund_ref, coalesce(n.amount, o.amount) AS amount,
+                                        coalesce(n.currency, o.currency) AS currency, coalesce(n.state, o.state) AS state,
+                                        CASE WHEN n.refund_ref IS NULL THEN o.returned_at ELSE n.returned_at END AS returned_at,
+                                        CASE WHEN n.refund_ref IS NULL THEN o.by_hand ELSE n.by_hand END AS by_hand,
+                                        CASE WHEN n.refund_ref IS NULL THEN o.settled_at IS NULL ELSE n.settled_at IS NULL END AS is_open) r) m
+$$;
+COMMENT ON FUNCTION _statement_matches(text, text) IS
+'Each line of a statement with the row of ours that is the same money, and what differs. Used by apply_statement, check_statement and statement_totals.';
+
+-- Rows of ours that no statement of their gateway has.
+CREATE FUNCTION _missing_in_statements(gateway text, since timestamptz, before timestamptz)
+RETURNS TABLE (kind text, reference text, order_id text, payment_ref text, refund_ref text, amount bigint, currency text, at timestamptz, is_ours boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'payment', p.payment_ref, p.order_id, p.payment_ref, NULL, p.amount, p.currency, coalesce(p.paid_at, p.received_at), false
+      FROM order_timeout.payments p
+     WHERE p.gateway = _missing_in_statements.gateway
+       AND coalesce(p.paid_at, p.received_at) >= since AND coalesce(p.paid_at, p.received_at) < before
+       AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                        WHERE l.reference = p.payment_ref AND l.gateway = p.gateway AND l.kind = 'payment')
+    UNION ALL
+    SELECT CASE r.reason WHEN 'chargeback' THEN 'chargeback' ELSE 'refund' END, r.gateway_refund_ref, r.order_id, r.payment_ref, r.refund_ref,
+           - r.amount, r.currency, r.returned_at, r.reason NOT IN ('external', 'chargeback')
+      FROM order_timeout.refunds r
+     WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.returned_at >= since AND r.returned_at < before
+       AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback'))
+       AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
+                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund')
+$$;
+COMMENT ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) IS
+'Payments and refunds of a gateway in a time that no statement of it has. Used by check_statement.';
+
+-- What is younger than lag at the statement's end is looked at again with the next statement, which looks back as far.
+CREATE FUNCTION check_statement(gateway text, statement text, lag interval DEFAULT '1 hour')
+RETURNS TABLE (problem text, kind text, line bigint, reference text, order_id text, payment_ref text, refund_ref text,
+               there bigint, here bigint, currency text, resolved_by text, applies boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    checked order_timeout.statements := order_timeout._require_statement($1, $2);
+    late interval := coalesce($3, '1 hour');
+    looks_from timestamptz;
+BEGIN
+    IF late < interval '0' OR late > interval '365 days' THEN
+        RAISE EXCEPTION 'invalid lag: %', late USING ERRCODE = '22023', HINT = 'Use 0 to 365 days.';
+    END IF;
+    looks_from := checked.covers_from - CASE WHEN EXISTS (SELECT FROM order_timeout.statements s
+                                                           WHERE s.gateway = $1 AND s.covers_from < checked.covers_from
+                                                             AND s.covers_to >= checked.covers_from) THEN late ELSE '0' END;
+    RETURN QUERY
+    SELECT m.problem, m.kind, m.line, m.reference, m.order_id, m.payment_ref, m.refund_ref, m.amount, m.here, m.currency,
+           CASE WHEN m.plays IS NOT NULL THEN m.plays
+                WHEN m.is_applied THEN 'resolve_conflict'
+                WHEN m.kind = 'payment' THEN CASE m.problem WHEN 'only_there' THEN 'record_payment' ELSE 'the gateway' END
+                WHEN m.kind = 'refund' AND m.amount > 0 THEN 'reverse_refund or reverse_chargeback'
+                WHEN m.kind IN ('refund', 'chargeback') AND m.problem = 'only_there' THEN 'record_refund'
+                WHEN m.problem = 'status' THEN 'complete_refund, then resolve_conflict'
+                WHEN m.problem = 'amount' AND m.kind <> 'chargeback_reversed' THEN 'resolve_conflict or record_refund'
+                WHEN m.kind = 'chargeback_reversed' THEN 'reverse_chargeback' ELSE 'the gateway' END,
+           m.plays IS NOT NULL
+      FROM order_timeout._statement_matches($1, $2) m WHERE m.problem IS NOT NULL
+    UNION ALL
+    SELECT CASE WHEN x.at >= checked.covers_to - late THEN 'too_early' WHEN x.is_ours THEN 'status' ELSE 'only_here' END,
+           x.kind, NULL, x.reference, x.order_id, x.payment_ref, x.refund_ref, NULL, x.amount, x.currency,
+           CASE WHEN x.at >= checked.covers_to - late THEN 'the next statement'
+                WHEN x.is_ours THEN 'reverse_refund' WHEN x.kind = 'payment' THEN 'the gateway' ELSE 'reverse_chargeback' END,
+           false
+      FROM order_timeout._missing_in_statements($1, looks_from, checked.covers_to) x
+     ORDER BY 3, 2, 4;
+END
+$$;
+COMMENT ON FUNCTION check_statement(text, text, interval) IS
+'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
+
+CREATE FUNCTION statement_totals(gateway text, statement text)
+RETURNS TABLE (currency text, lines bigint, payments bigint, refunds bigint, chargebacks bigint, chargebacks_reversed bigint,
+               fees bigint, other bigint, total bigint, stated bigint, missing bigint, agreed bigint, differing bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    checked order_timeout.statements := order_timeout._require_statement($1, $2);
+BEGIN
+    RETURN QUERY
+    SELECT coalesce(s.currency, t.key), coalesce(s.lines, 0), coalesce(s.payments, 0), coalesce(s.refunds, 0), coalesce(s.chargebacks, 0),
+           coalesce(s.chargebacks_reversed, 0), coalesce(s.fees, 0), coalesce(s.other, 0), coalesce(s.total, 0), t.value::bigint,
+           t.value::bigint - coalesce(s.total, 0), coalesce(s.agreed, 0), coalesce(s.differing, 0)
+      FROM (SELECT m.currency, count(*) AS lines,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'payment'))::bigint AS payments, (sum(m.amount) FILTER (WHERE m.kind = 'refund'))::bigint AS refunds,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'chargeback'))::bigint AS chargebacks,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'chargeback_reversed'))::bigint AS chargebacks_reversed,
+                   (sum(m.amount) FILTER (WHERE m.kind = 'fee'))::bigint AS fees, (sum(m.amount) FILTER (WHERE m.kind = 'other'))::bigint AS other,
+                   sum(m.amount)::bigint AS total, (sum(m.amount) FILTER (WHERE m.problem IS NULL))::bigint AS agreed,
+                   (sum(m.amount) FILTER (WHERE m.problem IS NOT NULL))::bigint AS differing
+              FROM order_timeout._statement_matches($1, $2) m GROUP BY m.currency) s
+      FULL JOIN jsonb_each_text(coalesce(checked.totals, '{}')) t ON t.key = s.currency
+     ORDER BY 1;
+END
+$$;
+COMMENT ON FUNCTION statement_totals(text, text) IS
+'A row for each currency of a statement, in minor units: the sums of its lines by kind, their total, what the gateway stated, and what is missing to that (0: it adds up; null: nothing was stated). agreed and differing add up to total: lines without and with a difference; a fee agrees. Errors: 22023 not loaded; 22003; 22004. Locks: none.';
+
+-- Applying.
+
+CREATE FUNCTION _apply_line(gateway text, statement text, line bigint, kind text, plays text, order_id text, payment_ref text, refund_ref text)
+RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    l order_timeout.statement_lines;
+    answer text;
+    done boolean := true;
+    attempt text;
+BEGIN
+    -- Two sessions that apply the same statement take turns.
+    SELECT s.* INTO l FROM order_timeout.statement_lines s
+     WHERE s.gateway = $1 AND s.statement = $2 AND s.line = $3 AND s.kind = $4 FOR UPDATE;
+    IF NOT FOUND OR l.applied_at IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        CASE $5
+        WHEN 'record_payment' THEN
+            SELECT a.attempt_ref INTO attempt FROM order_timeout.attempts a WHERE a.gateway = $1 AND a.attempt_ref = l.our_reference;
+            SELECT x.outcome INTO answer FROM order_timeout.record_payment($6, $1, l.reference, l.amount, l.currency, l.at,
+                jsonb_build_object('statement', $2, 'line', l.line), attempt) x;
+        WHEN 'record_refund' THEN
+            SELECT x.outcome INTO answer FROM order_timeout.record_refund($1, $7, l.reference, - l.amount,
+                CASE l.kind WHEN 'chargeback' THEN 'chargeback' ELSE 'external' END, l.currency) x;
+        WHEN 'complete_refund' THEN
+            SELECT x.outcome INTO answer FROM order_timeout.complete_refund($8, 'succeeded', gateway_refund_ref => l.reference,
+                refunded_amount => - l.amount) x;
+        WHEN 'reverse_chargeback' THEN
+            SELECT x.outcome INTO answer FROM order_timeout.reverse_chargeback($1, l.reference, format('statement %s, line %s', $2, l.line)) x;
+        END CASE;
+    EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE IN ('40001', '40P01') THEN
+            RAISE;
+        END IF;
+        answer := SQLSTATE || ': ' || SQLERRM;
+        done := false;
+    END;
+    UPDATE order_timeout.statement_lines s
+       SET outcome = $5 || ': ' || answer, applied_at = CASE WHEN done THEN clock_timestamp() END
+     WHERE s.gateway = $1 AND s.statement = $2 AND s.line = $3 AND s.kind = $4;
+    RETURN done;
+END
+$$;
+COMMENT ON FUNCTION _apply_line(text, text, bigint, text, text, text, text, text) IS
+'Makes the call that a line of a statement stands for, and notes its outcome. Used by apply_statement.';
+
+-- It commits, so it can have no SET search_path: each name and operator is qualified. The loop keeps its rows over a commit.
+-- Its calls come in the sequence of their names, and so payments before chargebacks before those that were won.
+CREATE PROCEDURE apply_statement(gateway text, statement text, batch_size integer DEFAULT 100)
+LANGUAGE plpgsql AS $$
+DECLARE
+    difference pg_catalog.record;
+    seen pg_catalog.int8 := 0;
+    applied pg_catalog.int8 := 0;
+    size pg_catalog.int4 := COALESCE(batch_size, 100);
+BEGIN
+    PERFORM order_timeout._require_statement(apply_statement.gateway, apply_statement.statement);
+    IF size OPERATOR(pg_catalog.<) 1 OR size OPERATOR(pg_catalog.>) 10000 THEN
+        RAISE EXCEPTION 'invalid batch_size: %', size USING ERRCODE = '22023', HINT = 'Use 1 to 10000.';
+    END IF;
+    FOR difference IN
+        SELECT m.* FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
+         WHERE m.plays IS NOT NULL ORDER BY m.plays, m.line
+    LOOP
+        seen := seen OPERATOR(pg_catalog.+) 1;
+        IF order_timeout._apply_line(apply_statement.gateway, apply_statement.statement, difference.line, difference.kind, difference.plays,
+                                     difference.order_id, difference.payment_ref, difference.refund_ref) THEN
+            applied := applied OPERATOR(pg_catalog.+) 1;
+        END IF;
+        IF seen OPERATOR(pg_catalog.%) size OPERATOR(pg_catalog.=) 0 THEN
+            COMMIT;
+            RAISE NOTICE '% lines seen, % applied', seen, applied;
+        END IF;
+    END LOOP;
+    COMMIT;
+    RAISE NOTICE '% lines seen, % applied, all done', seen, applied;
+END
+$$;
+COMMENT ON PROCEDURE apply_statement(text, text, integer) IS
+'Makes the calls that the differences of a statement stand for, as far as that is safe: record_payment, complete_refund, record_refund and reverse_chargeback, in batches of batch_size with a commit each; a NOTICE says how far it is. What it did, or why it could not, is the outcome of the line. Safe to repeat: a line that was applied is not applied again. Called alone: 2D000 inside a transaction block or a function. Errors: 22023 not loaded, or a wrong batch_size; 22004. Locks: the line, then those of the calls.';
+
+REVOKE ALL ON FUNCTION statement_layout(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _field(text[], integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _first_field(text[], integer[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _csv_records(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _bad_line(bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _layout_columns(jsonb, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _summary_totals(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_statement(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _require_loadable(text, text, jsonb, text, timestamptz, timestamptz, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION load_statement(text, text, jsonb, text, timestamptz, timestamptz, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION unload_statement(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _may_be_known(text, text, text, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _statement_matches(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION check_statement(text, text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION statement_totals(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _apply_line(text, text, bigint, text, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE apply_statement(text, text, integer) FROM PUBLIC;
+
 -- pg_cron lives in one database. From another one its functions cannot be called, but a line can be named that does
 -- the same there. Jobs differ by name and role only, so the name says which database they are for. Where its setting is
 -- hidden from the caller, the row of its launcher still shows which database it is.
@@ -1724,7 +2373,8 @@ DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog}';
+    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog,check_statement,statement_totals,
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
@@ -1734,7 +2384,8 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_csv_records,
+            _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN
         RAISE EXCEPTION 'access must not be null'
@@ -1750,10 +2401,11 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations,consumers}'::text[]) AS t;
+                statements,statement_lines,health,attention,integrations,consumers}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
-        RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
+        RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)
+            FROM unnest('{policies,statements,statement_lines}'::text[]) AS t;
     END IF;
 END
 $$;
@@ -2300,6 +2952,46 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+COMMENT ON COLUMN statements.gateway IS
+'the gateway''s name; with statement the key';
+COMMENT ON COLUMN statements.statement IS
+'its name: the date or number of the file';
+COMMENT ON COLUMN statements.covers_from IS
+'the time that it covers begins here';
+COMMENT ON COLUMN statements.covers_to IS
+'the time that it covers ends before this';
+COMMENT ON COLUMN statements.totals IS
+'what the gateway says that it comes to: minor units by currency; null: nothing was stated';
+COMMENT ON COLUMN statements.fingerprint IS
+'of the file, by which a repeat of load_statement is recognised; null if it was not loaded by that';
+COMMENT ON COLUMN statements.loaded_at IS
+'when it was loaded';
+COMMENT ON COLUMN statement_lines.gateway IS
+'the gateway''s name';
+COMMENT ON COLUMN statement_lines.statement IS
+'the statement that it belongs to';
+COMMENT ON COLUMN statement_lines.line IS
+'the number of the line in the file; what the gateway kept for it is a row of kind fee with the same number';
+COMMENT ON COLUMN statement_lines.kind IS
+'payment, refund, chargeback, chargeback_reversed, fee, or other: anything else, which a person has to look at';
+COMMENT ON COLUMN statement_lines.reference IS
+'the gateway''s number: the payment_ref of a payment, the gateway_refund_ref of a refund or chargeback';
+COMMENT ON COLUMN statement_lines.payment_ref IS
+'of a refund or chargeback: the payment that it belongs to';
+COMMENT ON COLUMN statement_lines.our_reference IS
+'our number in the line: of a payment the order_id or the attempt_ref, of a refund the refund_ref; null: none';
+COMMENT ON COLUMN statement_lines.amount IS
+'minor units, as the merchant sees it: what comes is positive, what goes is negative';
+COMMENT ON COLUMN statement_lines.currency IS
+'three capital letters';
+COMMENT ON COLUMN statement_lines.at IS
+'when it happened, by the gateway''s clock';
+COMMENT ON COLUMN statement_lines.raw IS
+'the line as it stands in the file; null for the fee of another line';
+COMMENT ON COLUMN statement_lines.outcome IS
+'what apply_statement called and what that answered, or the error; null: nothing was called';
+COMMENT ON COLUMN statement_lines.applied_at IS
+'when apply_statement applied it; null: it did not';
 
 -- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
 -- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.

@@ -94,6 +94,12 @@ my %try = (
 	minor_units        => q{SELECT order_timeout.minor_units(1, 'EUR')},
 	history            => q{SELECT order_timeout.history('none')},
 	replay_orders      => q{SELECT order_timeout.replay_orders('SELECT 1 AS order_id, now() AS created_at, 1 AS amount, ''EUR'' AS currency, NULL AS paid_at, NULL AS paid_amount')},
+	statement_layout   => q{SELECT order_timeout.statement_layout('stripe')},
+	load_statement     => q{SELECT order_timeout.load_statement('gate', 'try', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "major", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency": "currency"}', E'id,kind,amount,currency,at\n"x",p,1,EUR,2026-05-10 00:00', '2026-05-10', '2026-05-11', '{"EUR": 100}')},
+	check_statement    => q{SELECT order_timeout.check_statement('gate', 'try')},
+	statement_totals   => q{SELECT order_timeout.statement_totals('gate', 'try')},
+	apply_statement    => q{CALL order_timeout.apply_statement('gate', 'try')},
+	unload_statement   => q{SELECT order_timeout.unload_statement('gate', 'none')},
 	forget_order       => q{SELECT order_timeout.forget_order('none')},
 	sweep              => q{CALL order_timeout.sweep('10 milliseconds')},
 	sweep_once         => q{SELECT order_timeout.sweep_once()},
@@ -108,14 +114,14 @@ my %try = (
 my @application = qw(create_order record_payment cancel_order expire_order extend_order set_deadline reopen_order change_order
 	begin_attempt end_attempt authorize_attempt request_refund funds history minor_units);
 my @worker      = qw(claim_refunds complete_refund record_refund claim_voids complete_void send_refunds minor_units);
-my @reader      = qw(funds funds_violations history replay_orders minor_units);
+my @reader      = qw(funds funds_violations history replay_orders minor_units check_statement statement_totals);
 my %may = (
 	application => \@application,
 	worker      => \@worker,
 	reader      => \@reader,
 	operator    => [ grep { !/_access$/ } keys %try ],
 );
-my @tables = qw(policies orders attempts payments refunds events);
+my @tables = qw(policies orders attempts payments refunds events statements statement_lines);
 my @views  = qw(health attention integrations);
 
 for my $access (sort keys %may) {
@@ -143,8 +149,8 @@ for my $access (sort keys %may) {
 	}
 	my @written = grep { /^(?:INSERT|UPDATE|DELETE|TRUNCATE|REFERENCES|TRIGGER|CREATE)\b/ } @$held;
 	if ($access eq 'operator') {
-		is_deeply(\@written, [ map { "$_ order_timeout.policies" } qw(DELETE INSERT UPDATE) ],
-			"$access: writes policies and nothing else");
+		is_deeply(\@written, [ map { my $verb = $_; map { "$verb order_timeout.$_" } qw(policies statement_lines statements) } qw(DELETE INSERT UPDATE) ],
+			"$access: writes policies and statements, and nothing else");
 		is(error_of($mine, sub { $mine->do($_) }), '', "$access: $_") for
 			"INSERT INTO order_timeout.policies (policy) VALUES ('strict')",
 			"UPDATE order_timeout.policies SET late_rule = 'at_deadline' WHERE policy = 'strict'",
@@ -264,7 +270,7 @@ $dbh->do("GRANT USAGE ON SCHEMA trap TO $hostile");
 $dbh->do("GRANT ALL ON ALL TABLES IN SCHEMA trap TO $hostile");
 
 my $trapped = $server->dbh('shop', user => $hostile);
-$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM order_timeout.$_ LIMIT 0") for @captives;
+$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM trap.$_ LIMIT 0") for @captives;    # no access reads all of ours
 $trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM pg_catalog.$_ LIMIT 0")
 	for qw(pg_class pg_proc pg_namespace pg_extension pg_roles);
 my $path = 'trap, pg_temp, pg_catalog, order_timeout';
@@ -353,6 +359,17 @@ is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.orders WHERE order_
 	2, 'they close orders');
 goes_on('held', 'record_payment', 'h6', 'h', 'p8', 100, 'EUR');
 goes_on('accepted', 'resolve_held', 'h', 'p8', 'accept');
+
+goes_on('created', 'create_order', 'h11', 100, 'EUR', '1 hour');
+goes_on('loaded', 'load_statement', 's', 'day', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "major", "at": "at",
+	"time_zone": "UTC", "reference": "id", "our_reference": "ours", "amount": "amount", "currency": "currency"}',
+	qq(id,kind,amount,currency,at,ours\n"x",p,1,EUR,2026-05-10 00:00,h11), '2026-05-10', '2026-05-11', '{"EUR": 100}');
+is(error_of($trapped, sub { $trapped->do("CALL order_timeout.apply_statement('s', 'day')") }), '', 'apply_statement captures nothing')
+	or diag($trapped->errstr);
+is($dbh->selectrow_array("SELECT outcome FROM order_timeout.statement_lines WHERE gateway = 's'"), 'record_payment: paid', 'it records the payment');
+is(eval { scalar @{ rows($trapped, 'check_statement', 's', 'day') } } // $trapped->errstr, 0, 'check_statement captures nothing');
+is(eval { rows($trapped, 'statement_totals', 's', 'day')->[0]{missing} } // $trapped->errstr, 0, 'statement_totals captures nothing');
+goes_on('unloaded', 'unload_statement', 's', 'day');
 
 is(eval { rows($trapped, 'funds', 'h1')->[0]{paid} } // $trapped->errstr, 130, 'funds captures nothing');
 is(eval { scalar @{ rows($trapped, 'funds_violations') } } // $trapped->errstr, 0, 'funds_violations captures nothing');

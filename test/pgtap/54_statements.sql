@@ -1,0 +1,205 @@
+-- Statements: what a layout makes of a file, each difference once, and bad input.
+BEGIN;
+\ir include/helpers.psql
+SELECT no_plan();
+
+CREATE FUNCTION t.load(statement text, csv text, layout jsonb DEFAULT '{}', totals jsonb DEFAULT NULL, covers_from timestamptz DEFAULT '2026-05-10+00')
+RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', l.outcome, l.lines) FROM order_timeout.load_statement('bank', $1,
+        '{"header": ["id", "type"], "kind": "type", "units": "minor", "at": "at", "time_zone": "UTC", "fee": "fee",
+          "kinds": {"pay": "payment", "back": "refund", "dispute": "chargeback", "won": "chargeback_reversed", "cost": "fee", "gift": "other"},
+          "reference": "id", "payment_ref": "of", "our_reference": "ours", "amount": "amount", "currency": "currency"}'::jsonb || $3,
+        $2, $5, $5 + interval '1 day', $4) l
+$$;
+CREATE FUNCTION t.lines(statement text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', l.line, l.kind, l.reference, 'of ' || l.payment_ref, 'ours ' || l.our_reference, l.amount, l.currency,
+                     to_char(l.at AT TIME ZONE 'UTC', 'MM-DD HH24:MI'))
+      FROM order_timeout.statement_lines l WHERE l.gateway = 'bank' AND l.statement = $1 ORDER BY l.line, l.kind DESC
+$$;
+CREATE FUNCTION t.check(statement text, lag interval DEFAULT '0') RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', c.problem, c.kind, c.line, c.reference, 'there ' || c.there, 'here ' || c.here, c.currency, '-> ' || c.resolved_by,
+                     CASE WHEN c.applies THEN '(applies)' END)
+      FROM order_timeout.check_statement('bank', $1, $2) c
+$$;
+CREATE FUNCTION t.total(statement text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT format('%s %s: %s %s %s %s %s %s = %s, stated %s, missing %s, %s + %s', currency, lines, payments, refunds, chargebacks, chargebacks_reversed,
+                  fees, other, total, stated, missing, agreed, differing)
+      FROM order_timeout.statement_totals('bank', $1)
+$$;
+
+-- Reading a file
+SELECT is(t.load('read', E'\uFEFFid,type,amount,currency,at,of,ours,fee\r\nr-1,pay,1000,EUR,2026-05-10 00:30:00,,o-1,29\r\n"r-2",back,"-4,000",eur,2026/5/10 1:05,"r,1","say ""no""\n",-3\r\n\r\nr-3,cost,-5,EUR,2026-05-10T02:00:00Z,,,2'),
+          'loaded 5', 'a byte order mark, CRLF, quotes, commas, an empty line');
+SELECT results_eq($$SELECT t.lines('read')$$, ARRAY[
+    '2 payment r-1 ours o-1 1000 EUR 05-10 00:30', '2 fee r-1 ours o-1 -29 EUR 05-10 00:30',
+    E'3 refund r-2 of r,1 ours say "no" -4000 EUR 05-10 01:05', '3 fee r-2 of r,1 ours say "no" 3 EUR 05-10 01:05',
+    '6 fee r-3 -7 EUR 05-10 02:00'], 'and what they mean; a fee is a row of its own');
+SELECT is((SELECT raw FROM order_timeout.statement_lines WHERE statement = 'read' AND line = 2 AND kind = 'payment'),
+          'r-1,pay,1000,EUR,2026-05-10 00:30:00,,o-1,29', 'the line is kept as it was');
+SELECT is(t.load('preamble', E'# a bank\n# of today\nid,type,amount,currency,at\nm-1,pay,0.50,KWD,2026-05-10 08:30:00\nm-2,pay,12,JPY,2026-01-10 08:30:00\nSUM,2\nwhatever',
+                 '{"units": "major", "end": "SUM", "time_zone": "Europe/Berlin"}'), 'loaded 2', 'a preamble, and a summary that ends the lines');
+SELECT results_eq($$SELECT t.lines('preamble')$$, ARRAY['4 payment m-1 500 KWD 05-10 06:30', '5 payment m-2 12 JPY 01-10 07:30'],
+                  'major units by the currency, times of a zone with its summer time');
+SELECT is(t.load('constant', E'id,type,sum,at\nc-1,back,7,2026-05-10 00:00', '{"currency_is": "CNY", "by_kind": {"refund": {"amount": "sum", "negate": true}}}'),
+          'loaded 1', 'a currency that is no column, a kind with columns of its own');
+SELECT results_eq($$SELECT t.lines('constant')$$, ARRAY['2 refund c-1 -7 CNY 05-10 00:00'], 'and amounts without a sign');
+SELECT is(t.unchanged_by($$SELECT t.load('constant', E'id,type,sum,at\nc-1,back,7,2026-05-10 00:00')$$), '("exists 1")', 'the same file again');
+
+-- Each difference once. Rows here: times as in the statement.
+CREATE FUNCTION t.pay_at(ref text, amount bigint, at timestamptz, currency text DEFAULT 'EUR') RETURNS void LANGUAGE sql AS $$
+    SELECT t.create_order($1, 1000, currency => 'EUR'), t.pay($1, $1, $2, $4, paid_at => $3);
+$$;
+SELECT t.create_order('ours', 1000, currency => 'EUR'), order_timeout.begin_attempt('ours', 'bank', 'intent-1');
+SELECT t.pay_at('same', 1000, '2026-05-10 10:00+00'), t.pay_at('less', 1000, '2026-05-10 10:00+00'), t.pay_at('yen', 1000, '2026-05-10 10:00+00', 'JPY'),
+       t.pay_at('ours', 1000, '2026-05-10 10:00+00'), t.pay_at('before', 1000, '2026-05-09 23:59:59+00'), t.pay_at('after', 1000, '2026-05-11+00'),
+       t.pay_at('late', 1000, '2026-05-10 23:30+00'), t.pay_at('back', 1000, '2026-05-10 10:00+00');
+CREATE FUNCTION t.request(order_id text, amount bigint, key text) RETURNS text LANGUAGE sql AS $$
+    SELECT r.refund_ref FROM order_timeout.request_refund($1, $3, $2) r
+$$;
+SELECT t.request('back', 100, 'done') AS done, t.request('back', 60, 'hand') AS hand, t.request('back', 25, 'cash') AS cash,
+       t.request('back', 70, 'failed') AS failed, t.request('back', 80, 'here') AS here \gset
+SELECT order_timeout.complete_refund(:'done', 'succeeded'), order_timeout.complete_refund(:'failed', 'succeeded', gateway_refund_ref => 'g-failed'),
+       order_timeout.complete_refund(:'here', 'succeeded'), order_timeout.stop_refund(:'hand', 'by hand'), order_timeout.settle_refund(:'hand', 'cash'),
+       order_timeout.stop_refund(:'cash', 'by hand'), order_timeout.settle_refund(:'cash', 'cash, so no statement has it');
+SELECT order_timeout.record_refund('bank', 'back', 'd-1', 200, 'chargeback'), order_timeout.record_refund('bank', 'back', 'd-2', 20, 'chargeback'),
+       order_timeout.reverse_chargeback('bank', 'd-2'), order_timeout.record_refund('bank', 'back', 'e-1', 30);
+SELECT t.request('back', 50, 'open') AS open \gset
+UPDATE order_timeout.refunds SET returned_at = '2026-05-10 12:00+00' WHERE returned_at IS NOT NULL;
+SELECT is(t.load('all', 'id,type,amount,currency,at,of,ours
+same,pay,1000,EUR,2026-05-10 10:00:00,,
+less,pay,900,EUR,2026-05-10 10:00:00,,
+yen,pay,1000,EUR,2026-05-10 10:00:00,,
+back,pay,1000,EUR,2026-05-10 10:00:00,,back
+back,pay,1000,EUR,2026-05-10 10:00:00,,back
+new-1,pay,500,EUR,2026-05-10 11:00:00,,unknown
+new-2,pay,500,EUR,2026-05-10 11:00:00,,intent-1
+new-3,pay,500,EUR,2026-05-10 11:00:00,,
+g-done,back,-100,EUR,2026-05-10 12:00:00,back,' || :'done' || '
+g-open,back,-50,EUR,2026-05-10 12:00:00,back,' || :'open' || '
+g-hand,back,-60,EUR,2026-05-10 12:00:00,back,' || :'hand' || '
+g-failed,back,70,EUR,2026-05-10 12:00:00,back,
+g-new,back,-1,EUR,2026-05-10 12:00:00,back,shop-7
+g-lost,back,-1,EUR,2026-05-10 12:00:00,,
+d-1,won,200,EUR,2026-05-10 13:00:00,back,
+d-2,dispute,-20,EUR,2026-05-10 13:00:00,back,
+d-2,won,20,EUR,2026-05-10 14:00:00,back,
+d-3,dispute,-5,EUR,2026-05-10 14:00:00,back,
+p-1,gift,3,EUR,2026-05-10 14:00:00,,
+p-2,cost,-9,EUR,2026-05-10 14:00:00,,', totals => '{"EUR": 6460, "USD": 0}'), 'loaded 20', 'a statement with all kinds of lines');
+SELECT results_eq($$SELECT t.check('all') ORDER BY 1$$, (SELECT ARRAY_AGG(x ORDER BY x) FROM unnest(ARRAY[
+    'amount payment 3 less there 900 here 1000 EUR -> the gateway',
+    'currency payment 4 yen there 1000 here 1000 EUR -> the gateway',
+    'twice payment 6 back there 1000 here 1000 EUR -> the gateway',
+    'only_there payment 7 new-1 there 500 EUR -> record_payment (applies)',
+    'only_there payment 8 new-2 there 500 EUR -> record_payment (applies)',
+    'only_there payment 9 new-3 there 500 EUR -> record_payment',
+    'status refund 11 g-open there -50 here -50 EUR -> complete_refund (applies)',
+    'status refund 12 g-hand there -60 here -60 EUR -> complete_refund, then resolve_conflict',
+    'status refund 13 g-failed there 70 here -70 EUR -> reverse_refund or reverse_chargeback',
+    'only_there refund 14 g-new there -1 EUR -> record_refund (applies)',
+    'only_there refund 15 g-lost there -1 EUR -> record_refund',
+    'status chargeback_reversed 16 d-1 there 200 here 200 EUR -> reverse_chargeback (applies)',
+    'only_there chargeback 19 d-3 there -5 EUR -> record_refund (applies)',
+    'only_there other 20 p-1 there 3 EUR -> the gateway',
+    'only_here payment late here 1000 EUR -> the gateway',
+    'only_here payment ours here 1000 EUR -> the gateway',
+    'status refund here -80 EUR -> reverse_refund',
+    'only_here chargeback d-1 here -200 EUR -> reverse_chargeback',
+    'only_here refund e-1 here -30 EUR -> reverse_chargeback']) x), 'each difference, with what resolves it');
+SELECT is((SELECT order_id FROM order_timeout.check_statement('bank', 'all') WHERE reference = 'new-2'), 'ours', 'an attempt names its order');
+SELECT results_eq($$SELECT t.total('all')$$, ARRAY[
+    'EUR 20: 6400 -142 -25 220 -9 3 = 6447, stated 6460, missing 13, 1891 + 4556', 'USD 0: 0 0 0 0 0 0 = 0, stated 0, missing 0, 0 + 0'], 'the totals add up');
+SELECT results_eq($$SELECT t.check('all', '1 hour') EXCEPT SELECT t.check('all')$$,
+                  ARRAY['too_early payment late here 1000 EUR -> the next statement'], 'what is younger than the lag');
+SELECT is((SELECT count(*) FROM t.check('all') c WHERE c ~ 'before|after'), 0::bigint, 'what the statement does not cover');
+
+-- The next statement has it, or looks back for it
+SELECT t.load('next', E'id,type,amount,currency,at\nafter,pay,1000,EUR,2026-05-11 00:00', covers_from => '2026-05-11+00');
+SELECT results_eq($$SELECT t.check('next', '1 hour')$$, ARRAY['only_here payment late here 1000 EUR -> the gateway'], 'the next statement looks back as far as the lag');
+SELECT is_empty($$SELECT t.check('next', '0')$$, 'and no farther');
+SELECT t.load('next', E'id,type,amount,currency,at\nafter,pay,1000,EUR,2026-05-11 00:00\nlate,pay,1000,EUR,2026-05-11 00:00', covers_from => '2026-05-11+00')
+  FROM order_timeout.unload_statement('bank', 'next');
+SELECT is_empty($$SELECT t.check('next', '1 hour')$$, 'a line of the next statement');
+SELECT is((SELECT count(*) FROM t.check('all', '0') c WHERE c ~ 'late'), 0::bigint, 'counts for this one too');
+SELECT ok(t.unchanged_by($$SELECT count(*) FROM t.check('all')$$) !~ 'changed', 'checking writes nothing');
+
+-- Another number for money that is known is not recorded a second time
+SELECT t.create_order('known', 1000, currency => 'EUR'), t.pay('known', 'ch_1', 1000, 'EUR', paid_at => '2026-05-12 10:00+00'),
+       order_timeout.record_refund('bank', 'ch_1', 're_1', 300);
+UPDATE order_timeout.refunds SET returned_at = '2026-05-12 12:00+00' WHERE gateway_refund_ref = 're_1';
+SELECT t.load('numbers', E'id,type,amount,currency,at,of,ours\npi_1,pay,1000,EUR,2026-05-12 10:00,,known\npi_2,pay,999,EUR,2026-05-12 10:00,,known\ntxn_1,back,-300,EUR,2026-05-12 10:00,ch_1,\ntxn_2,back,-301,EUR,2026-05-12 10:00,ch_1,',
+              covers_from => '2026-05-12+00');
+SELECT results_eq($$SELECT t.check('numbers')$$, ARRAY[
+    'only_there payment 2 pi_1 there 1000 EUR -> record_payment', 'only_there payment 3 pi_2 there 999 EUR -> record_payment (applies)',
+    'only_there refund 4 txn_1 there -300 EUR -> record_refund', 'only_there refund 5 txn_2 there -301 EUR -> record_refund (applies)',
+    'only_here payment ch_1 here 1000 EUR -> the gateway', 'only_here refund re_1 here -300 EUR -> reverse_chargeback'],
+    'what may be known under another number is for a person');
+SELECT t.load('both', E'id,type,amount,currency,at\nch_1,pay,1000,EUR,2026-05-12 10:00\nre_1,back,-300,EUR,2026-05-12 10:00', covers_from => '2026-05-13+00');
+SELECT is((SELECT bool_and(applies) FROM order_timeout.check_statement('bank', 'numbers', '0')), true, 'not so if a statement has both');
+
+-- Layouts
+SELECT is(jsonb_typeof(order_timeout.statement_layout(name)), 'object', name) FROM unnest('{stripe,wechat_pay}'::text[]) name;
+SELECT throws_ok($$SELECT order_timeout.statement_layout('visa')$$, '22023', 'no layout is called "visa"', 'no such layout');
+SELECT throws_ok($$SELECT order_timeout.statement_layout(NULL)$$, '22004', NULL, 'null');
+
+-- Bad input writes nothing
+SELECT t.everything() AS before \gset
+CREATE FUNCTION t.detail(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    detail text;
+BEGIN
+    EXECUTE query;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(' | ', SQLSTATE, SQLERRM, nullif(detail, ''));
+END
+$$;
+SELECT is(t.detail(format('SELECT t.load(%L, %L, %L)', 'bad', E'id,type,amount,currency,at\n' || line, layout)), wanted, line)
+  FROM (VALUES
+    ('x,pay,1,EUR', '{}', '22023 | line 2 of the statement cannot be loaded | It has 4 fields, the header has 5.'),
+    ('x,pay,1,EUR,2026-05-10 00:00,more', '{}', '22023 | line 2 of the statement cannot be loaded | It has 6 fields, the header has 5.'),
+    ('x,pay,"1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | It has 3 fields, the header has 5.'),
+    ('x,loan,1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | The layout does not say of which kind "loan" is.'),
+    ('x,pay,one,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "one" is not an amount.'),
+    ('x,pay,,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "" is not an amount.'),
+    ('x,pay,1,EURO,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "EURO" is not a currency.'),
+    ('x,pay,1,EUR,10.05.2026', '{}', '22023 | line 2 of the statement cannot be loaded | "10.05.2026" is not a time.'),
+    (',pay,1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | It has no reference.'),
+    (repeat('x', 256) || ',pay,1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | A reference is longer than 255 bytes.'),
+    ('x,pay,1,EUR,2026-13-10 00:00', '{}', '22023 | date/time field value out of range: "2026-13-10 00:00"'),
+    ('x,pay,0.001,EUR,2026-05-10 00:00', '{"units": "major"}', '22023 | "0.001" is not an amount of EUR'),
+    ('x,pay,1.5,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "1.5" is not a whole number of minor units.'),
+    ('x,pay,99999999999999999999,EUR,2026-05-10 00:00', '{}', '22003 | value "99999999999999999999" is out of range for type bigint'),
+    ('x', '{"header": ["nothing"]}', '22023 | the file has no header of this layout | It needs the columns ["nothing"].'),
+    ('x', '{"kinds": {"pay": "income"}}', '22023 | the statement cannot be loaded | kinds of layout must be payment, refund, chargeback, chargeback_reversed, fee or other.'),
+    ('x', '{"time_zone": "Mars"}', '22023 | the statement cannot be loaded | Time zone "Mars" is not known.'),
+    ('x', '{"units": "grams"}', '22023 | the statement cannot be loaded | layout needs header (an array), kind, kinds (an object), at, time_zone, units (major or minor).'),
+    ('x', '{"by_kind": 7}', '22023 | the statement cannot be loaded | by_kind of layout must be an object of kinds, each with an object.'),
+    ('x', '{"by_kind": {"fee": "x"}}', '22023 | the statement cannot be loaded | by_kind of layout must be an object of kinds, each with an object.')
+  ) v (line, layout, wanted);
+SELECT is(t.detail(format('SELECT order_timeout.%s', call)), wanted, call)
+  FROM (VALUES
+    ($$load_statement(NULL, 's', '{}', '', now(), now())$$, '22004 | gateway must not be null'),
+    ($$load_statement('bank', 's', '{}', NULL, now(), now())$$, '22004 | csv must not be null'),
+    ($$load_statement('bank', 's', '{}', '', '2026-05-10', '2026-05-10')$$, '22023 | the statement cannot be loaded | covers_from must be before covers_to.'),
+    ($$load_statement('bank', 's', '{}', '', '-infinity', 'infinity')$$, '22023 | the statement cannot be loaded | Times must be between the years 1970 and 9999.'),
+    ($$load_statement('', 's', '{}', '', '2026-05-10', '2026-05-11')$$, '22023 | the statement cannot be loaded | Gateway and statement need 1 to 255 bytes, without control characters.'),
+    ($$load_statement('bank', 's', '[]', '', '2026-05-10', '2026-05-11')$$, '22023 | the statement cannot be loaded | layout needs header (an array), kind, kinds (an object), at, time_zone, units (major or minor).'),
+    ($$load_statement('bank', 's', '{}', '', '2026-05-10', '2026-05-11', '{"EUR": 1.5}')$$, '22023 | the statement cannot be loaded | totals must be an object of currencies with minor units, as in {"EUR": 123456}.'),
+    ($$load_statement('bank', 's', '{}', '', '2026-05-10', '2026-05-11', '7')$$, '22023 | the statement cannot be loaded | totals must be an object of currencies with minor units, as in {"EUR": 123456}.'),
+    ($$load_statement('bank', 'all', order_timeout.statement_layout('stripe'), 'other', '2026-05-10', '2026-05-11')$$, '22023 | statement "all" of gateway "bank" was loaded from another file'),
+    ($$check_statement('bank', 'none')$$, '22023 | statement "none" of gateway "bank" is not loaded'),
+    ($$check_statement(NULL, 'all')$$, '22004 | gateway must not be null'),
+    ($$check_statement('bank', 'all', '-1 second')$$, '22023 | invalid lag: -00:00:01'),
+    ($$statement_totals('bank', NULL)$$, '22004 | statement must not be null'),
+    ($$statement_totals('bank', 'none')$$, '22023 | statement "none" of gateway "bank" is not loaded'),
+    ($$unload_statement('bank', NULL)$$, '22004 | statement must not be null')
+  ) v (call, wanted);
+SELECT is(t.everything(), :'before', 'nothing is written');
+SELECT is(order_timeout.unload_statement('bank', 'none'), 'not_loaded', 'unload what is not there');
+SELECT is(order_timeout.unload_statement('bank', 'all'), 'unloaded', 'unload');
+SELECT is_empty($$SELECT FROM order_timeout.statement_lines WHERE statement = 'all'$$, 'with its lines');
+SELECT t.sound();
+SELECT * FROM finish();
+ROLLBACK;
