@@ -16,7 +16,7 @@ relay_lags() { /usr/bin/python3 "$here/sides/rabbitmq/lags.py" "$RABBITMQ_NODE_P
 relay_start() {
 	local side=$1
 	shift
-	AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_NODE_PORT/ "$OT_TMP/src/connect/relay_$side/order_timeout_relay" \
+	AMQP_URL=amqp://guest:guest@127.0.0.1:$RABBITMQ_NODE_PORT/%2F "$OT_TMP/src/connect/relay_$side/order_timeout_relay" \
 		--consumer bench --verbose --batch 500 "$@" 2>"$tmp/relay.log" &
 	relay=$!
 }
