@@ -12,17 +12,21 @@
 #include "database.h"
 #include "log.h"
 
+#ifndef RELAY_SCHEMA
+#define RELAY_SCHEMA "order_timeout"	/* bench/ measures it with another source */
+#endif
+
 /* The times are written in UTC, whatever the session's zone is: a pooler may hand us somebody else's. */
 static const char *const read_events =
 "SELECT id, type, pg_catalog.floor(extract(epoch FROM created_at))::pg_catalog.int8, lease_token, pg_catalog.jsonb_build_object("
 "'id', id, 'aggregateid', aggregateid, 'type', type, 'created_at',"
 " pg_catalog.to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), 'payload', payload)::pg_catalog.text"
-" FROM order_timeout.read_events($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.interval)";
+" FROM " RELAY_SCHEMA ".read_events($1::pg_catalog.text, $2::pg_catalog.int4, $3::pg_catalog.interval)";
 enum
 {
 	EVENT_ID, EVENT_TYPE, EVENT_CREATED, EVENT_LEASE, EVENT_BODY
 };
-static const char *const ack_events = "SELECT outcome FROM order_timeout.ack_events($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.int8)";
+static const char *const ack_events = "SELECT outcome FROM " RELAY_SCHEMA ".ack_events($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.int8)";
 static const char *const create_consumer = "SELECT order_timeout.create_consumer(consumer => $1::pg_catalog.text, notify => $2::pg_catalog.bool)";
 
 static void
