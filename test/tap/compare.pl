@@ -62,11 +62,12 @@ is(keys %late, 9, 'the table has all scenes');
 for my $scene (sort keys %late) {
 	for my $timer (qw(RabbitMQ order_timeout)) {
 		my @figures = @{ $late{$scene}{$timer} || [] };
-		is(scalar(grep { /^-?[\d,.]+( m?s)?$/ } @figures), 6, "$scene, $timer: all figures") or diag("@figures");
-		cmp_ok($figures[0], '>', 0, "$scene, $timer: orders were closed");
-		# Classic queues move dead letters without confirms, so a crash may lose persistent messages, too.
-		is($figures[5], 0, "$scene, $timer: each order was closed")
-			unless $timer eq 'RabbitMQ' and $scene =~ /not persistent|the broker/;
+		is(scalar(grep { /^(-?[\d,.]+( m?s)?|–)$/ } @figures), 6, "$scene, $timer: all figures") or diag("@figures");
+		# All that are not persistent may be lost. Classic queues move dead letters without confirms, so a crash may
+		# lose persistent ones, too.
+		next if $timer eq 'RabbitMQ' and $scene =~ /not persistent|the broker/;
+		cmp_ok($figures[0] =~ tr/,//dr, '>', 0, "$scene, $timer: orders were closed");
+		is($figures[5], 0, "$scene, $timer: each order was closed");
 	}
 }
 cmp_ok($late{'... messages that are not persistent'}{RabbitMQ}[5], '>', 0, 'a crash of the broker loses messages that are not persistent');
