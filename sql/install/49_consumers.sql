@@ -105,7 +105,7 @@ END;
 COMMENT ON FUNCTION _unread_events(text, boolean, integer) IS
 'What a consumer has not acknowledged, as of now. Used by read_events.';
 
--- The marks that are of use once seen is read: for each transaction that it does not see, the last one that was set before it.
+-- The marks that are of use to read on from seen: for each transaction that it does not see, the last one that was set before it.
 CREATE FUNCTION _marks_for(seen pg_snapshot, mark_xids xid8[], mark_ids bigint[]) RETURNS TABLE (xid xid8, id bigint)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
