@@ -105,7 +105,8 @@ ot_consumer_read(const char *name, int max_events, int64 lease)
 	if (batch.events != NIL)
 	{
 		batch.lease_token = ot_random_key("");
-		ot_store_hand_out_events(name, batch.events, batch.lease_token, GetCurrentTimestamp() + lease);
+		ot_store_hand_out_events(name, batch.events, list_length(batch.events) < max_events, batch.lease_token,
+								 GetCurrentTimestamp() + lease);
 	}
 	ForceSyncCommit();			/* what is handed out must not be handed out otherwise after a crash */
 	return batch;

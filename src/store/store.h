@@ -285,7 +285,8 @@ extern bool ot_store_has_unread(const char *name);
 /* All of the last window is read: the next one reaches to now. The first events of a window that are not acknowledged. */
 extern void ot_store_open_window(const char *name, EventMark mark);
 extern List *ot_store_window_events(const char *name, int max_events);
-extern void ot_store_hand_out_events(const char *name, List *events, const char *lease_token, TimestampTz leased_until);
+extern void ot_store_hand_out_events(const char *name, List *events, bool are_last, const char *lease_token,
+									 TimestampTz leased_until);
 extern void ot_store_acknowledge_events(const char *name, int64 up_to);
 extern EventBacklog ot_store_consumer_backlog(const char *name);
 

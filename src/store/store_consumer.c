@@ -58,14 +58,20 @@ mark_args(Args *args, EventMark mark)
 	ot_arg_xid8(args, GetTopFullTransactionId());
 }
 
+/* Other consumers' marks hold for all, so that what is open now need not be looked for from the first event on. */
 bool
 ot_store_add_consumer(const char *name, List *types, bool from_now, bool notify, EventMark mark)
 {
 	static Statement insert = {"INSERT INTO order_timeout.consumer_positions "
 		"(consumer, types, notify, created_at, epoch, read_snapshot, mark_ids, mark_xids) "
 		"SELECT $4, $5, $6, pg_catalog.clock_timestamp(), s.last_value, "
-		"CASE WHEN $7 THEN order_timeout._snapshot_without($3) END, ARRAY[$1], ARRAY[$2] "
-	"FROM order_timeout.event_epoch s ON CONFLICT DO NOTHING"};
+		"CASE WHEN $7 THEN order_timeout._snapshot_without($3) END, "
+		"pg_catalog.array_append(m.ids, $1), pg_catalog.array_append(m.xids, $2) "
+		"FROM order_timeout.event_epoch s, "
+		"LATERAL (SELECT pg_catalog.array_agg(k.id) AS ids, pg_catalog.array_agg(k.xid) AS xids "
+		"FROM order_timeout.consumer_positions c, LATERAL ROWS FROM (pg_catalog.unnest(c.mark_xids), pg_catalog.unnest(c.mark_ids)) k(xid, id) "
+		"WHERE c.epoch" SQL_EQ "s.last_value AND k.xid" SQL_GT "'0') m "
+	"ON CONFLICT DO NOTHING"};
 	Args		args = {0};
 
 	mark_args(&args, mark);
@@ -202,17 +208,21 @@ ids_arg(Args *args, List *events)
 	ot_arg_array(args, INT8OID, ids, NULL, list_length(events));
 }
 
+/* If these are the last of their window, it ends with them: what lies between here and its end is not gone through again. */
 void
-ot_store_hand_out_events(const char *name, List *events, const char *lease_token, TimestampTz leased_until)
+ot_store_hand_out_events(const char *name, List *events, bool are_last, const char *lease_token, TimestampTz leased_until)
 {
 	static Statement update = {"UPDATE order_timeout.consumer_positions c "
-	"SET batch = $2, lease_token = $3, leased_until = $4, acknowledged_to = NULL WHERE c.consumer" SQL_EQ "$1"};
+		"SET batch = $2, window_to = CASE WHEN $5 THEN $6 ELSE c.window_to END, "
+	"lease_token = $3, leased_until = $4, acknowledged_to = NULL WHERE c.consumer" SQL_EQ "$1"};
 	Args		args = {0};
 
 	ot_arg_text(&args, name);
 	ids_arg(&args, events);
 	ot_arg_text(&args, lease_token);
 	ot_arg_time(&args, leased_until);
+	ot_arg_bool(&args, are_last);
+	ot_arg_int8(&args, ((Event *) llast(events))->id);
 	ot_run_write(&update, &args);
 }
 

@@ -276,6 +276,22 @@ create($busy, 'next');
 many_events();
 $open->commit;
 cmp_ok(fetched(sub { 1 while some(500) }), '<', 100000, 'batches after a transaction that was open when the last one was read');
+for my $read (1 .. 3) {
+	create($busy, "read$read");
+	cmp_ok(fetched(sub { is(some(10000), 1, 'a new event') }), '<', 1000, 'is found without a look at those that were read');
+}
+$open->begin_work;
+create($open, 'later');
+create($busy, 'next');
+some(10000);
+many_events();
+call($busy, 'create_consumer', 'newcomer', undef, 1);
+1 while some(10000);
+$open->commit;
+cmp_ok(fetched(sub { is(some(10000), 1, 'the event of such a transaction') }), '<', 30000, 'a single look for it');
+cmp_ok(fetched(sub { is(some(10000), 0, 'and nothing after it') }), '<', 1000, 'which is not repeated');
+cmp_ok(fetched(sub { is(names(batch($busy, 'newcomer')), 'later', 'one that was open when a consumer began from now on') }),
+	'<', 30000, 'is not looked for from the first event on');
 $_->disconnect for $open, $busy;
 
 # ------------------------------------------------------------ the database moves

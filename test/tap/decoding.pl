@@ -96,7 +96,7 @@ $prepared->do("COMMIT PREPARED 'prepared'");
 answers($writers);
 call($dbh, 'sweep_once', 10000);
 call($dbh, 'create_order', 'gone', 100, 'EUR');
-call($dbh, 'cancel_order', 'gone');
+call($dbh, 'cancel_order', 'gone', 'what the buyer said');
 call($dbh, 'forget_order', 'gone');
 
 # ------------------------------------------------------------ what comes
@@ -148,7 +148,9 @@ is($backwards, undef, "each order's events come in their order");
 isnt("@order", join(' ', sort { $a <=> $b } @order), 'commits were not in the order of ids');
 
 sub inserted { return [ map { /^table order_timeout\.events: INSERT: id\[bigint\]:(\d+) .*\n?\z/s } @_ ] }
-is_deeply(inserted(@{ $dbh->selectcol_arrayref(q(SELECT data FROM pg_logical_slot_get_changes('text', NULL, NULL))) }), \@order, 'test_decoding: the same');
+my $text = $dbh->selectcol_arrayref(q(SELECT data FROM pg_logical_slot_get_changes('text', NULL, NULL)));
+is_deeply(inserted(@$text), \@order, 'test_decoding: the same');
+ok((grep { /^table order_timeout\.events: UPDATE/ } @$text), 'there were updates, which are not published');
 
 # A reader that was killed gets again what it had not confirmed, from some transaction on.
 receive('--endpos', $dbh->selectrow_array('SELECT pg_current_wal_lsn()'));
