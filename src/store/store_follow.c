@@ -197,12 +197,10 @@ ot_store_follows(void)
 	return kept_hooks != NIL || kept_links != NIL;
 }
 
-/* The table of events was opened just now, which accepted what was reported. */
 bool
 ot_store_notifies(void)
 {
-	if (!kept_is_valid)
-		read_following();
+	refresh();
 	return kept_notifies;
 }
 

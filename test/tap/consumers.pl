@@ -169,6 +169,13 @@ $slow->do('ROLLBACK');
 call($dbh, 'drop_consumer', 'eager');
 create($slow, 'quiet');
 is_deeply(heard(), [], 'nobody wants it any more');
+$slow->do('BEGIN');
+create($slow, 'before');
+call($dbh, 'create_consumer', 'late', undef, 1, 1);
+create($slow, 'after');
+$slow->do('COMMIT');
+is_deeply(heard(), [q(order_timeout_events '')], 'a transaction that was open when the consumer came');
+call($dbh, 'drop_consumer', 'late');
 rest($dbh, 'all');
 
 # ------------------------------------------------------------ a crash
