@@ -486,9 +486,9 @@ COMMENT ON COLUMN attention.currency IS
 COMMENT ON COLUMN attention.since IS
 'since when it needs the operator. For sweeper: the last sign of life; if there was never one, the earliest deadline that is overdue, and null if none is';
 COMMENT ON COLUMN attention.why IS
-'the cause in words';
+'the cause in words; of a refund and a void also how many attempts are used, and the last error';
 COMMENT ON COLUMN attention.resolved_by IS
-'the functions that resolve it';
+'the lines that resolve it, one of which is to be run; what only a person knows is a variable of psql';
 COMMENT ON COLUMN attention.attempt_ref IS
 'for void: the attempt';
 COMMENT ON COLUMN integrations.kind IS
