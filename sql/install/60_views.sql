@@ -44,10 +44,10 @@ SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund
        r.amount, r.currency, r.attention_at AS since,
        CASE WHEN r.last_error LIKE 'stopped:%' THEN format('%s (%s)', r.last_error, w.story)
             ELSE concat(w.story, ', last: ' || nullif(r.last_error, ''), ': ' || nullif(r.note, '')) END AS why,
-       -- What was stopped may have gone back: to send it again is the last thing to think of.
+       -- The ids in it are COLLATE "C", and the column keeps the collation that it has had. What was stopped may have gone back: to send it again is the last thing to think of.
        CASE WHEN r.last_error LIKE 'stopped:%'
             THEN concat_ws(E'\n', t.complete, t.settle, t.reverse, t.retry)
-            ELSE concat_ws(E'\n', t.retry, t.settle, t.reverse, t.complete) END AS resolved_by,
+            ELSE concat_ws(E'\n', t.retry, t.settle, t.reverse, t.complete) END COLLATE "default" AS resolved_by,
        NULL::text AS attempt_ref
   FROM refunds r LEFT JOIN orders o ON o.order_id = r.order_id
   LEFT JOIN policies y ON y.policy = coalesce(o.policy, 'default')
@@ -71,7 +71,7 @@ SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.curre
        concat_ws(E'\n',
            format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''accept'');', p.gateway, p.payment_ref),
            format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''refund'');', p.gateway, p.payment_ref),
-           format('SELECT * FROM order_timeout.accept_payment(gateway => %L, payment_ref => %L, note => :''note'');', p.gateway, p.payment_ref)), NULL
+           format('SELECT * FROM order_timeout.accept_payment(gateway => %L, payment_ref => %L, note => :''note'');', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
@@ -79,17 +79,17 @@ SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.
        concat_ws(E'\n',
            format('SELECT * FROM order_timeout.create_order(order_id => %L, amount => :amount, currency => %L);', p.order_id, p.currency),
            format('SELECT * FROM order_timeout.assign_orphan(gateway => %L, payment_ref => %L, order_id => :''order_id'');', p.gateway, p.payment_ref),
-           format('SELECT * FROM order_timeout.refund_orphan(gateway => %L, payment_ref => %L);', p.gateway, p.payment_ref)), NULL
+           format('SELECT * FROM order_timeout.refund_orphan(gateway => %L, payment_ref => %L);', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
        s.sqlstate || ': ' || s.error, concat_ws(E'\n',
            format('SELECT * FROM order_timeout.expire_order(order_id => %L); -- once the cause is mended; the sweeper tries again by itself', s.order_id),
-           format('SELECT * FROM order_timeout.cancel_order(order_id => %L, reason => :''reason'');', s.order_id)), NULL
+           format('SELECT * FROM order_timeout.cancel_order(order_id => %L, reason => :''reason'');', s.order_id)) COLLATE "default", NULL
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
-       s.sqlstate || ': ' || s.error, format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if it went back; workers get it again by itself, once the cause is mended', r.refund_ref), NULL
+       s.sqlstate || ': ' || s.error, format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if it went back; workers get it again by itself, once the cause is mended', r.refund_ref) COLLATE "default", NULL
   FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
@@ -99,7 +99,7 @@ SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflic
                 THEN format('SELECT * FROM order_timeout.reverse_chargeback(gateway => %L, gateway_refund_ref => %L, note => :''note'', refund_ref => %L);', x.gateway, x.gateway_refund_ref, x.refund_ref)
                 WHEN c.is_failure
                 THEN format('SELECT * FROM order_timeout.reverse_refund(refund_ref => %L, reason => :''reason'');', c.refund_ref) END,
-           format('SELECT * FROM order_timeout.resolve_conflict(conflict_id => %s, note => :''note'');', c.conflict_id)), NULL
+           format('SELECT * FROM order_timeout.resolve_conflict(conflict_id => %s, note => :''note'');', c.conflict_id)) COLLATE "default", NULL
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
   LEFT JOIN refunds x ON x.refund_ref = c.refund_ref
  WHERE c.resolved_at IS NULL
@@ -114,19 +114,19 @@ SELECT 'void', v.order_id, v.gateway, NULL, NULL, NULL, nullif(coalesce(v.author
             ELSE concat_ws(E'\n',
                 format('SELECT * FROM order_timeout.retry_void(gateway => %L, attempt_ref => %L);', v.gateway, v.attempt_ref),
                 format('SELECT * FROM order_timeout.complete_void(gateway => %L, attempt_ref => %L, result => ''voided'');', v.gateway, v.attempt_ref),
-                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled'');', v.gateway, v.attempt_ref)) END,
+                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled'');', v.gateway, v.attempt_ref)) END COLLATE "default",
        v.attempt_ref
   FROM attempts v LEFT JOIN orders o ON o.order_id = v.order_id LEFT JOIN policies y ON y.policy = o.policy
  WHERE v.attention_at IS NOT NULL
 UNION ALL
 SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
        f.sqlstate || ': ' || f.error, 
-       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''link'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id), NULL
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''link'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind = 'link'
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
        f.kind || ': ' || f.sqlstate || ': ' || f.error, 
-       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''hook'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id), NULL
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''hook'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
 UNION ALL
 -- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
@@ -134,7 +134,7 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
        CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
        concat_ws(E'\n', 'SELECT * FROM order_timeout.schedule_sweeper(); -- says what keeps its job from running',
-                        'CALL order_timeout.sweep(); -- called in another way'), NULL
+                        'CALL order_timeout.sweep(); -- called in another way') COLLATE "default", NULL
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
  CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
               WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
