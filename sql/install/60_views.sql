@@ -206,3 +206,13 @@ SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() 
   FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
 COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
+
+CREATE VIEW sizes AS
+SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0))::bigint AS bytes_per_row,
+       (t.bytes / nullif(max(t.rows) FILTER (WHERE t.table_name = 'orders') OVER (), 0))::bigint AS bytes_per_order
+  FROM (SELECT c.relname::text AS table_name, nullif(c.reltuples, -1)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes,
+               pg_indexes_size(c.oid) AS index_bytes
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'order_timeout' AND c.relkind IN ('r', 'p')) t;
+COMMENT ON VIEW sizes IS
+'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';

@@ -520,3 +520,15 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+COMMENT ON COLUMN sizes.table_name IS
+'the table';
+COMMENT ON COLUMN sizes.rows IS
+'its rows as of the last VACUUM or ANALYZE; null: there was none yet';
+COMMENT ON COLUMN sizes.bytes IS
+'what it takes on disk, with its indexes and TOAST';
+COMMENT ON COLUMN sizes.index_bytes IS
+'what its indexes take of that';
+COMMENT ON COLUMN sizes.bytes_per_row IS
+'bytes for each row; null if there is none';
+COMMENT ON COLUMN sizes.bytes_per_order IS
+'bytes for each row of orders: their sum over all tables is what an order takes';

@@ -1986,6 +1986,29 @@ COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
 REVOKE ALL ON consumers FROM PUBLIC;
 
+CREATE VIEW sizes AS
+SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0))::bigint AS bytes_per_row,
+       (t.bytes / nullif(max(t.rows) FILTER (WHERE t.table_name = 'orders') OVER (), 0))::bigint AS bytes_per_order
+  FROM (SELECT c.relname::text AS table_name, nullif(c.reltuples, -1)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes,
+               pg_indexes_size(c.oid) AS index_bytes
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'order_timeout' AND c.relkind IN ('r', 'p')) t;
+COMMENT ON VIEW sizes IS
+'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';
+REVOKE ALL ON sizes FROM PUBLIC;
+COMMENT ON COLUMN sizes.table_name IS
+'the table';
+COMMENT ON COLUMN sizes.rows IS
+'its rows as of the last VACUUM or ANALYZE; null: there was none yet';
+COMMENT ON COLUMN sizes.bytes IS
+'what it takes on disk, with its indexes and TOAST';
+COMMENT ON COLUMN sizes.index_bytes IS
+'what its indexes take of that';
+COMMENT ON COLUMN sizes.bytes_per_row IS
+'bytes for each row; null if there is none';
+COMMENT ON COLUMN sizes.bytes_per_order IS
+'bytes for each row of orders: their sum over all tables is what an order takes';
+
 CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -2019,7 +2042,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations,consumers}'::text[]) AS t;
+                health,attention,integrations,consumers,sizes}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';

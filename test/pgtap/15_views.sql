@@ -158,6 +158,15 @@ SELECT is((SELECT string_agg(concat_ws(' ', name, orders_set_aside), ', ' ORDER 
           '"the shop"."Orders" 1, close_hook 1, paid_hook 1', 'an order that could not be closed is counted with each');
 SELECT t.sound();
 
+-- sizes: the statistics are those of this transaction
+ANALYZE order_timeout.orders, order_timeout.events;
+SELECT is((SELECT rows FROM order_timeout.sizes WHERE table_name = 'orders'), (SELECT count(*) FROM order_timeout.orders), 'sizes: rows of orders');
+SELECT is((SELECT bytes > index_bytes AND bytes = pg_total_relation_size('order_timeout.events') AND bytes_per_row = bytes / rows
+                  AND bytes_per_order = bytes / (SELECT count(*) FROM order_timeout.orders) FROM order_timeout.sizes WHERE table_name = 'events'), true,
+          'bytes of events, for a row and for an order');
+SELECT set_eq('SELECT table_name FROM order_timeout.sizes',
+              $$SELECT relname::text FROM pg_class WHERE relnamespace = 'order_timeout'::regnamespace AND relkind = 'r'$$, 'a row for each table');
+
 -- resolved_by: every line of every kind can be run as it is; what only a person knows is a variable of psql.
 CREATE FUNCTION t.runs(line text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
