@@ -42,56 +42,99 @@ COMMENT ON VIEW health IS
 CREATE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
        r.amount, r.currency, r.attention_at AS since,
-       coalesce(r.last_error, r.note, r.reason) AS why,
-       -- What was stopped may have gone back: to send it again is the last thing to think of.
-       CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
-            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by,
+       CASE WHEN r.last_error LIKE 'stopped:%' THEN format('%s (%s)', r.last_error, w.story)
+            ELSE concat(w.story, ', last: ' || nullif(r.last_error, ''), ': ' || nullif(r.note, '')) END AS why,
+       -- The ids in it are COLLATE "C", and the column keeps the collation that it has had. What was stopped may have gone back: to send it again is the last thing to think of.
+       CASE WHEN r.last_error LIKE 'stopped:%'
+            THEN concat_ws(E'\n', t.complete, t.settle, t.reverse, t.retry)
+            ELSE concat_ws(E'\n', t.retry, t.settle, t.reverse, t.complete) END COLLATE "default" AS resolved_by,
        NULL::text AS attempt_ref
-  FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
+  FROM refunds r LEFT JOIN orders o ON o.order_id = r.order_id
+  LEFT JOIN policies y ON y.policy = coalesce(o.policy, 'default')
+ CROSS JOIN LATERAL (SELECT format('%s, %s of %s attempts used', CASE r.reason
+                                   WHEN 'late' THEN 'late payment' WHEN 'surplus' THEN 'surplus payment'
+                                   WHEN 'wrong_currency' THEN 'payment in another currency'
+                                   WHEN 'expired' THEN 'part payment of an expired order'
+                                   WHEN 'cancelled' THEN 'part payment of a cancelled order'
+                                   WHEN 'requested' THEN 'refund that was requested' WHEN 'orphan' THEN 'payment without an order'
+                                   WHEN 'reversed' THEN 'refund that came back' ELSE r.reason END,
+                                   r.attempts, y.refund_max_attempts) AS story) w
+ CROSS JOIN LATERAL (SELECT format('SELECT * FROM order_timeout.retry_refund(refund_ref => %L);', r.refund_ref) AS retry,
+                            format('SELECT * FROM order_timeout.settle_refund(refund_ref => %L, note => :''note'');', r.refund_ref) AS settle,
+                            format('SELECT * FROM order_timeout.reverse_refund(refund_ref => %L, reason => :''reason'');', r.refund_ref) AS reverse,
+                            format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if the gateway says that it went back', r.refund_ref) AS complete) t
+ WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
        coalesce('a late payment waits for a decision (' || p.late_reason || ')',
-                'the order was closed before all of it was paid'), 'resolve_held or accept_payment', NULL
+                'the order was closed before all of it was paid'),
+       concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''accept'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''refund'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.accept_payment(gateway => %L, payment_ref => %L, note => :''note'');', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
-       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan', NULL
+       p.received_at, 'no order with this id is known',
+       concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.create_order(order_id => %L, amount => :amount, currency => %L);', p.order_id, p.currency),
+           format('SELECT * FROM order_timeout.assign_orphan(gateway => %L, payment_ref => %L, order_id => :''order_id'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.refund_orphan(gateway => %L, payment_ref => %L);', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself', NULL
+       s.sqlstate || ': ' || s.error, concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.expire_order(order_id => %L); -- once the cause is mended; the sweeper tries again by itself', s.order_id),
+           format('SELECT * FROM order_timeout.cancel_order(order_id => %L, reason => :''reason'');', s.order_id)) COLLATE "default", NULL
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself', NULL
+       s.sqlstate || ': ' || s.error, format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if it went back; workers get it again by itself, once the cause is mended', r.refund_ref) COLLATE "default", NULL
   FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
-       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END, NULL
+       c.problem,
+       concat_ws(E'\n',
+           CASE WHEN c.is_failure AND x.reason IN ('external', 'chargeback')
+                THEN format('SELECT * FROM order_timeout.reverse_chargeback(gateway => %L, gateway_refund_ref => %L, note => :''note'', refund_ref => %L);', x.gateway, x.gateway_refund_ref, x.refund_ref)
+                WHEN c.is_failure
+                THEN format('SELECT * FROM order_timeout.reverse_refund(refund_ref => %L, reason => :''reason'');', c.refund_ref) END,
+           format('SELECT * FROM order_timeout.resolve_conflict(conflict_id => %s, note => :''note'');', c.conflict_id)) COLLATE "default", NULL
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
+  LEFT JOIN refunds x ON x.refund_ref = c.refund_ref
  WHERE c.resolved_at IS NULL
 UNION ALL
 SELECT 'void', v.order_id, v.gateway, NULL, NULL, NULL, nullif(coalesce(v.authorized, 0) - v.captured, 0), v.currency, v.attention_at,
        CASE v.state WHEN 'captured' THEN 'the gateway reported paid, and no payment is recorded'
-            ELSE coalesce(v.last_error, 'its void was rejected, or tried too often') END,
-       CASE v.state WHEN 'captured' THEN 'record_payment, or end_attempt if it brought nothing'
-            ELSE 'retry_void, complete_void or end_attempt' END,
+            ELSE format('void of an attempt, %s of %s attempts used%s', v.attempts, y.refund_max_attempts,
+                        coalesce(', last: ' || nullif(v.last_error, ''), ': it was rejected, or tried too often')) END,
+       CASE v.state WHEN 'captured' THEN concat_ws(E'\n',
+                format('SELECT * FROM order_timeout.record_payment(order_id => %L, gateway => %L, payment_ref => :''payment_ref'', amount => :amount, currency => :''currency'', attempt_ref => %L);', v.order_id, v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled''); -- if it brought nothing', v.gateway, v.attempt_ref))
+            ELSE concat_ws(E'\n',
+                format('SELECT * FROM order_timeout.retry_void(gateway => %L, attempt_ref => %L);', v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.complete_void(gateway => %L, attempt_ref => %L, result => ''voided'');', v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled'');', v.gateway, v.attempt_ref)) END COLLATE "default",
        v.attempt_ref
-  FROM attempts v WHERE v.attention_at IS NOT NULL
+  FROM attempts v LEFT JOIN orders o ON o.order_id = v.order_id LEFT JOIN policies y ON y.policy = o.policy
+ WHERE v.attention_at IS NOT NULL
 UNION ALL
 SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
+       f.sqlstate || ': ' || f.error, 
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''link'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind = 'link'
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
+       f.kind || ': ' || f.sqlstate || ': ' || f.error, 
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''hook'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
 UNION ALL
 -- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
 SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
        CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
-       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way', NULL
+       concat_ws(E'\n', 'SELECT * FROM order_timeout.schedule_sweeper(); -- says what keeps its job from running',
+                        'CALL order_timeout.sweep(); -- called in another way') COLLATE "default", NULL
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
  CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
               WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
@@ -109,7 +152,7 @@ SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_swee
               JOIN pg_class j ON j.oid = x.objid AND j.relname = 'job' AND j.relnamespace = to_regnamespace('cron')
              WHERE e.extname = 'pg_cron'));
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and the lines that resolve it.';
 
 -- By the catalogs: to_regclass and to_regprocedure raise an error where the caller has no right to the schema.
 CREATE VIEW integrations AS
@@ -163,3 +206,13 @@ SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() 
   FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
 COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
+
+CREATE VIEW sizes AS
+SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0))::bigint AS bytes_per_row,
+       (t.bytes / nullif(max(t.rows) FILTER (WHERE t.table_name = 'orders') OVER (), 0))::bigint AS bytes_per_order
+  FROM (SELECT c.relname::text AS table_name, nullif(c.reltuples, -1)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes,
+               pg_indexes_size(c.oid) AS index_bytes
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'order_timeout' AND c.relkind IN ('r', 'p')) t;
+COMMENT ON VIEW sizes IS
+'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';

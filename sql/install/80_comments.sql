@@ -486,9 +486,9 @@ COMMENT ON COLUMN attention.currency IS
 COMMENT ON COLUMN attention.since IS
 'since when it needs the operator. For sweeper: the last sign of life; if there was never one, the earliest deadline that is overdue, and null if none is';
 COMMENT ON COLUMN attention.why IS
-'the cause in words';
+'the cause in words; of a refund and a void also how many attempts are used, and the last error';
 COMMENT ON COLUMN attention.resolved_by IS
-'the functions that resolve it';
+'the lines that resolve it, one of which is to be run; what only a person knows is a variable of psql';
 COMMENT ON COLUMN attention.attempt_ref IS
 'for void: the attempt';
 COMMENT ON COLUMN integrations.kind IS
@@ -520,6 +520,18 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+COMMENT ON COLUMN sizes.table_name IS
+'the table';
+COMMENT ON COLUMN sizes.rows IS
+'its rows as of the last VACUUM or ANALYZE; null: there was none yet';
+COMMENT ON COLUMN sizes.bytes IS
+'what it takes on disk, with its indexes and TOAST';
+COMMENT ON COLUMN sizes.index_bytes IS
+'what its indexes take of that';
+COMMENT ON COLUMN sizes.bytes_per_row IS
+'bytes for each row; null if there is none';
+COMMENT ON COLUMN sizes.bytes_per_order IS
+'bytes for each row of orders: their sum over all tables is what an order takes';
 
 COMMENT ON COLUMN statements.gateway IS
 'the gateway''s name; with statement the key';

@@ -2205,6 +2205,224 @@ BEGIN
 END
 $$;
 
+-- One order's story, for people.
+
+CREATE FUNCTION _amount(amount bigint, currency text) RETURNS text
+AS 'MODULE_PATHNAME', 'ot_amount' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION _amount(bigint, text) IS
+'An amount of minor units as people write it, "12.34 EUR". Errors: 22023. Locks: none. Used by timeline and attention.';
+
+-- An orphan that was given to the order has its first events under the order_id that the gateway reported.
+CREATE FUNCTION _timeline_events(order_id text) RETURNS SETOF events
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT h.* FROM order_timeout.history(order_id) h
+    UNION ALL
+    SELECT e.* FROM order_timeout.payments p JOIN order_timeout.events e ON e.aggregateid = p.told_order_id
+     WHERE p.order_id = _timeline_events.order_id
+       AND e.payload ->> 'gateway' = p.gateway AND e.payload ->> 'payment_ref' = p.payment_ref
+$$;
+COMMENT ON FUNCTION _timeline_events(text) IS
+'The events of an order, with those of its payments from before they were given to it. Errors: 22023, 22004. Locks: none. Used by timeline.';
+
+-- The order's sums after each event, added up from the events alone. Of a payment the latest event says whether it counts
+-- and whether it is held; of a refund, how much is owed or back. What is held is all of a held payment that no refund has.
+CREATE FUNCTION _timeline_money(order_id text)
+RETURNS TABLE (event_id bigint, paid bigint, refunded bigint, refund_pending bigint, held bigint)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    e record;
+    payments jsonb := '{}';         -- by gateway and payment_ref: amount, disposition, refunded, refund_pending
+    refunds jsonb := '{}';          -- by refund_ref: amount, and in which of the two sums it is
+    is_paid boolean := false;
+    this text;
+    payment record;
+    refund record;
+BEGIN
+    paid := 0; refunded := 0; refund_pending := 0; held := 0;
+    FOR e IN SELECT t.id, t.type, t.payload FROM order_timeout._timeline_events(_timeline_money.order_id) t ORDER BY t.id LOOP
+        IF e.type LIKE 'order.%' AND e.payload ? 'state' THEN
+            is_paid := e.payload ->> 'state' = 'paid';
+        END IF;
+        this := concat_ws(E'\n', e.payload ->> 'gateway', e.payload ->> 'payment_ref');
+        SELECT p.* INTO payment
+          FROM jsonb_to_record(coalesce(payments -> this, '{}')) AS p (amount bigint, disposition text, refunded bigint, refund_pending bigint);
+        payment.refunded := coalesce(payment.refunded, 0);
+        payment.refund_pending := coalesce(payment.refund_pending, 0);
+        IF e.payload ? 'disposition' OR e.payload ? 'payment_amount' THEN
+            payment.amount := coalesce(e.payload ->> 'payment_amount', e.payload ->> 'amount');
+            payment.disposition := coalesce(e.payload ->> 'disposition', 'applied');
+        ELSIF e.type LIKE 'refund.%' AND e.payload ? 'state' THEN
+            -- What comes back to a paid order is kept, also if it had been held; unless more of the payment waits for a decision.
+            IF e.payload ->> 'state' = 'reversed' AND e.payload ->> 'reason' IN ('external', 'chargeback') AND is_paid
+               AND payment.disposition = 'held' AND payment.amount = payment.refunded + payment.refund_pending THEN
+                payment.disposition := 'applied';
+            END IF;
+            SELECT r.* INTO refund FROM jsonb_to_record(coalesce(refunds -> (e.payload ->> 'refund_ref'), '{}')) AS r (owed bigint, back bigint);
+            payment.refund_pending := payment.refund_pending - coalesce(refund.owed, 0);
+            payment.refunded := payment.refunded - coalesce(refund.back, 0);
+            refund.owed := CASE WHEN e.payload ->> 'state' NOT IN ('succeeded', 'reversed') THEN e.payload ->> 'amount' END;
+            refund.back := CASE WHEN e.payload ->> 'state' = 'succeeded' THEN e.payload ->> 'amount' END;
+            payment.refund_pending := payment.refund_pending + coalesce(refund.owed, 0);
+            payment.refunded := payment.refunded + coalesce(refund.back, 0);
+            refunds := jsonb_set(refunds, ARRAY[e.payload ->> 'refund_ref'], to_jsonb(refund));
+        END IF;
+        IF e.payload ? 'disposition' OR e.payload ? 'payment_amount' OR (e.type LIKE 'refund.%' AND e.payload ? 'state') THEN
+            payments := jsonb_set(payments, ARRAY[this], to_jsonb(payment));
+            SELECT coalesce(sum(p.amount), 0), coalesce(sum(p.refunded), 0), coalesce(sum(p.refund_pending), 0),
+                   coalesce(sum(p.amount - p.refunded - p.refund_pending) FILTER (WHERE p.disposition = 'held'), 0)
+              INTO paid, refunded, refund_pending, held
+              FROM jsonb_each(payments) AS x, jsonb_to_record(x.value) AS p (amount bigint, disposition text, refunded bigint, refund_pending bigint)
+             WHERE p.disposition NOT IN ('orphan', 'wrong_currency', 'uncounted');
+        END IF;
+        event_id := e.id;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION _timeline_money(text) IS
+'An order''s sums after each of its events, added up from the events. Errors: 22023, 22004. Locks: none. Used by timeline.';
+
+CREATE FUNCTION _timeline_step(type text, payload jsonb, at timestamptz, closed_at timestamptz) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    what CONSTANT text := split_part(type, '.', 2);
+    state CONSTANT text := payload ->> 'state';
+    tries CONSTANT integer := payload ->> 'attempts';
+    -- Payloads go on with the last error: it is shown where it is new.
+    said CONSTANT text := ': ' || nullif(coalesce(payload ->> 'problem',
+        CASE WHEN what IN ('failed', 'unknown', 'rejected', 'deferred', 'lease_lapsed', 'needs_attention', 'stopped', 'set_aside', 'follow_up_failed')
+             THEN payload ->> 'error' ELSE payload ->> 'note' END), '');
+    amount CONSTANT text := order_timeout._amount(
+        coalesce(payload ->> 'payment_amount', payload ->> 'authorized', payload ->> 'amount')::bigint, payload ->> 'currency');
+    again CONSTANT text := CASE WHEN state = 'needs_attention' THEN ', needs attention' ELSE
+        ', again in ' || date_trunc('second', coalesce(payload ->> 'next_attempt_at', payload ->> 'retry_at')::timestamptz - at)::text END;
+    deadline CONSTANT text := date_trunc('second', (payload ->> 'expires_at')::timestamptz)::timestamp;
+    payment CONSTANT text := concat('payment ', payload ->> 'payment_ref', CASE WHEN what <> 'conflict' THEN ' of ' || amount END);
+    attempt CONSTANT text := concat('attempt ', payload ->> 'attempt_ref', ' at ', payload ->> 'gateway');
+    refund CONSTANT text := concat('refund ', left(payload ->> 'refund_ref', 9));
+    -- A try that has ended is counted.
+    ended CONSTANT text := concat(CASE WHEN what NOT IN ('submitted', 'deferred', 'retried', 'due') THEN concat('try ', tries, ' ') END,
+                                  replace(what, '_', ' '), again, said);
+    late CONSTANT text := CASE WHEN payload ? 'late_reason' THEN
+        concat(' arrived ' || date_trunc('second', at - closed_at)::text || ' after closing',
+               CASE WHEN payload ->> 'late_reason' = 'notified_late' THEN ', paid in time' END) END;
+    follow_up CONSTANT text := CASE WHEN payload ->> 'kind' = 'link' THEN 'linked row' ELSE concat('hook ', payload ->> 'kind') END;
+BEGIN
+    RETURN CASE split_part(type, '.', 1)
+    WHEN 'order' THEN CASE what
+        WHEN 'created' THEN concat('created: ', amount, ', to be paid by ', deadline)
+        WHEN 'paid' THEN CASE WHEN payload ? 'payment_ref' THEN concat(payment, ': paid') ELSE 'paid' END
+        WHEN 'accepted_short' THEN concat('less than its amount was accepted', said)
+        WHEN 'reopened' THEN CASE WHEN payload ? 'payment_ref' THEN concat(payment, late, ': reopened and paid')
+                                  ELSE concat('reopened, to be paid by ', deadline) END
+        WHEN 'extended' THEN concat('extended, to be paid by ', deadline)
+        WHEN 'changed' THEN concat('changed: ', state, ', ', amount, ', to be paid by ', deadline)
+        WHEN 'authorized' THEN concat(attempt, ' authorised ', amount, ': may be shipped')
+        WHEN 'closing' THEN 'due: its attempts are ended first'
+        WHEN 'due_soon' THEN concat('reminder: due at ', deadline)
+        WHEN 'expired' THEN 'expired: not paid in time'
+        WHEN 'cancelled' THEN concat('cancelled', ': ' || nullif(payload ->> 'reason', ''))
+        WHEN 'forgotten' THEN 'forgotten: its texts were emptied'
+        WHEN 'set_aside' THEN concat('not closed, failure ', payload ->> 'failures', again, said)
+        WHEN 'follow_up_failed' THEN concat(follow_up, ' failed, failure ', payload ->> 'failures', said)
+        WHEN 'followed_up' THEN concat(follow_up, ' done after ', payload ->> 'failures', ' failures')
+        WHEN 'follow_up_resolved' THEN concat(follow_up, ' resolved by hand', said)
+        ELSE what END
+    WHEN 'attempt' THEN CASE what
+        WHEN 'begun' THEN concat(attempt, ' begun')
+        WHEN 'authorized' THEN concat(attempt, ' authorised ', amount, ': ', payload ->> 'outcome')
+        ELSE concat(attempt, ' ', what, ': ', state) END
+    WHEN 'void' THEN concat('void of ', attempt, ': ', CASE what
+        WHEN 'claimed' THEN concat('try ', tries + 1, ' claimed')
+        WHEN 'voided' THEN 'it brings nothing more'
+        WHEN 'paid' THEN 'it was paid'
+        WHEN 'due' THEN 'due'
+        ELSE ended END)
+    WHEN 'payment' THEN concat(payment, CASE what
+        WHEN 'partial' THEN ': a part'
+        WHEN 'surplus' THEN concat(late, ': a surplus')
+        WHEN 'wrong_currency' THEN ': not in the order''s currency'
+        WHEN 'late' THEN concat(late, ': goes back')
+        WHEN 'held' THEN concat(late, ': held for a decision')
+        WHEN 'orphan' THEN ': no such order'
+        WHEN 'accepted' THEN ': accepted after all'
+        WHEN 'given_back' THEN ' was held: goes back'
+        WHEN 'conflict' THEN ': contradiction'
+        ELSE concat(': ', replace(what, '_', ' ')) END, said)
+    WHEN 'refund' THEN concat(refund, CASE what
+        WHEN 'created' THEN concat(' of ', amount, ' owed: ', replace(payload ->> 'reason', '_', ' '), said)
+        WHEN 'recorded' THEN concat(' of ', amount, ' went back without us: ', payload ->> 'reason', said)
+        WHEN 'succeeded' THEN concat(' of ', amount, ': back with the buyer')
+        WHEN 'settled' THEN concat(' of ', amount, ': paid out by hand', said)
+        WHEN 'claimed' THEN concat(': try ', tries + 1, ' claimed')
+        WHEN 'set_aside' THEN concat(': not handed out, failure ', payload ->> 'failures', again, said)
+        WHEN 'retried' THEN ': tried again'
+        WHEN 'reversed' THEN concat(': reversed', said)
+        WHEN 'withdrawn' THEN concat(': withdrawn', said)
+        WHEN 'stopped' THEN coalesce(said, ': stopped')
+        WHEN 'conflict' THEN concat(': contradiction', said)
+        WHEN 'needs_attention' THEN concat(': needs attention', said)
+        ELSE concat(': ', ended) END)
+    ELSE concat(replace(type, '.', ' '), ' ', payload ->> 'conflict_id', said)
+    END;
+END
+$$;
+COMMENT ON FUNCTION _timeline_step(text, jsonb, timestamptz, timestamptz) IS
+'An event in words. Errors: 22023. Locks: none. Used by timeline.';
+
+CREATE FUNCTION timeline(order_id text)
+RETURNS TABLE (at timestamptz, after interval, step text, who text, amount bigint, currency text,
+               paid bigint, refunded bigint, refund_pending bigint, held bigint, kept bigint, event_id bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH e AS MATERIALIZED (
+        SELECT t.id, t.type, t.payload, t.created_at, t.xid, t.aggregateid = timeline.order_id AS is_own,
+               max(t.created_at) FILTER (WHERE t.type IN ('order.expired', 'order.cancelled')) OVER (ORDER BY t.id) AS closed_at
+          FROM order_timeout._timeline_events(timeline.order_id) t
+    ), money AS (
+        -- One call may write several events: each of them has the sums that the call left.
+        SELECT m.event_id, last_value(m.paid) OVER call AS paid, last_value(m.refunded) OVER call AS refunded,
+               last_value(m.refund_pending) OVER call AS refund_pending, last_value(m.held) OVER call AS held,
+               last_value((m.paid, m.refunded, m.refund_pending, m.held)) OVER (ORDER BY m.event_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS ended
+          FROM order_timeout._timeline_money(timeline.order_id) m JOIN e ON e.id = m.event_id
+        WINDOW call AS (PARTITION BY e.xid, e.created_at ORDER BY m.event_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+    ), deadlines AS (
+        SELECT o.id, o.expires_at FROM (
+            SELECT e.id, e.created_at, (e.payload ->> 'expires_at')::timestamptz AS expires_at, e.payload ->> 'state' AS state,
+                   lead(e.created_at, 1, clock_timestamp()) OVER (ORDER BY e.id) AS until
+              FROM e WHERE e.payload ? 'expires_at') o
+         WHERE o.state IN ('pending', 'authorized', 'closing') AND o.expires_at > o.created_at AND o.expires_at <= o.until
+    ), steps AS (
+        SELECT e.id, false AS is_deadline, e.created_at AS at, 
+               regexp_replace(order_timeout._timeline_step(e.type, e.payload, e.created_at, e.closed_at), '[[:cntrl:]]+', ' ', 'g') AS step,
+               coalesce(nullif(concat_ws(' as ', e.payload ->> 'session_user', nullif(e.payload ->> 'role', e.payload ->> 'session_user')), ''),
+                        e.payload ->> 'worker') AS who,
+               coalesce(e.payload ->> 'payment_amount', e.payload ->> 'authorized',
+                        CASE WHEN e.type NOT LIKE 'order.%' OR e.type IN ('order.created', 'order.changed') THEN e.payload ->> 'amount' END)::bigint AS amount,
+               e.payload ->> 'currency' AS currency, e.id AS event_id
+          FROM e
+        UNION ALL
+        SELECT (SELECT max(e.id) FROM e WHERE e.id >= d.id AND e.created_at < d.expires_at), true, d.expires_at, 'the deadline passed', NULL, NULL, NULL, NULL
+          FROM deadlines d
+    )
+    SELECT date_trunc('milliseconds', s.at), date_trunc('milliseconds', s.at - lag(s.at) OVER story),
+           CASE WHEN length(s.step) > 76 THEN left(s.step, 73) || '...' ELSE s.step END, s.who, s.amount, CASE WHEN s.amount IS NOT NULL THEN s.currency END,
+           m.paid, m.refunded, m.refund_pending, m.held, m.paid - m.refunded - m.refund_pending - m.held, s.event_id
+      FROM steps s LEFT JOIN order_timeout.orders o ON o.order_id = timeline.order_id
+      LEFT JOIN money m ON m.event_id = s.id
+           AND m.ended = (coalesce(o.paid, 0), coalesce(o.refunded, 0), coalesce(o.refund_pending, 0), coalesce(o.held, 0))
+    WINDOW story AS (ORDER BY s.id, s.is_deadline)
+     ORDER BY s.id, s.is_deadline
+$$;
+COMMENT ON FUNCTION timeline(text) IS
+'One order''s story, a row for each step: when, how long after the step before, what happened in words, who did it, and the order''s money after the call that did it (minor units). The deadline is a step where it passed while the order was open. The sums are null where the events that are there do not lead to the order''s. No rows for an unknown order_id. Errors: 22023, 22004. Locks: none.';
+
+REVOKE ALL ON FUNCTION _amount(bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _timeline_events(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _timeline_money(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _timeline_step(text, jsonb, timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION timeline(text) FROM PUBLIC;
+
 -- Views and accesses, as they are at the end of all that.
 CREATE OR REPLACE VIEW health AS
 SELECT o.pending,
@@ -2245,56 +2463,99 @@ LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) 
 CREATE OR REPLACE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
        r.amount, r.currency, r.attention_at AS since,
-       coalesce(r.last_error, r.note, r.reason) AS why,
-       -- What was stopped may have gone back: to send it again is the last thing to think of.
-       CASE WHEN r.last_error LIKE 'stopped:%' THEN 'complete_refund, settle_refund, reverse_refund or retry_refund'
-            ELSE 'retry_refund, settle_refund, reverse_refund or complete_refund' END AS resolved_by,
+       CASE WHEN r.last_error LIKE 'stopped:%' THEN format('%s (%s)', r.last_error, w.story)
+            ELSE concat(w.story, ', last: ' || nullif(r.last_error, ''), ': ' || nullif(r.note, '')) END AS why,
+       -- The ids in it are COLLATE "C", and the column keeps the collation that it has had. What was stopped may have gone back: to send it again is the last thing to think of.
+       CASE WHEN r.last_error LIKE 'stopped:%'
+            THEN concat_ws(E'\n', t.complete, t.settle, t.reverse, t.retry)
+            ELSE concat_ws(E'\n', t.retry, t.settle, t.reverse, t.complete) END COLLATE "default" AS resolved_by,
        NULL::text AS attempt_ref
-  FROM refunds r WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
+  FROM refunds r LEFT JOIN orders o ON o.order_id = r.order_id
+  LEFT JOIN policies y ON y.policy = coalesce(o.policy, 'default')
+ CROSS JOIN LATERAL (SELECT format('%s, %s of %s attempts used', CASE r.reason
+                                   WHEN 'late' THEN 'late payment' WHEN 'surplus' THEN 'surplus payment'
+                                   WHEN 'wrong_currency' THEN 'payment in another currency'
+                                   WHEN 'expired' THEN 'part payment of an expired order'
+                                   WHEN 'cancelled' THEN 'part payment of a cancelled order'
+                                   WHEN 'requested' THEN 'refund that was requested' WHEN 'orphan' THEN 'payment without an order'
+                                   WHEN 'reversed' THEN 'refund that came back' ELSE r.reason END,
+                                   r.attempts, y.refund_max_attempts) AS story) w
+ CROSS JOIN LATERAL (SELECT format('SELECT * FROM order_timeout.retry_refund(refund_ref => %L);', r.refund_ref) AS retry,
+                            format('SELECT * FROM order_timeout.settle_refund(refund_ref => %L, note => :''note'');', r.refund_ref) AS settle,
+                            format('SELECT * FROM order_timeout.reverse_refund(refund_ref => %L, reason => :''reason'');', r.refund_ref) AS reverse,
+                            format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if the gateway says that it went back', r.refund_ref) AS complete) t
+ WHERE r.settled_at IS NULL AND r.state = 'needs_attention'
 UNION ALL
 SELECT 'held', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.held, p.currency, p.held_at,
        coalesce('a late payment waits for a decision (' || p.late_reason || ')',
-                'the order was closed before all of it was paid'), 'resolve_held or accept_payment', NULL
+                'the order was closed before all of it was paid'),
+       concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''accept'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.resolve_held(gateway => %L, payment_ref => %L, decision => ''refund'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.accept_payment(gateway => %L, payment_ref => %L, note => :''note'');', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'held'
 UNION ALL
 SELECT 'orphan', p.order_id, p.gateway, p.payment_ref, NULL, NULL, p.amount - p.refunded - p.refund_pending, p.currency,
-       p.received_at, 'no order with this id is known', 'create_order, assign_orphan or refund_orphan', NULL
+       p.received_at, 'no order with this id is known',
+       concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.create_order(order_id => %L, amount => :amount, currency => %L);', p.order_id, p.currency),
+           format('SELECT * FROM order_timeout.assign_orphan(gateway => %L, payment_ref => %L, order_id => :''order_id'');', p.gateway, p.payment_ref),
+           format('SELECT * FROM order_timeout.refund_orphan(gateway => %L, payment_ref => %L);', p.gateway, p.payment_ref)) COLLATE "default", NULL
   FROM payments p WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending
 UNION ALL
 SELECT 'set_aside', s.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'expire_order or cancel_order, once the cause is mended; the sweeper tries again by itself', NULL
+       s.sqlstate || ': ' || s.error, concat_ws(E'\n',
+           format('SELECT * FROM order_timeout.expire_order(order_id => %L); -- once the cause is mended; the sweeper tries again by itself', s.order_id),
+           format('SELECT * FROM order_timeout.cancel_order(order_id => %L, reason => :''reason'');', s.order_id)) COLLATE "default", NULL
   FROM set_aside s JOIN orders o ON o.order_id = s.order_id AND o.settled_at IS NULL AND o.closes_at <= s.since
 UNION ALL
 SELECT 'set_aside', r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL, r.amount, r.currency, s.since,
-       s.sqlstate || ': ' || s.error, 'complete_refund, once the cause is mended; workers get it again by itself', NULL
+       s.sqlstate || ': ' || s.error, format('SELECT * FROM order_timeout.complete_refund(refund_ref => %L, result => ''succeeded''); -- if it went back; workers get it again by itself, once the cause is mended', r.refund_ref) COLLATE "default", NULL
   FROM set_aside_refunds s JOIN refunds r ON r.refund_ref = s.refund_ref AND r.next_attempt_at = s.due_at
 UNION ALL
 SELECT 'conflict', c.order_id, c.gateway, c.payment_ref, c.refund_ref, c.conflict_id, c.amount, p.currency, c.created_at,
-       c.problem, CASE WHEN c.is_failure THEN 'reverse_refund, reverse_chargeback or resolve_conflict' ELSE 'resolve_conflict' END, NULL
+       c.problem,
+       concat_ws(E'\n',
+           CASE WHEN c.is_failure AND x.reason IN ('external', 'chargeback')
+                THEN format('SELECT * FROM order_timeout.reverse_chargeback(gateway => %L, gateway_refund_ref => %L, note => :''note'', refund_ref => %L);', x.gateway, x.gateway_refund_ref, x.refund_ref)
+                WHEN c.is_failure
+                THEN format('SELECT * FROM order_timeout.reverse_refund(refund_ref => %L, reason => :''reason'');', c.refund_ref) END,
+           format('SELECT * FROM order_timeout.resolve_conflict(conflict_id => %s, note => :''note'');', c.conflict_id)) COLLATE "default", NULL
   FROM conflicts c LEFT JOIN payments p ON p.gateway = c.gateway AND p.payment_ref = c.payment_ref
+  LEFT JOIN refunds x ON x.refund_ref = c.refund_ref
  WHERE c.resolved_at IS NULL
 UNION ALL
 SELECT 'void', v.order_id, v.gateway, NULL, NULL, NULL, nullif(coalesce(v.authorized, 0) - v.captured, 0), v.currency, v.attention_at,
        CASE v.state WHEN 'captured' THEN 'the gateway reported paid, and no payment is recorded'
-            ELSE coalesce(v.last_error, 'its void was rejected, or tried too often') END,
-       CASE v.state WHEN 'captured' THEN 'record_payment, or end_attempt if it brought nothing'
-            ELSE 'retry_void, complete_void or end_attempt' END,
+            ELSE format('void of an attempt, %s of %s attempts used%s', v.attempts, y.refund_max_attempts,
+                        coalesce(', last: ' || nullif(v.last_error, ''), ': it was rejected, or tried too often')) END,
+       CASE v.state WHEN 'captured' THEN concat_ws(E'\n',
+                format('SELECT * FROM order_timeout.record_payment(order_id => %L, gateway => %L, payment_ref => :''payment_ref'', amount => :amount, currency => :''currency'', attempt_ref => %L);', v.order_id, v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled''); -- if it brought nothing', v.gateway, v.attempt_ref))
+            ELSE concat_ws(E'\n',
+                format('SELECT * FROM order_timeout.retry_void(gateway => %L, attempt_ref => %L);', v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.complete_void(gateway => %L, attempt_ref => %L, result => ''voided'');', v.gateway, v.attempt_ref),
+                format('SELECT * FROM order_timeout.end_attempt(gateway => %L, attempt_ref => %L, result => ''cancelled'');', v.gateway, v.attempt_ref)) END COLLATE "default",
        v.attempt_ref
-  FROM attempts v WHERE v.attention_at IS NOT NULL
+  FROM attempts v LEFT JOIN orders o ON o.order_id = v.order_id LEFT JOIN policies y ON y.policy = o.policy
+ WHERE v.attention_at IS NOT NULL
 UNION ALL
 SELECT 'link', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
+       f.sqlstate || ': ' || f.error, 
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''link'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind = 'link'
 UNION ALL
 SELECT 'hook', f.order_id, NULL, NULL, NULL, NULL, o.amount, o.currency, f.since,
-       f.kind || ': ' || f.sqlstate || ': ' || f.error, 'resolve_link, or mend the cause: the sweeper tries again by itself', NULL
+       f.kind || ': ' || f.sqlstate || ': ' || f.error, 
+       format('SELECT * FROM order_timeout.resolve_link(order_id => %L, kind => ''hook'', note => :''note''); -- or mend the cause: the sweeper tries again by itself', f.order_id) COLLATE "default", NULL
   FROM follow_ups f LEFT JOIN orders o ON o.order_id = f.order_id WHERE f.kind <> 'link'
 UNION ALL
 -- pg_cron's table may not be there, so no view can name it. query_to_xml reads it as the caller, if the caller may.
 SELECT 'sweeper', NULL, NULL, NULL, NULL, NULL, NULL, NULL, coalesce(w.last_sweep, d.oldest),
        CASE WHEN w.last_sweep IS NULL THEN 'no sweep has run' ELSE 'no sweep has run since then' END
            || CASE WHEN d.oldest IS NULL THEN ', although pg_cron has a job for it' ELSE ', and orders are overdue' END,
-       'schedule_sweeper, which says what keeps its job from running; or sweep, called in another way', NULL
+       concat_ws(E'\n', 'SELECT * FROM order_timeout.schedule_sweeper(); -- says what keeps its job from running',
+                        'CALL order_timeout.sweep(); -- called in another way') COLLATE "default", NULL
   FROM (SELECT (SELECT active_at FROM sweeps ORDER BY sweep_id DESC LIMIT 1) AS last_sweep) w
  CROSS JOIN (SELECT min(o.closes_at) AS oldest FROM orders o
               WHERE o.settled_at IS NULL AND o.closes_at <= clock_timestamp() - interval '2 minutes'
@@ -2367,13 +2628,37 @@ COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
 REVOKE ALL ON consumers FROM PUBLIC;
 
+CREATE VIEW sizes AS
+SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0))::bigint AS bytes_per_row,
+       (t.bytes / nullif(max(t.rows) FILTER (WHERE t.table_name = 'orders') OVER (), 0))::bigint AS bytes_per_order
+  FROM (SELECT c.relname::text AS table_name, nullif(c.reltuples, -1)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes,
+               pg_indexes_size(c.oid) AS index_bytes
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'order_timeout' AND c.relkind IN ('r', 'p')) t;
+COMMENT ON VIEW sizes IS
+'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';
+REVOKE ALL ON sizes FROM PUBLIC;
+COMMENT ON COLUMN sizes.table_name IS
+'the table';
+COMMENT ON COLUMN sizes.rows IS
+'its rows as of the last VACUUM or ANALYZE; null: there was none yet';
+COMMENT ON COLUMN sizes.bytes IS
+'what it takes on disk, with its indexes and TOAST';
+COMMENT ON COLUMN sizes.index_bytes IS
+'what its indexes take of that';
+COMMENT ON COLUMN sizes.bytes_per_row IS
+'bytes for each row; null if there is none';
+COMMENT ON COLUMN sizes.bytes_per_order IS
+'bytes for each row of orders: their sum over all tables is what an order takes';
+
 CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     application CONSTANT text[] := '{create_order,record_payment,cancel_order,expire_order,extend_order,set_deadline,reopen_order,
         change_order,begin_attempt,end_attempt,authorize_attempt,request_refund,funds,history,minor_units}';
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
-    reader CONSTANT text[] := '{funds,funds_violations,history,replay_orders,minor_units,_consumer_backlog,check_statement,statement_totals,
+    reader CONSTANT text[] := '{funds,funds_violations,history,timeline,_timeline_events,_timeline_money,_timeline_step,_amount,replay_orders,
+        minor_units,_consumer_backlog,check_statement,statement_totals,
         _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
@@ -2401,7 +2686,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                statements,statement_lines,health,attention,integrations,consumers}'::text[]) AS t;
+                statements,statement_lines,health,attention,integrations,consumers,sizes}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)
@@ -2430,7 +2715,7 @@ COMMENT ON FUNCTION sweep_once(integer) IS
 COMMENT ON VIEW health IS
 'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
 COMMENT ON VIEW attention IS
-'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and which function resolves it.';
+'Everything that needs the operator: kind (needs_attention, held, orphan, set_aside, conflict, void, link, hook, sweeper), the ids, since when, why, and the lines that resolve it.';
 
 -- What each column is, in the words of doc/tables.md.
 
@@ -2887,9 +3172,9 @@ COMMENT ON COLUMN attention.currency IS
 COMMENT ON COLUMN attention.since IS
 'since when it needs the operator. For sweeper: the last sign of life; if there was never one, the earliest deadline that is overdue, and null if none is';
 COMMENT ON COLUMN attention.why IS
-'the cause in words';
+'the cause in words; of a refund and a void also how many attempts are used, and the last error';
 COMMENT ON COLUMN attention.resolved_by IS
-'the functions that resolve it';
+'the lines that resolve it, one of which is to be run; what only a person knows is a variable of psql';
 COMMENT ON COLUMN attention.attempt_ref IS
 'for void: the attempt';
 COMMENT ON COLUMN integrations.kind IS

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 #include "accept.h"
@@ -207,6 +208,13 @@ OT_FUNCTION(ot_minor_units)
 	char	   *amount = DatumGetCString(DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(0)));
 
 	PG_RETURN_INT64(ot_minor_units_of(amount, ot_get_currency(fcinfo, 1), true));
+}
+
+OT_FUNCTION(ot_amount)
+{
+	char	   *words = ot_amount_words(PG_GETARG_INT64(0), ot_get_currency(fcinfo, 1));
+
+	PG_RETURN_TEXT_P(cstring_to_text(words));
 }
 
 OT_FUNCTION(ot_policy_in_use)

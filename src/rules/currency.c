@@ -71,3 +71,18 @@ ot_minor_units_of(const char *amount, const char *currency, bool is_major)
 					 exponent - count, "0000");
 	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(minor)));
 }
+
+char *
+ot_amount_words(int64 amount, const char *currency)
+{
+	int			exponent = ot_currency_exponent(currency);
+	int64		unit = 1;
+
+	if (exponent < 0)
+		return psprintf("%lld %s in minor units", (long long) amount, currency);
+	if (exponent == 0)
+		return psprintf("%lld %s", (long long) amount, currency);
+	for (int i = 0; i < exponent; i++)
+		unit *= 10;
+	return psprintf("%lld.%0*lld %s", (long long) (amount / unit), exponent, (long long) (amount % unit), currency);
+}

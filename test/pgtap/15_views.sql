@@ -35,7 +35,7 @@ UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '121 s
 SELECT is((SELECT (a.kind, a.order_id, a.amount, a.why, a.since = o.expires_at)::text
              FROM order_timeout.attention a, order_timeout.orders o WHERE o.order_id = 's1'),
           '(sweeper,,,"no sweep has run, and orders are overdue",t)', 'overdue by more, and no sweep ever');
-SELECT matches((SELECT resolved_by FROM order_timeout.attention), 'schedule_sweeper.* or sweep\M', 'and what helps');
+SELECT matches((SELECT resolved_by FROM order_timeout.attention), 'schedule_sweeper\(\);.*\n.*CALL order_timeout.sweep\(\);', 'and what helps');
 INSERT INTO order_timeout.sweeps (pid, started_at, active_at) VALUES (1, now() - interval '1 hour', clock_timestamp() - interval '119 seconds');
 SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'a sweep within the last two minutes: no alarm');
 UPDATE order_timeout.sweeps SET active_at = clock_timestamp() - interval '121 seconds';
@@ -65,7 +65,13 @@ SELECT is((SELECT (owed_by_currency, oldest_refund_owed)::text FROM order_timeou
 SELECT t.refund_in('needs_attention', 'na') AS ref \gset
 SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', amount, currency, since > now(), why IS NOT NULL)::text
              FROM order_timeout.attention), '(needs_attention,na,na,na,t,100,CNY,t,t)', 'a refund that needs attention');
-SELECT matches((SELECT resolved_by FROM order_timeout.attention), 'retry_refund.*settle_refund.*reverse_refund', 'and what resolves it');
+SELECT is((SELECT why FROM order_timeout.attention), 'late payment, 1 of 20 attempts used', 'its story');
+UPDATE order_timeout.refunds SET last_error = 'connection refused' WHERE refund_ref = :'ref';
+SELECT is((SELECT why FROM order_timeout.attention), 'late payment, 1 of 20 attempts used, last: connection refused', 'with its last error');
+SELECT is((SELECT resolved_by FROM order_timeout.attention), format($$SELECT * FROM order_timeout.retry_refund(refund_ref => %1$L);
+SELECT * FROM order_timeout.settle_refund(refund_ref => %1$L, note => :'note');
+SELECT * FROM order_timeout.reverse_refund(refund_ref => %1$L, reason => :'reason');
+SELECT * FROM order_timeout.complete_refund(refund_ref => %1$L, result => 'succeeded'); -- if the gateway says that it went back$$, :'ref'), 'and the lines that resolve it');
 SELECT is((SELECT refunds_needing_attention FROM order_timeout.health), 1::bigint, 'is counted');
 SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 100}'::jsonb, 'and owed');
 SELECT order_timeout.retry_refund(:'ref');
@@ -74,8 +80,8 @@ SELECT is(t.attention('na'), NULL, 'retried: it is gone');
 -- stopped
 SELECT t.refund_in('processing', 'stop') AS ref \gset
 SELECT order_timeout.stop_refund(:'ref', 'the buyer called');
-SELECT is((SELECT (why, resolved_by)::text FROM order_timeout.attention WHERE refund_ref = :'ref'),
-          '("stopped: the buyer called","complete_refund, settle_refund, reverse_refund or retry_refund")',
+SELECT is((SELECT (why, t.ways(resolved_by))::text FROM order_timeout.attention WHERE refund_ref = :'ref'),
+          '("stopped: the buyer called (late payment, 0 of 20 attempts used)","complete_refund settle_refund reverse_refund retry_refund")',
           'a stopped refund: to send it again comes last');
 SELECT order_timeout.retry_refund(:'ref'), order_timeout.stop_refund(:'ref', 'again');
 SELECT order_timeout.complete_refund(:'ref', 'succeeded');
@@ -84,7 +90,7 @@ SELECT is(t.attention('stop'), NULL, 'completed: it is gone');
 -- held
 SELECT t.create_order('held', 100, 'hold'), t.expire('held'), t.pay('held', 'held-1', 100);
 SELECT is(t.attention('held'), 'held held-1 100 CNY', 'a held payment');
-SELECT is((SELECT (resolved_by, since > now())::text FROM order_timeout.attention), '("resolve_held or accept_payment",t)', 'and what resolves it');
+SELECT is((SELECT (t.ways(resolved_by), since > now())::text FROM order_timeout.attention), '("resolve_held resolve_held accept_payment",t)', 'and what resolves it');
 SELECT is((SELECT payments_held FROM order_timeout.health), 1::bigint, 'is counted');
 SELECT order_timeout.resolve_held('bank', 'held-1', 'accept');
 SELECT is(t.attention('held'), NULL, 'accepted: it is gone');
@@ -102,7 +108,7 @@ SELECT is(t.attention('nobody'), NULL, 'the order came: gone, too');
 -- conflict
 SELECT t.refund_in('processing', 'c') AS ref \gset
 SELECT order_timeout.complete_refund(:'ref', 'succeeded', refunded_amount => 150);
-SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', since > now(), why IS NOT NULL, resolved_by)::text
+SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', since > now(), why IS NOT NULL, t.ways(resolved_by))::text
              FROM order_timeout.attention), '(conflict,c,c,c,t,t,t,resolve_conflict)', 'a contradiction');
 SELECT is((SELECT conflicts_open FROM order_timeout.health), 1::bigint, 'is counted');
 SELECT order_timeout.resolve_conflict(conflict_id) FROM order_timeout.attention;
@@ -151,5 +157,38 @@ SELECT order_timeout.sweep_once();
 SELECT is((SELECT string_agg(concat_ws(' ', name, orders_set_aside), ', ' ORDER BY name COLLATE "C") FROM order_timeout.integrations),
           '"the shop"."Orders" 1, close_hook 1, paid_hook 1', 'an order that could not be closed is counted with each');
 SELECT t.sound();
+
+-- sizes: the statistics are those of this transaction
+ANALYZE order_timeout.orders, order_timeout.events;
+SELECT is((SELECT rows FROM order_timeout.sizes WHERE table_name = 'orders'), (SELECT count(*) FROM order_timeout.orders), 'sizes: rows of orders');
+SELECT is((SELECT bytes > index_bytes AND bytes = pg_total_relation_size('order_timeout.events') AND bytes_per_row = bytes / rows
+                  AND bytes_per_order = bytes / (SELECT count(*) FROM order_timeout.orders) FROM order_timeout.sizes WHERE table_name = 'events'), true,
+          'bytes of events, for a row and for an order');
+SELECT set_eq('SELECT table_name FROM order_timeout.sizes',
+              $$SELECT relname::text FROM pg_class WHERE relnamespace = 'order_timeout'::regnamespace AND relkind = 'r'$$, 'a row for each table');
+
+-- resolved_by: every line of every kind can be run as it is; what only a person knows is a variable of psql.
+CREATE FUNCTION t.runs(line text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    outcome text;
+BEGIN
+    EXECUTE replace(regexp_replace(line, ':''\w+''', '''EUR''', 'g'), ':amount', '100') INTO outcome;
+    RAISE EXCEPTION 'undone' USING ERRCODE = 'UNDO0';
+EXCEPTION WHEN OTHERS THEN
+    RETURN CASE WHEN SQLSTATE = 'UNDO0' THEN outcome ELSE SQLSTATE || ': ' || SQLERRM END;
+END
+$$;
+SELECT order_timeout.set_hook(policy, hook, NULL) FROM order_timeout.hooks;
+SELECT t.create_order('EUR', 100);
+SELECT t.create_order($$it's \$$, 100, 'hold'), t.cancel($$it's \$$), t.pay($$it's \$$, $$p'1 \$$, 100, gateway => $$g'1 \$$);
+SELECT t.pay($$not \' there$$, $$p'2 \$$, 100, gateway => $$g'2 \$$);
+SELECT t.refund_in('needs_attention', $$n'a \$$), t.refund_in('processing', $$c'f \$$) AS failed, t.refund_in('processing', $$x \' y$$) AS external \gset
+SELECT order_timeout.complete_refund(:'failed', 'succeeded', gateway_refund_ref => 'f'), order_timeout.complete_refund(:'failed', 'failed', gateway_refund_ref => 'f');
+SELECT t.void_in('needs_attention', $$v'o \$$);
+SELECT set_eq($$SELECT DISTINCT a.kind FROM order_timeout.attention a$$, $$VALUES ('needs_attention'), ('held'), ('orphan'), ('set_aside'), ('conflict'), ('void'), ('hook')$$,
+              'these kinds are there');
+SELECT is((SELECT string_agg(DISTINCT x.answer, ', ') FROM (
+               SELECT t.runs(line) AS answer FROM order_timeout.attention a, regexp_split_to_table(a.resolved_by, '\n') AS line WHERE a.kind <> 'sweeper') AS x
+            WHERE x.answer ~ '^[0-9A-Z]{5}: '), NULL, 'their lines can be run');
 SELECT finish();
 ROLLBACK;

@@ -62,7 +62,8 @@ INSERT INTO t.calls VALUES
     ('retry_void(%1$s, ''void stuck'')', false),
     ('retry_void(''bank'', %1$s)', false),
     ('funds(%1$s)', false),
-    ('history(%1$s)', false);
+    ('history(%1$s)', false),
+    ('timeline(%1$s)', false);
 
 -- Identifiers: null, empty, 256 bytes (in 256 characters, in 128, in 86), control characters
 SELECT throws_ok('SELECT * FROM order_timeout.' || format(call, 'NULL'), '22004', NULL, format(call, 'NULL'))

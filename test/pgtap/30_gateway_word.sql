@@ -521,9 +521,10 @@ SELECT t.create_order('won short', 100, 'tolerant'), t.pay('won short', 'won sho
        t.pay('won short', 'ws3', 48);
 SELECT is(t.undo('won short', 'C') || ' ' || t.sums('won short'), 'reversed paid 98 = 0 + 0 + 0 + 98', 'as if it came now');
 
--- Why a refund was stopped stays in view, whatever is reported of it since
+-- Why a refund was stopped stays in view, whatever is reported of it since; what it is for and its attempts are left out here
 CREATE FUNCTION t.why(name text) RETURNS text LANGUAGE sql AS $$
-    SELECT string_agg(a.why || ' -> ' || split_part(a.resolved_by, ',', 1), '; ') FROM order_timeout.attention AS a
+    SELECT string_agg(regexp_replace(a.why, ' \([^()]*, \d+ of \d+ attempts used\)$|^[^,]*, \d+ of \d+ attempts used, last: ', '')
+                      || ' -> ' || split_part(t.ways(a.resolved_by), ' ', 1), '; ') FROM order_timeout.attention AS a
      WHERE a.gateway = $1 AND a.kind = 'needs_attention'
 $$;
 CREATE FUNCTION t.tell_error(name text, result text, error text, number text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$

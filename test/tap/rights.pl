@@ -93,6 +93,7 @@ my %try = (
 	funds_violations   => q{SELECT order_timeout.funds_violations()},
 	minor_units        => q{SELECT order_timeout.minor_units(1, 'EUR')},
 	history            => q{SELECT order_timeout.history('none')},
+	timeline           => q{SELECT order_timeout.timeline('none')},
 	replay_orders      => q{SELECT order_timeout.replay_orders('SELECT 1 AS order_id, now() AS created_at, 1 AS amount, ''EUR'' AS currency, NULL AS paid_at, NULL AS paid_amount')},
 	statement_layout   => q{SELECT order_timeout.statement_layout('stripe')},
 	load_statement     => q{SELECT order_timeout.load_statement('gate', 'try', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "major", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency": "currency"}', E'id,kind,amount,currency,at\n"x",p,1,EUR,2026-05-10 00:00', '2026-05-10', '2026-05-11', '{"EUR": 100}')},
@@ -114,7 +115,7 @@ my %try = (
 my @application = qw(create_order record_payment cancel_order expire_order extend_order set_deadline reopen_order change_order
 	begin_attempt end_attempt authorize_attempt request_refund funds history minor_units);
 my @worker      = qw(claim_refunds complete_refund record_refund claim_voids complete_void send_refunds minor_units);
-my @reader      = qw(funds funds_violations history replay_orders minor_units check_statement statement_totals);
+my @reader      = qw(funds funds_violations history timeline replay_orders minor_units check_statement statement_totals);
 my %may = (
 	application => \@application,
 	worker      => \@worker,
@@ -374,6 +375,7 @@ goes_on('unloaded', 'unload_statement', 's', 'day');
 is(eval { rows($trapped, 'funds', 'h1')->[0]{paid} } // $trapped->errstr, 130, 'funds captures nothing');
 is(eval { scalar @{ rows($trapped, 'funds_violations') } } // $trapped->errstr, 0, 'funds_violations captures nothing');
 cmp_ok(eval { scalar @{ rows($trapped, 'history', 'h1') } } // 0, '>', 5, 'history captures nothing');
+cmp_ok(eval { scalar @{ rows($trapped, 'timeline', 'h1') } } // 0, '>', 5, 'timeline captures nothing');
 is(error_of($trapped, sub { $trapped->do($_) }), '', "captures nothing: $_") for
 	'SELECT * FROM order_timeout.health',
 	'SELECT * FROM order_timeout.attention';

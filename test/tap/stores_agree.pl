@@ -727,6 +727,7 @@ diag("$_: $reached{$_}") for $ENV{OT_COUNTS} ? sort keys %reached : ();
 for my $side (@sides) {
 	balanced($side->dbh, "$side->{store}: all money is accounted for");
 	sums_agree($side->dbh, "$side->{store}: in plain SQL too");
+	stories_agree($side->dbh, "$side->{store}: each order's story ends in its sums");
 	heaps_sound($side->dbh, "$side->{store}: the heaps are sound");
 	indexes_sound($side->dbh, "$side->{store}: every row is in every index");
 }

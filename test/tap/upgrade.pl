@@ -262,6 +262,7 @@ for my $old (@released) {
 	is_deeply(contents_of($dbh, $columns), $contents, "$old: the rows are the same");
 	rights_kept($dbh, $rights, "$old: the rights are kept");
 	balanced($dbh, "$old: the funds");
+	stories_agree($dbh, "$old: the story of each order, from events of that version");
 
 	# A dump carries it all, the rights too: none has become the extension's own.
 	$server->safe_psql('postgres', "CREATE DATABASE ${db}_copy");

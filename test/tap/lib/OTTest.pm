@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(call rows error_of ended_with eventually wait_until_clock
-	create_orders closing_event balanced sums_agree indexes_sound heaps_sound fork_all answers);
+	create_orders closing_event balanced sums_agree stories_agree indexes_sound heaps_sound fork_all answers);
 
 # call($dbh, 'expire_order', 'o1'): the one row that the function answers.
 # undef is NULL, which means the default.
@@ -93,6 +93,28 @@ sub balanced {
 	my ($dbh, $name) = @_;
 	my $found = rows($dbh, 'funds_violations');
 
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(scalar @$found, 0, $name) || diag(explain($found));
+}
+
+# The story of each order ends in its sums, nothing is ever below zero, and what an event of the order says about its money
+# is what the story says there, unless the same call went on with the order or a payment.
+sub stories_agree {
+	my ($dbh, $name) = @_;
+	my $found = $dbh->selectall_arrayref(<<'END', { Slice => {} });
+SELECT o.order_id, o.paid, o.refunded, o.refund_pending, o.held, t.*
+  FROM order_timeout.orders o
+ CROSS JOIN LATERAL (SELECT t.*, row_number() OVER () AS step_no, count(*) OVER () AS steps FROM order_timeout.timeline(o.order_id) t) t
+  LEFT JOIN order_timeout.events e ON e.id = t.event_id AND e.type LIKE 'order.%' AND e.payload -> 'paid' IS NOT NULL AND NOT EXISTS
+       (SELECT FROM order_timeout.events l WHERE l.aggregateid = o.order_id AND (l.xid, l.created_at) = (e.xid, e.created_at) AND l.id > e.id
+                                           AND (l.payload -> 'paid' IS NOT NULL OR l.type LIKE 'payment.%'))
+ WHERE (t.step_no = t.steps AND (t.paid, t.refunded, t.refund_pending, t.held) IS DISTINCT FROM (o.paid, o.refunded, o.refund_pending, o.held))
+    OR (least(t.refunded, t.refund_pending, t.held, t.kept) >= 0) IS NOT TRUE
+    OR t.paid <> t.refunded + t.refund_pending + t.held + t.kept
+    OR (t.paid, t.refund_pending) IS DISTINCT FROM
+       (coalesce((e.payload ->> 'paid')::bigint, t.paid), coalesce((e.payload ->> 'refund_pending')::bigint, t.refund_pending))
+    OR coalesce(t.step, '') = ''
+END
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return is(scalar @$found, 0, $name) || diag(explain($found));
 }
