@@ -466,6 +466,36 @@ COMMENT ON COLUMN health.voids_due IS
 'voids that are due, wait for their next attempt, or are with a worker';
 COMMENT ON COLUMN health.voids_needing_attention IS
 'rows of attention with kind void';
+COMMENT ON COLUMN health.due_soon IS
+'pending orders that fall due within five minutes';
+COMMENT ON COLUMN health.oldest_overdue_seconds IS
+'oldest_overdue in seconds; 0 if none is';
+COMMENT ON COLUMN health.refunds_pending IS
+'open refunds in state pending';
+COMMENT ON COLUMN health.refunds_processing IS
+'open refunds in state processing: workers have them';
+COMMENT ON COLUMN health.refunds_submitted IS
+'open refunds in state submitted';
+COMMENT ON COLUMN health.refunds_failed IS
+'open refunds in state failed';
+COMMENT ON COLUMN health.refunds_unknown IS
+'open refunds in state unknown';
+COMMENT ON COLUMN health.oldest_refund_owed_seconds IS
+'oldest_refund_owed in seconds; 0 if none is open';
+COMMENT ON COLUMN health.voids_processing IS
+'voids that workers have';
+COMMENT ON COLUMN health.links_waiting IS
+'rows of attention with kind link';
+COMMENT ON COLUMN health.hooks_waiting IS
+'rows of attention with kind hook';
+COMMENT ON COLUMN health.last_sweep_age_seconds IS
+'the age of last_sweep; null if there was none';
+COMMENT ON COLUMN health.last_sweep_lag_seconds IS
+'last_sweep_lag in seconds';
+COMMENT ON COLUMN health.ok IS
+'true if there are no problems';
+COMMENT ON COLUMN health.problems IS
+'what is not all right, most urgent first; empty if all is';
 
 COMMENT ON COLUMN attention.kind IS
 'what it is';
