@@ -264,7 +264,7 @@ $dbh->do("GRANT USAGE ON SCHEMA trap TO $hostile");
 $dbh->do("GRANT ALL ON ALL TABLES IN SCHEMA trap TO $hostile");
 
 my $trapped = $server->dbh('shop', user => $hostile);
-$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM order_timeout.$_ LIMIT 0") for @captives;
+$trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM trap.$_ LIMIT 0") for @captives;
 $trapped->do("CREATE TEMPORARY TABLE $_ AS SELECT * FROM pg_catalog.$_ LIMIT 0")
 	for qw(pg_class pg_proc pg_namespace pg_extension pg_roles);
 my $path = 'trap, pg_temp, pg_catalog, order_timeout';
