@@ -213,7 +213,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations,consumers}'::text[]) AS t;
+                event_totals,health,attention,integrations,consumers,metrics}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';

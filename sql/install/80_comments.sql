@@ -403,6 +403,15 @@ COMMENT ON COLUMN follow_ups.sqlstate IS
 COMMENT ON COLUMN follow_ups.error IS
 'the message of the last failure';
 
+COMMENT ON COLUMN event_totals.type IS
+'the type of the events; with currency the key';
+COMMENT ON COLUMN event_totals.currency IS
+'the currency in their payload; empty if they have none';
+COMMENT ON COLUMN event_totals.events IS
+'how many there were';
+COMMENT ON COLUMN event_totals.amount IS
+'the sum of the amount in their payload, in minor units; 0 if they have none';
+
 COMMENT ON COLUMN sweeps.sweep_id IS
 'the key';
 COMMENT ON COLUMN sweeps.pid IS
@@ -550,3 +559,14 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+
+COMMENT ON COLUMN metrics.name IS
+'the name of the metric';
+COMMENT ON COLUMN metrics.labels IS
+'its labels and their values; an empty object if it has none';
+COMMENT ON COLUMN metrics.value IS
+'the value now';
+COMMENT ON COLUMN metrics.help IS
+'what it is';
+COMMENT ON COLUMN metrics.type IS
+'counter: it only grows; gauge: it goes up and down';

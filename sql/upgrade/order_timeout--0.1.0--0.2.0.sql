@@ -1398,6 +1398,20 @@ CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_u
 AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE;
 COMMENT ON FUNCTION _consumer_backlog(text) IS
 'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+
+-- Filled by the sweeper as a consumer without a name, which no caller can take: so a total is exact whenever
+-- transactions commit, and writing an event costs nothing more.
+CREATE TABLE IF NOT EXISTS event_totals (
+    type     text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,                   -- empty: an event without money
+    events   bigint NOT NULL,
+    amount   numeric NOT NULL,
+    PRIMARY KEY (type, currency)
+);
+COMMENT ON TABLE event_totals IS
+'How many events of a type there were since the first sweep, and the sum of their amounts. Written by sweep and sweep_once.';
+REVOKE ALL ON event_totals FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('event_totals', '');
 REVOKE ALL ON FUNCTION _mark_of(xid8, xid8[], bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _sees(pg_snapshot, xid8, xid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _events_between(pg_snapshot, pg_snapshot, bigint, bigint, xid8[], bigint[], text[], integer) FROM PUBLIC;
@@ -1772,10 +1786,100 @@ REVOKE ALL ON integrations FROM PUBLIC;
 CREATE VIEW consumers AS
 SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() - b.oldest_unread AS oldest_unread,
        CASE WHEN p.leased_until > clock_timestamp() THEN p.leased_until END AS leased_until
-  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
+  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b WHERE p.consumer <> '';
 COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
 REVOKE ALL ON consumers FROM PUBLIC;
+
+-- Each part is bounded: health is, a consumer's backlog is counted to 10000, the totals are few rows.
+CREATE VIEW metrics AS
+WITH h AS (SELECT * FROM health),
+     samples AS (
+SELECT m.name, m.labels, m.value
+  FROM h CROSS JOIN LATERAL (VALUES
+       ('order_timeout_ok', '{}'::jsonb, h.ok::integer::double precision),
+       ('order_timeout_clock_seconds', '{}', extract(epoch FROM clock_timestamp())),
+       ('order_timeout_orders', '{"state": "pending"}', h.pending),
+       ('order_timeout_orders', '{"state": "authorized"}', h.authorized),
+       ('order_timeout_orders', '{"state": "closing"}', h.closing),
+       ('order_timeout_orders_due_soon', '{}', h.due_soon),
+       ('order_timeout_orders_overdue', '{}', h.overdue),
+       ('order_timeout_oldest_overdue_seconds', '{}', h.oldest_overdue_seconds),
+       ('order_timeout_refunds', '{"state": "pending"}', h.refunds_pending),
+       ('order_timeout_refunds', '{"state": "processing"}', h.refunds_processing),
+       ('order_timeout_refunds', '{"state": "submitted"}', h.refunds_submitted),
+       ('order_timeout_refunds', '{"state": "failed"}', h.refunds_failed),
+       ('order_timeout_refunds', '{"state": "unknown"}', h.refunds_unknown),
+       ('order_timeout_refunds', '{"state": "needs_attention"}', h.refunds_needing_attention),
+       ('order_timeout_oldest_refund_owed_seconds', '{}', h.oldest_refund_owed_seconds),
+       ('order_timeout_voids_due', '{}', h.voids_due),
+       ('order_timeout_leases', '{"of": "refund"}', h.refunds_processing),
+       ('order_timeout_leases', '{"of": "void"}', h.voids_processing),
+       ('order_timeout_attention', '{"kind": "needs_attention"}', h.refunds_needing_attention),
+       ('order_timeout_attention', '{"kind": "held"}', h.payments_held),
+       ('order_timeout_attention', '{"kind": "orphan"}', h.payments_orphaned),
+       ('order_timeout_attention', '{"kind": "set_aside"}', h.orders_set_aside + h.refunds_set_aside),
+       ('order_timeout_attention', '{"kind": "conflict"}', h.conflicts_open),
+       ('order_timeout_attention', '{"kind": "void"}', h.voids_needing_attention),
+       ('order_timeout_attention', '{"kind": "link"}', h.links_waiting),
+       ('order_timeout_attention', '{"kind": "hook"}', h.hooks_waiting),
+       ('order_timeout_last_sweep_age_seconds', '{}', h.last_sweep_age_seconds),
+       ('order_timeout_last_sweep_lag_seconds', '{}', h.last_sweep_lag_seconds)) m (name, labels, value)
+UNION ALL
+SELECT 'order_timeout_owed', jsonb_build_object('currency', o.key), o.value::double precision
+  FROM h CROSS JOIN LATERAL jsonb_each_text(h.owed_by_currency) o
+UNION ALL
+SELECT m.name, jsonb_build_object('consumer', c.consumer), m.value
+  FROM consumers c CROSS JOIN LATERAL (VALUES
+       ('order_timeout_consumer_unread', c.unread::double precision),
+       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM c.oldest_unread), 0))) m (name, value)
+UNION ALL
+SELECT m.name, '{}', m.value
+  FROM (SELECT sweep_id, max_lag FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w CROSS JOIN LATERAL (VALUES
+       ('order_timeout_sweeps_total', w.sweep_id::double precision),
+       ('order_timeout_closing_lag_seconds', extract(epoch FROM w.max_lag))) m (name, value)
+UNION ALL
+SELECT 'order_timeout_events_total', jsonb_build_object('type', t.type), sum(t.events)::double precision
+  FROM event_totals t GROUP BY t.type
+UNION ALL
+SELECT 'order_timeout_event_amount_total', jsonb_build_object('type', t.type, 'currency', t.currency), t.amount::double precision
+  FROM event_totals t WHERE t.currency <> ''
+UNION ALL
+SELECT m.name, jsonb_build_object('table', c.relname), m.value
+  FROM pg_class c CROSS JOIN LATERAL (VALUES
+       ('order_timeout_table_bytes', pg_total_relation_size(c.oid)::double precision),
+       ('order_timeout_table_rows', pg_stat_get_live_tuples(c.oid)),
+       ('order_timeout_table_dead_rows', pg_stat_get_dead_tuples(c.oid))) m (name, value)
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'r')
+SELECT s.name, s.labels, s.value, f.help, f.type
+  FROM samples s LEFT JOIN (VALUES
+       ('order_timeout_ok', 'gauge', '1 if health finds no problem'),
+       ('order_timeout_clock_seconds', 'gauge', 'the time of the database'),
+       ('order_timeout_orders', 'gauge', 'open orders by state, counted to 10000 of all states'),
+       ('order_timeout_orders_due_soon', 'gauge', 'pending orders that fall due within five minutes, counted to 10000'),
+       ('order_timeout_orders_overdue', 'gauge', 'open orders that are past their deadline, counted to 10000'),
+       ('order_timeout_oldest_overdue_seconds', 'gauge', 'how long the oldest overdue order is past its deadline; 0 if none is'),
+       ('order_timeout_refunds', 'gauge', 'open refunds by state, counted to 10000 that are due and 10000 that need attention'),
+       ('order_timeout_oldest_refund_owed_seconds', 'gauge', 'the age of the oldest of these refunds; 0 if none is open'),
+       ('order_timeout_owed', 'gauge', 'money owed and not yet back, in minor units, by currency: the sum of these refunds'),
+       ('order_timeout_voids_due', 'gauge', 'voids that are due, wait for their next attempt, or are with a worker, counted to 10000'),
+       ('order_timeout_leases', 'gauge', 'refunds and voids that workers have, counted to 10000'),
+       ('order_timeout_attention', 'gauge', 'rows of view attention by kind, each counted to 10000; kind sweeper is order_timeout_last_sweep_age_seconds'),
+       ('order_timeout_last_sweep_age_seconds', 'gauge', 'since when the newest sweep has not written its row'),
+       ('order_timeout_last_sweep_lag_seconds', 'gauge', 'how far the newest sweep was behind the clock then'),
+       ('order_timeout_closing_lag_seconds', 'gauge', 'how late the latest closing of the newest sweep was'),
+       ('order_timeout_sweeps_total', 'counter', 'sweeps that have begun'),
+       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, counted to 10000'),
+       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them; 0 if there is none'),
+       ('order_timeout_events_total', 'counter', 'events by type, since the first sweep'),
+       ('order_timeout_event_amount_total', 'counter', 'the sum of the amounts in these events, in minor units, by type and currency'),
+       ('order_timeout_table_bytes', 'gauge', 'the size of a table with its indexes'),
+       ('order_timeout_table_rows', 'gauge', 'the rows of a table, estimated'),
+       ('order_timeout_table_dead_rows', 'gauge', 'rows of a table that vacuum has not removed yet, estimated')) f (name, type, help) ON f.name = s.name
+ WHERE s.value IS NOT NULL;
+COMMENT ON VIEW metrics IS
+'What a monitoring system records: name, labels, value, help and type (counter or gauge) in the conventions of Prometheus. A few milliseconds, so that it can be read every 15 seconds.';
+REVOKE ALL ON metrics FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION _access_grants(access text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1809,7 +1913,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                health,attention,integrations,consumers}'::text[]) AS t;
+                event_totals,health,attention,integrations,consumers,metrics}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN NEXT 'INSERT, UPDATE, DELETE ON order_timeout.policies';
@@ -2211,6 +2315,15 @@ COMMENT ON COLUMN follow_ups.sqlstate IS
 COMMENT ON COLUMN follow_ups.error IS
 'the message of the last failure';
 
+COMMENT ON COLUMN event_totals.type IS
+'the type of the events; with currency the key';
+COMMENT ON COLUMN event_totals.currency IS
+'the currency in their payload; empty if they have none';
+COMMENT ON COLUMN event_totals.events IS
+'how many there were';
+COMMENT ON COLUMN event_totals.amount IS
+'the sum of the amount in their payload, in minor units; 0 if they have none';
+
 COMMENT ON COLUMN sweeps.sweep_id IS
 'the key';
 COMMENT ON COLUMN sweeps.pid IS
@@ -2389,6 +2502,17 @@ COMMENT ON COLUMN consumers.oldest_unread IS
 'the age of the first of them; null if there is none';
 COMMENT ON COLUMN consumers.leased_until IS
 'until when a reader has its last batch; null if none has it';
+
+COMMENT ON COLUMN metrics.name IS
+'the name of the metric';
+COMMENT ON COLUMN metrics.labels IS
+'its labels and their values; an empty object if it has none';
+COMMENT ON COLUMN metrics.value IS
+'the value now';
+COMMENT ON COLUMN metrics.help IS
+'what it is';
+COMMENT ON COLUMN metrics.type IS
+'counter: it only grows; gauge: it goes up and down';
 
 -- Roles have again what they had of the functions that were dropped, and what is new in the accesses that they had. In a
 -- script GRANT makes all rights of an object the extension's own, which pg_dump leaves out: that is undone.

@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "event_totals.h"
 #include "follow.h"
 #include "link.h"
 #include "order_close.h"
@@ -518,6 +519,22 @@ follow_up_each(Sweep *sweep)
 	}
 }
 
+/* Totals for the view metrics. */
+
+static void
+count_events(void *work_state)
+{
+	ot_count_events();
+}
+
+static void
+keep_totals(Sweep *sweep)
+{
+	Failure		failure;
+
+	attempt(sweep, count_events, NULL, &failure);
+}
+
 /* Orders and payments before refunds, as everywhere. */
 SweepRun
 ot_sweep_once(int batch_size)
@@ -532,6 +549,7 @@ ot_sweep_once(int batch_size)
 	remind(&sweep, batch_size);
 	take_leases_back(&sweep);
 	stop_waiting_for_gateways(&sweep);
+	keep_totals(&sweep);
 	return sweep.run;
 }
 
@@ -584,6 +602,9 @@ full_pass(Sweep *sweep)
 	if (!next_step())
 		return started;
 	follow_up_each(sweep);
+	if (!next_step())
+		return started;
+	keep_totals(sweep);
 	if (!next_step())
 		return started;
 	take_leases_back(sweep);

@@ -125,6 +125,28 @@ SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'looked at: it is gon
 SELECT is((SELECT conflicts_open FROM order_timeout.health), 0::bigint, 'and not counted');
 SELECT throws_ok($$SELECT order_timeout.resolve_conflict(999999)$$, 'OT006', NULL, 'no such conflict');
 
+-- metrics
+SELECT is_empty($$SELECT * FROM order_timeout.metrics WHERE num_nulls(name, labels, value, help, type) > 0$$, 'metrics: nothing is without a value, help or type');
+SELECT is_empty($$SELECT name, labels FROM order_timeout.metrics GROUP BY 1, 2 HAVING count(*) > 1$$, 'nothing comes twice');
+SELECT is_empty($$SELECT * FROM order_timeout.metrics WHERE name !~ '^order_timeout_[a-z_]+$' OR (type = 'counter') <> (name ~ '_total$')
+                     OR type NOT IN ('counter', 'gauge')$$, 'names and types by the conventions');
+SELECT is((SELECT string_agg(DISTINCT labels ->> 'kind', ',' ORDER BY labels ->> 'kind') FROM order_timeout.metrics WHERE name = 'order_timeout_attention'),
+          'conflict,held,hook,link,needs_attention,orphan,set_aside,void', 'the kinds of attention');
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds WHERE settled_at IS NULL;
+SELECT t.create_order('m1', 100, 'hold'), t.expire('m1'), t.pay('m1', 'm1', 100), t.pay('unknown', 'm2', 5);
+SELECT t.owe('m3', 11);
+INSERT INTO order_timeout.sweeps (pid, started_at, active_at, max_lag, behind) VALUES (1, now(), clock_timestamp() - interval '3 minutes', '4 s', '5 s');
+SELECT order_timeout.create_consumer('follower');
+SELECT is((SELECT string_agg(concat_ws(' ', substr(name, 15), labels ->> 'kind', labels ->> 'currency', labels ->> 'consumer', value), ', ' ORDER BY name, labels)
+             FROM order_timeout.metrics WHERE type = 'gauge' AND value > 0 AND name !~ 'table|clock|sweep_age|oldest'),
+          'attention held 1, attention orphan 1, closing_lag_seconds 4, last_sweep_lag_seconds 5, orders 2, owed CNY 11, refunds 1', 'what is not 0');
+SELECT ok((SELECT value BETWEEN 180 AND 240 FROM order_timeout.metrics WHERE name = 'order_timeout_last_sweep_age_seconds'), 'and how old the last sweep is');
+SELECT is((SELECT value FROM order_timeout.metrics WHERE name = 'order_timeout_ok'), 0.0::double precision, 'which is not all right');
+SELECT order_timeout.resolve_held('bank', 'm1', 'accept'), order_timeout.refund_orphan('bank', 'm2');
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds WHERE settled_at IS NULL;
+SELECT order_timeout.drop_consumer('follower');
+DELETE FROM order_timeout.sweeps;
+
 -- integrations
 SELECT is_empty('SELECT * FROM order_timeout.integrations', 'nothing is linked or hooked');
 CREATE SCHEMA "the shop";
@@ -173,6 +195,7 @@ INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, exp
 SELECT 'many-' || i, 'default', 'pending', 1, 'EUR', now() + i * interval '1 second', now() FROM generate_series(1, 10100) i;
 INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at)
 VALUES ('many', 'default', 'pending', 1, 'EUR', now() - interval '1 day', now());
+SELECT is((SELECT sum(value) FROM order_timeout.metrics WHERE name = 'order_timeout_orders'), 10000.0::double precision, 'in metrics, too');
 SELECT is((SELECT (pending + authorized + closing, date_trunc('day', oldest_overdue))::text FROM order_timeout.health), '(10000,"1 day")',
           'counts stop at 10000, with the oldest order among them');
 SELECT finish();

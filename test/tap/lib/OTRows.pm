@@ -126,6 +126,9 @@ sub what_follows {
 	call($shop, 'create_consumer', 'reader', ['order.paid']);
 	call($shop, 'ack_events', 'reader', rows($shop, 'read_events', 'reader', 1)->[0]{lease_token});
 	rows($shop, 'read_events', 'reader', 1);
+	call($shop, 'sweep_once');    # counts events from here on
+	order($shop, 'counted');
+	call($shop, 'sweep_once');
 	$shop->do($_) for 'DROP TABLE shop_orders', 'DROP FUNCTION refuse_paid', 'DROP FUNCTION refuse';
 	return;
 }
@@ -134,7 +137,7 @@ sub what_follows {
 sub has_every_kind_of_row {
 	my ($shop, $name) = @_;
 	my $has = sub { $shop->selectrow_array("SELECT to_regclass('order_timeout.' || ?) IS NOT NULL", undef, @_) };
-	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups consumer_positions);
+	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups consumer_positions event_totals);
 	my %wanted = (
 		'orders.state'         => [qw(cancelled expired paid pending)],
 		'payments.disposition' => [qw(applied held late orphan surplus), @newer ? 'uncounted' : (), 'wrong_currency'],
