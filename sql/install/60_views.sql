@@ -4,11 +4,13 @@
 -- index, OFFSET 0 keeps a lookup for each row from becoming a join with all of the table.
 CREATE VIEW health AS
 WITH open_orders AS (SELECT state, closes_at FROM orders WHERE settled_at IS NULL ORDER BY closes_at LIMIT 10000),
-     owed AS ((SELECT state, amount, currency, created_at FROM refunds
-                WHERE settled_at IS NULL AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 10000)
-              UNION ALL
-              (SELECT state, amount, currency, created_at FROM refunds
-                WHERE settled_at IS NULL AND next_attempt_at IS NULL LIMIT 10000)),
+     owed AS (SELECT state, currency, count(*) AS n, sum(amount) AS amount, min(created_at) AS oldest
+                FROM ((SELECT state, amount, currency, created_at FROM refunds
+                        WHERE settled_at IS NULL AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 10000)
+                      UNION ALL
+                      (SELECT state, amount, currency, created_at FROM refunds
+                        WHERE settled_at IS NULL AND next_attempt_at IS NULL LIMIT 10000)) x
+               GROUP BY state, currency),
      voids AS (SELECT leased_until FROM attempts WHERE next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 10000),
      counts AS (
 SELECT o.pending,
@@ -61,7 +63,7 @@ CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_
                    coalesce(sum(s.n) FILTER (WHERE s.state = 'failed'), 0)::bigint AS refunds_failed,
                    coalesce(sum(s.n) FILTER (WHERE s.state = 'unknown'), 0)::bigint AS refunds_unknown,
                    coalesce(sum(s.n) FILTER (WHERE s.state = 'needs_attention'), 0)::bigint AS refunds_needing_attention
-              FROM (SELECT state, count(*) AS n, min(created_at) AS oldest FROM owed GROUP BY state) s) r
+              FROM (SELECT state, sum(n) AS n, min(oldest) AS oldest FROM owed GROUP BY state) s) r
 CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.currency, s.owed), '{}') AS owed_by_currency
               FROM (SELECT currency, sum(amount) AS owed FROM owed GROUP BY currency) s) m
 CROSS JOIN (SELECT count(*) AS voids_due, count(leased_until) AS voids_processing FROM voids) v
