@@ -16,14 +16,9 @@
 #define COUNTER    ""			/* no caller can name a consumer so */
 #define MAX_EVENTS 10000		/* of a pass: the sweeper's other work is not to wait */
 
-void
-ot_count_events(void)
+static void
+count_next(EventMark mark)
 {
-	EventMark	mark = ot_store_mark_events();
-
-	/* Above READ COMMITTED the snapshot may be older than what another sweep has counted. */
-	if (IsolationUsesXactSnapshot() || !ot_store_may_count_events())
-		return;
 	if (!ot_store_has_position(COUNTER))
 	{
 		ot_store_drop_consumer(COUNTER);
@@ -34,4 +29,18 @@ ot_count_events(void)
 		ot_store_open_window(COUNTER, mark);
 		ot_store_count_events(COUNTER, MAX_EVENTS);
 	}
+}
+
+void
+ot_count_events(void)
+{
+	EventMark	mark = ot_store_mark_events();
+	int			settings;
+
+	/* Above READ COMMITTED the snapshot may be older than what another sweep has counted. */
+	if (IsolationUsesXactSnapshot() || !ot_store_may_count_events())
+		return;
+	settings = ot_store_begin_walk();
+	count_next(mark);
+	ot_store_end_walk(settings);
 }

@@ -7,6 +7,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/guc.h"
 
 #include "advisory_lock.h"
 #include "store.h"
@@ -225,6 +226,22 @@ ot_store_consumer_backlog(const char *name)
 
 	ot_arg_text(&args, name);
 	return *(EventBacklog *) ot_run_one(&count, &args, read_backlog);
+}
+
+int
+ot_store_begin_walk(void)
+{
+	int			settings = NewGUCNestLevel();
+
+	(void) set_config_option("enable_sort", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return settings;
+}
+
+void
+ot_store_end_walk(int settings)
+{
+	AtEOXact_GUC(true, settings);
 }
 
 bool

@@ -108,6 +108,7 @@ $dbh->do($_) for
 	'CREATE TRIGGER refuse BEFORE UPDATE ON order_timeout.event_totals FOR EACH ROW EXECUTE FUNCTION refuse()';
 call($dbh, 'create_order', 'due', 100, 'EUR', '1 millisecond');
 ok(eventually(sub { call($dbh, 'sweep_once')->{expired} }), 'where counting fails, orders are closed');
+is($dbh->selectrow_array('SHOW enable_sort'), 'on', 'and no setting of the session is left changed');
 $dbh->do("CALL order_timeout.sweep('100 milliseconds')");
 is($dbh->selectrow_array('SELECT last_error FROM order_timeout.sweeps ORDER BY sweep_id DESC'), 'P0001: refused', 'and the sweep says why');
 $dbh->do('DROP TRIGGER refuse ON order_timeout.event_totals');
