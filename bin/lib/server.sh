@@ -220,9 +220,11 @@ ot_install() {
 			"do it yourself when it suits: apt-get install $*"
 	fi
 
-	# RabbitMQ's packages would start with the machine from the next time on.
+	# These packages' services would start with the machine from the next time on.
 	[[ " $* " != *" rabbitmq-server "* ]] || services+=(rabbitmq-server.service)
 	[[ -z ${services[*]} || -z $(ot_missing erlang-base) ]] || services+=(epmd.service epmd.socket)
+	[[ " $* " != *" prometheus "* ]] || services+=(prometheus.service)
+	[[ " $* " != *" prometheus-sql-exporter "* ]] || services+=(prometheus-sql-exporter.service)
 
 	# A server package creates a cluster unless this says no, and starts those
 	# that are there but stopped, unless the policy for services says no.

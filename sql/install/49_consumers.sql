@@ -175,3 +175,16 @@ CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_u
 AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE SET enable_sort = off SET jit = off;
 COMMENT ON FUNCTION _consumer_backlog(text) IS
 'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+
+-- Filled by the sweeper as a consumer without a name, which no caller can take: so a total is exact whenever
+-- transactions commit, and writing an event costs nothing more.
+CREATE TABLE event_totals (
+    type     text COLLATE "C" NOT NULL,
+    currency text COLLATE "C" NOT NULL,                   -- empty: an event without money
+    events   bigint NOT NULL,
+    amount   numeric NOT NULL,
+    PRIMARY KEY (type, currency)
+);
+COMMENT ON TABLE event_totals IS
+'How many events of a type there were since the first sweep, and the sum of their amounts. Written by sweep and sweep_once.';
+SELECT pg_catalog.pg_extension_config_dump('event_totals', '');

@@ -216,7 +216,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                statements,statement_lines,health,attention,integrations,consumers,sizes}'::text[]) AS t;
+                statements,statement_lines,event_totals,health,attention,integrations,consumers,metrics,sizes}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)

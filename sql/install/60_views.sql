@@ -1,43 +1,97 @@
 -- What an operator looks at.
 
+-- Each part looks at 10000 rows at most, so that it takes a few milliseconds however much is open: ORDER BY goes along an
+-- index, OFFSET 0 keeps a lookup for each row from becoming a join with all of the table.
 CREATE VIEW health AS
+WITH open_orders AS (SELECT state, closes_at FROM orders WHERE settled_at IS NULL ORDER BY closes_at LIMIT 10000),
+     owed AS (SELECT state, currency, count(*) AS n, sum(amount) AS amount, min(created_at) AS oldest
+                FROM ((SELECT state, amount, currency, created_at FROM refunds
+                        WHERE settled_at IS NULL AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 10000)
+                      UNION ALL
+                      (SELECT state, amount, currency, created_at FROM refunds
+                        WHERE settled_at IS NULL AND next_attempt_at IS NULL LIMIT 10000)) x
+               GROUP BY state, currency),
+     voids AS (SELECT leased_until FROM attempts WHERE next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 10000),
+     counts AS (
 SELECT o.pending,
        o.overdue,
        o.oldest_overdue,
        r.refunds_by_state,
        m.owed_by_currency,
        r.oldest_refund_owed,
-       (SELECT count(*) FROM refunds x WHERE x.settled_at IS NULL AND x.state = 'needs_attention') AS refunds_needing_attention,
-       (SELECT count(*) FROM payments p WHERE p.disposition = 'held') AS payments_held,
-       (SELECT count(*) FROM payments p
-         WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending) AS payments_orphaned,
-       (SELECT count(*) FROM set_aside s JOIN orders so ON so.order_id = s.order_id AND so.settled_at IS NULL
-                                                                   AND so.closes_at <= s.since) AS orders_set_aside,
-       (SELECT count(*) FROM conflicts c WHERE c.resolved_at IS NULL) AS conflicts_open,
+       r.refunds_needing_attention,
+       (SELECT count(*) FROM (SELECT FROM payments p WHERE p.disposition = 'held' LIMIT 10000) x) AS payments_held,
+       (SELECT count(*) FROM (SELECT FROM payments p
+         WHERE p.disposition = 'orphan' AND p.amount > p.refunded + p.refund_pending LIMIT 10000) x) AS payments_orphaned,
+       (SELECT count(*) FROM (SELECT FROM set_aside s CROSS JOIN LATERAL (SELECT FROM orders so
+         WHERE so.order_id = s.order_id AND so.settled_at IS NULL AND so.closes_at <= s.since OFFSET 0) y LIMIT 10000) x) AS orders_set_aside,
+       (SELECT count(*) FROM (SELECT FROM conflicts c WHERE c.resolved_at IS NULL LIMIT 10000) x) AS conflicts_open,
        w.active_at AS last_sweep,
        w.behind AS last_sweep_lag,
-       (SELECT count(*) FROM set_aside_refunds s JOIN refunds x ON x.refund_ref = s.refund_ref
-                                                               AND x.next_attempt_at = s.due_at) AS refunds_set_aside,
+       (SELECT count(*) FROM (SELECT FROM set_aside_refunds s CROSS JOIN LATERAL (SELECT FROM refunds sr
+         WHERE sr.refund_ref = s.refund_ref AND sr.next_attempt_at = s.due_at OFFSET 0) y LIMIT 10000) x) AS refunds_set_aside,
        o.authorized,
        o.closing,
-       (SELECT count(*) FROM attempts v WHERE v.next_attempt_at IS NOT NULL) AS voids_due,
-       (SELECT count(*) FROM attempts v WHERE v.attention_at IS NOT NULL) AS voids_needing_attention
+       v.voids_due,
+       (SELECT count(*) FROM (SELECT FROM attempts a WHERE a.attention_at IS NOT NULL LIMIT 10000) x) AS voids_needing_attention,
+       o.due_soon,
+       coalesce(extract(epoch FROM o.oldest_overdue), 0)::double precision AS oldest_overdue_seconds,
+       r.refunds_pending,
+       r.refunds_processing,
+       r.refunds_submitted,
+       r.refunds_failed,
+       r.refunds_unknown,
+       coalesce(extract(epoch FROM r.oldest_refund_owed), 0)::double precision AS oldest_refund_owed_seconds,
+       v.voids_processing,
+       f.links_waiting,
+       f.hooks_waiting,
+       extract(epoch FROM clock_timestamp() - w.active_at)::double precision AS last_sweep_age_seconds,
+       extract(epoch FROM w.behind)::double precision AS last_sweep_lag_seconds
 FROM (SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
              count(*) FILTER (WHERE closes_at <= clock_timestamp()) AS overdue,
              clock_timestamp() - min(closes_at) FILTER (WHERE closes_at <= clock_timestamp()) AS oldest_overdue,
              count(*) FILTER (WHERE state = 'authorized') AS authorized,
-             count(*) FILTER (WHERE state = 'closing') AS closing
-        FROM orders WHERE settled_at IS NULL) o
+             count(*) FILTER (WHERE state = 'closing') AS closing,
+             count(*) FILTER (WHERE state = 'pending' AND closes_at > clock_timestamp()
+                                AND closes_at <= clock_timestamp() + interval '5 minutes') AS due_soon
+        FROM open_orders) o
 CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.state, s.n), '{}') AS refunds_by_state,
-                   clock_timestamp() - min(s.oldest) AS oldest_refund_owed
-              FROM (SELECT state, count(*) AS n, min(created_at) AS oldest
-                      FROM refunds WHERE settled_at IS NULL GROUP BY state) s) r
+                   clock_timestamp() - min(s.oldest) AS oldest_refund_owed,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'pending'), 0)::bigint AS refunds_pending,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'processing'), 0)::bigint AS refunds_processing,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'submitted'), 0)::bigint AS refunds_submitted,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'failed'), 0)::bigint AS refunds_failed,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'unknown'), 0)::bigint AS refunds_unknown,
+                   coalesce(sum(s.n) FILTER (WHERE s.state = 'needs_attention'), 0)::bigint AS refunds_needing_attention
+              FROM (SELECT state, sum(n) AS n, min(oldest) AS oldest FROM owed GROUP BY state) s) r
 CROSS JOIN (SELECT coalesce(jsonb_object_agg(s.currency, s.owed), '{}') AS owed_by_currency
-              FROM (SELECT currency, sum(amount) AS owed
-                      FROM refunds WHERE settled_at IS NULL GROUP BY currency) s) m
-LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w ON true;
+              FROM (SELECT currency, sum(amount) AS owed FROM owed GROUP BY currency) s) m
+CROSS JOIN (SELECT count(*) AS voids_due, count(leased_until) AS voids_processing FROM voids) v
+CROSS JOIN (SELECT count(*) FILTER (WHERE kind = 'link') AS links_waiting, count(*) FILTER (WHERE kind <> 'link') AS hooks_waiting
+              FROM (SELECT kind FROM follow_ups LIMIT 10000) x) f
+LEFT JOIN (SELECT active_at, behind FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w ON true)
+SELECT c.*, p.problems = '{}' AS ok, p.problems
+  FROM counts c
+ CROSS JOIN LATERAL (SELECT ARRAY(
+       SELECT q.problem || CASE WHEN q.counts THEN ': ' || q.n ELSE '' END
+         FROM (VALUES (1, 'no sweep for two minutes', false,
+                       (coalesce(c.last_sweep_age_seconds, c.oldest_overdue_seconds) > 120)::integer),
+                      (2, 'orders overdue, the oldest for more than two minutes', true,
+                       CASE WHEN c.oldest_overdue_seconds > 120 THEN c.overdue END),
+                      (3, 'the oldest refund is owed for more than two days', false,
+                       (c.oldest_refund_owed > interval '2 days')::integer),
+                      (4, 'refunds that need attention', true, c.refunds_needing_attention),
+                      (5, 'payments held', true, c.payments_held),
+                      (6, 'orphan payments', true, c.payments_orphaned),
+                      (7, 'orders set aside', true, c.orders_set_aside),
+                      (8, 'refunds set aside', true, c.refunds_set_aside),
+                      (9, 'open conflicts', true, c.conflicts_open),
+                      (10, 'voids that need attention', true, c.voids_needing_attention),
+                      (11, 'linked rows not written', true, c.links_waiting),
+                      (12, 'hooks that failed', true, c.hooks_waiting)) q(place, problem, counts, n)
+        WHERE q.n > 0 ORDER BY q.place) AS problems) p;
 COMMENT ON VIEW health IS
-'One row: pending and overdue orders, the oldest overdue order''s age, open refunds by state, money owed by currency, the age of the oldest refund owed, what needs the operator, when the last sweep last wrote its row and how far behind it was.';
+'One row: is this all right (ok), and if not, why (problems); open orders and the age of the oldest overdue one, open refunds by state, money owed by currency, what needs the operator, when the last sweep last wrote its row and how far behind it was. Counts stop at 10000, sums of money with them.';
 
 CREATE VIEW attention AS
 SELECT 'needs_attention' AS kind, r.order_id, r.gateway, r.payment_ref, r.refund_ref, NULL::bigint AS conflict_id,
@@ -203,7 +257,7 @@ COMMENT ON VIEW integrations IS
 CREATE VIEW consumers AS
 SELECT p.consumer, p.types, p.notify, p.created_at, b.unread, clock_timestamp() - b.oldest_unread AS oldest_unread,
        CASE WHEN p.leased_until > clock_timestamp() THEN p.leased_until END AS leased_until
-  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b;
+  FROM consumer_positions p CROSS JOIN LATERAL _consumer_backlog(p.consumer) b WHERE p.consumer <> '';
 COMMENT ON VIEW consumers IS
 'A row for each consumer: its unread events, counted to 10000, the age of the first of them, and until when a reader has its batch.';
 
@@ -216,3 +270,92 @@ SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0
          WHERE n.nspname = 'order_timeout' AND c.relkind IN ('r', 'p')) t;
 COMMENT ON VIEW sizes IS
 'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';
+
+-- Each part is bounded: health is, a consumer's backlog is counted to 10000, the totals are few rows.
+CREATE VIEW metrics AS
+WITH h AS (SELECT * FROM health),
+     samples AS (
+SELECT m.name, m.labels, m.value
+  FROM h CROSS JOIN LATERAL (VALUES
+       ('order_timeout_ok', '{}'::jsonb, h.ok::integer::double precision),
+       ('order_timeout_clock_seconds', '{}', extract(epoch FROM clock_timestamp())),
+       ('order_timeout_orders', '{"state": "pending"}', h.pending),
+       ('order_timeout_orders', '{"state": "authorized"}', h.authorized),
+       ('order_timeout_orders', '{"state": "closing"}', h.closing),
+       ('order_timeout_orders_due_soon', '{}', h.due_soon),
+       ('order_timeout_orders_overdue', '{}', h.overdue),
+       ('order_timeout_oldest_overdue_seconds', '{}', h.oldest_overdue_seconds),
+       ('order_timeout_refunds', '{"state": "pending"}', h.refunds_pending),
+       ('order_timeout_refunds', '{"state": "processing"}', h.refunds_processing),
+       ('order_timeout_refunds', '{"state": "submitted"}', h.refunds_submitted),
+       ('order_timeout_refunds', '{"state": "failed"}', h.refunds_failed),
+       ('order_timeout_refunds', '{"state": "unknown"}', h.refunds_unknown),
+       ('order_timeout_refunds', '{"state": "needs_attention"}', h.refunds_needing_attention),
+       ('order_timeout_oldest_refund_owed_seconds', '{}', h.oldest_refund_owed_seconds),
+       ('order_timeout_voids_due', '{}', h.voids_due),
+       ('order_timeout_leases', '{"of": "refund"}', h.refunds_processing),
+       ('order_timeout_leases', '{"of": "void"}', h.voids_processing),
+       ('order_timeout_attention', '{"kind": "needs_attention"}', h.refunds_needing_attention),
+       ('order_timeout_attention', '{"kind": "held"}', h.payments_held),
+       ('order_timeout_attention', '{"kind": "orphan"}', h.payments_orphaned),
+       ('order_timeout_attention', '{"kind": "set_aside"}', h.orders_set_aside + h.refunds_set_aside),
+       ('order_timeout_attention', '{"kind": "conflict"}', h.conflicts_open),
+       ('order_timeout_attention', '{"kind": "void"}', h.voids_needing_attention),
+       ('order_timeout_attention', '{"kind": "link"}', h.links_waiting),
+       ('order_timeout_attention', '{"kind": "hook"}', h.hooks_waiting),
+       ('order_timeout_last_sweep_age_seconds', '{}', h.last_sweep_age_seconds),
+       ('order_timeout_last_sweep_lag_seconds', '{}', h.last_sweep_lag_seconds)) m (name, labels, value)
+UNION ALL
+SELECT 'order_timeout_owed', jsonb_build_object('currency', o.key), o.value::double precision
+  FROM h CROSS JOIN LATERAL jsonb_each_text(h.owed_by_currency) o
+UNION ALL
+SELECT m.name, jsonb_build_object('consumer', c.consumer), m.value
+  FROM consumers c CROSS JOIN LATERAL (VALUES
+       ('order_timeout_consumer_unread', c.unread::double precision),
+       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM c.oldest_unread), 0))) m (name, value)
+UNION ALL
+SELECT m.name, '{}', m.value
+  FROM (SELECT sweep_id, max_lag FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w CROSS JOIN LATERAL (VALUES
+       ('order_timeout_sweeps_total', w.sweep_id::double precision),
+       ('order_timeout_closing_lag_seconds', extract(epoch FROM w.max_lag))) m (name, value)
+UNION ALL
+SELECT 'order_timeout_events_total', jsonb_build_object('type', t.type), sum(t.events)::double precision
+  FROM event_totals t GROUP BY t.type
+UNION ALL
+SELECT 'order_timeout_event_amount_total', jsonb_build_object('type', t.type, 'currency', t.currency), t.amount::double precision
+  FROM event_totals t WHERE t.currency <> ''
+UNION ALL
+SELECT m.name, jsonb_build_object('table', c.relname), m.value
+  FROM pg_class c CROSS JOIN LATERAL (VALUES
+       ('order_timeout_table_bytes', pg_total_relation_size(c.oid)::double precision),
+       ('order_timeout_table_rows', pg_stat_get_live_tuples(c.oid)),
+       ('order_timeout_table_dead_rows', pg_stat_get_dead_tuples(c.oid))) m (name, value)
+ WHERE c.relnamespace = 'order_timeout'::regnamespace AND c.relkind = 'r')
+SELECT s.name, s.labels, s.value, f.help, f.type
+  FROM samples s LEFT JOIN (VALUES
+       ('order_timeout_ok', 'gauge', '1 if health finds no problem'),
+       ('order_timeout_clock_seconds', 'gauge', 'the time of the database'),
+       ('order_timeout_orders', 'gauge', 'open orders by state, counted to 10000 of all states'),
+       ('order_timeout_orders_due_soon', 'gauge', 'pending orders that fall due within five minutes, counted to 10000'),
+       ('order_timeout_orders_overdue', 'gauge', 'open orders that are past their deadline, counted to 10000'),
+       ('order_timeout_oldest_overdue_seconds', 'gauge', 'how long the oldest overdue order is past its deadline; 0 if none is'),
+       ('order_timeout_refunds', 'gauge', 'open refunds by state, counted to 10000 that are due and 10000 that need attention'),
+       ('order_timeout_oldest_refund_owed_seconds', 'gauge', 'the age of the oldest of these refunds; 0 if none is open'),
+       ('order_timeout_owed', 'gauge', 'money owed and not yet back, in minor units, by currency: the sum of these refunds'),
+       ('order_timeout_voids_due', 'gauge', 'voids that are due, wait for their next attempt, or are with a worker, counted to 10000'),
+       ('order_timeout_leases', 'gauge', 'refunds and voids that workers have, counted to 10000'),
+       ('order_timeout_attention', 'gauge', 'rows of view attention by kind, each counted to 10000; kind sweeper is order_timeout_last_sweep_age_seconds'),
+       ('order_timeout_last_sweep_age_seconds', 'gauge', 'since when the newest sweep has not written its row'),
+       ('order_timeout_last_sweep_lag_seconds', 'gauge', 'how far the newest sweep was behind the clock then'),
+       ('order_timeout_closing_lag_seconds', 'gauge', 'how late the latest closing of the newest sweep was'),
+       ('order_timeout_sweeps_total', 'counter', 'sweeps that have begun'),
+       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, counted to 10000'),
+       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them; 0 if there is none'),
+       ('order_timeout_events_total', 'counter', 'events by type, since the first sweep'),
+       ('order_timeout_event_amount_total', 'counter', 'the sum of the amounts in these events, in minor units, by type and currency'),
+       ('order_timeout_table_bytes', 'gauge', 'the size of a table with its indexes'),
+       ('order_timeout_table_rows', 'gauge', 'the rows of a table, estimated'),
+       ('order_timeout_table_dead_rows', 'gauge', 'rows of a table that vacuum has not removed yet, estimated')) f (name, type, help) ON f.name = s.name
+ WHERE s.value IS NOT NULL;
+COMMENT ON VIEW metrics IS
+'What a monitoring system records: name, labels, value, help and type (counter or gauge) in the conventions of Prometheus. A few milliseconds, so that it can be read every 15 seconds.';

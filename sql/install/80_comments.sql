@@ -403,6 +403,15 @@ COMMENT ON COLUMN follow_ups.sqlstate IS
 COMMENT ON COLUMN follow_ups.error IS
 'the message of the last failure';
 
+COMMENT ON COLUMN event_totals.type IS
+'the type of the events; with currency the key';
+COMMENT ON COLUMN event_totals.currency IS
+'the currency in their payload; empty if they have none';
+COMMENT ON COLUMN event_totals.events IS
+'how many there were';
+COMMENT ON COLUMN event_totals.amount IS
+'the sum of the amount in their payload, in minor units; 0 if they have none';
+
 COMMENT ON COLUMN sweeps.sweep_id IS
 'the key';
 COMMENT ON COLUMN sweeps.pid IS
@@ -466,6 +475,36 @@ COMMENT ON COLUMN health.voids_due IS
 'voids that are due, wait for their next attempt, or are with a worker';
 COMMENT ON COLUMN health.voids_needing_attention IS
 'rows of attention with kind void';
+COMMENT ON COLUMN health.due_soon IS
+'pending orders that fall due within five minutes';
+COMMENT ON COLUMN health.oldest_overdue_seconds IS
+'oldest_overdue in seconds; 0 if none is';
+COMMENT ON COLUMN health.refunds_pending IS
+'open refunds in state pending';
+COMMENT ON COLUMN health.refunds_processing IS
+'open refunds in state processing: workers have them';
+COMMENT ON COLUMN health.refunds_submitted IS
+'open refunds in state submitted';
+COMMENT ON COLUMN health.refunds_failed IS
+'open refunds in state failed';
+COMMENT ON COLUMN health.refunds_unknown IS
+'open refunds in state unknown';
+COMMENT ON COLUMN health.oldest_refund_owed_seconds IS
+'oldest_refund_owed in seconds; 0 if none is open';
+COMMENT ON COLUMN health.voids_processing IS
+'voids that workers have';
+COMMENT ON COLUMN health.links_waiting IS
+'rows of attention with kind link';
+COMMENT ON COLUMN health.hooks_waiting IS
+'rows of attention with kind hook';
+COMMENT ON COLUMN health.last_sweep_age_seconds IS
+'the age of last_sweep; null if there was none';
+COMMENT ON COLUMN health.last_sweep_lag_seconds IS
+'last_sweep_lag in seconds';
+COMMENT ON COLUMN health.ok IS
+'true if there are no problems';
+COMMENT ON COLUMN health.problems IS
+'what is not all right, most urgent first; empty if all is';
 
 COMMENT ON COLUMN attention.kind IS
 'what it is';
@@ -573,3 +612,14 @@ COMMENT ON COLUMN statement_lines.outcome IS
 'what apply_statement called and what that answered, or the error; null: nothing was called';
 COMMENT ON COLUMN statement_lines.applied_at IS
 'when apply_statement applied it; null: it did not';
+
+COMMENT ON COLUMN metrics.name IS
+'the name of the metric';
+COMMENT ON COLUMN metrics.labels IS
+'its labels and their values; an empty object if it has none';
+COMMENT ON COLUMN metrics.value IS
+'the value now';
+COMMENT ON COLUMN metrics.help IS
+'what it is';
+COMMENT ON COLUMN metrics.type IS
+'counter: it only grows; gauge: it goes up and down';

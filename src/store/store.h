@@ -290,6 +290,22 @@ extern void ot_store_hand_out_events(const char *name, List *events, bool are_la
 extern void ot_store_acknowledge_events(const char *name, int64 up_to);
 extern EventBacklog ot_store_consumer_backlog(const char *name);
 
+/*
+ * Between these, statements go through the events by id and stop when they have enough, instead of reading and sorting all
+ * that the planner cannot count. An error ends it with the subtransaction.
+ */
+extern int	ot_store_begin_walk(void);
+extern void ot_store_end_walk(int settings);
+
+/* Totals of the events. The first is false if another transaction counts; the lock is held until this one ends. */
+extern bool ot_store_may_count_events(void);
+
+/* Whether there is such a consumer, and its position is of this database. */
+extern bool ot_store_has_position(const char *name);
+
+/* Adds the next events of the window to the totals, and moves the position over them. False if there are none. */
+extern bool ot_store_count_events(const char *name, int max_events);
+
 extern void ot_store_add_conflict(const Conflict *conflict);
 
 /* About a payment, oldest first. */

@@ -9,8 +9,10 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/xid8.h"
 
+#include "advisory_lock.h"
 #include "store.h"
 #include "store_statement.h"
 
@@ -36,6 +38,9 @@ ot_sees(PG_FUNCTION_ARGS)
  * The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones, and
  * last_value itself comes next while it is not called.
  */
+#define COUNTING "\001counting" /* no order has this id */
+
+/* The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones. */
 EventMark
 ot_store_mark_events(void)
 {
@@ -257,4 +262,56 @@ ot_store_consumer_backlog(const char *name)
 
 	ot_arg_text(&args, name);
 	return *(EventBacklog *) ot_run_one(&count, &args, read_backlog);
+}
+
+int
+ot_store_begin_walk(void)
+{
+	int			settings = NewGUCNestLevel();
+
+	(void) set_config_option("enable_sort", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return settings;
+}
+
+void
+ot_store_end_walk(int settings)
+{
+	AtEOXact_GUC(true, settings);
+}
+
+bool
+ot_store_may_count_events(void)
+{
+	return ot_try_advisory_lock(COUNTING);
+}
+
+bool
+ot_store_has_position(const char *name)
+{
+	static Statement find = {"SELECT FROM order_timeout.consumer_positions c, order_timeout.event_epoch s "
+	"WHERE c.consumer" SQL_EQ "$1 AND c.epoch" SQL_EQ "s.last_value"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	return ot_run(&find, &args) > 0;
+}
+
+bool
+ot_store_count_events(const char *name, int max_events)
+{
+	static Statement count = {"WITH batch AS MATERIALIZED (SELECT e.id, e.type, e.payload "
+		"FROM order_timeout.consumer_positions c, LATERAL order_timeout._events_between(c.read_snapshot, c.window_snapshot, "
+		"c.window_from, c.window_to, c.mark_xids, c.mark_ids, NULL, $2) e WHERE c.consumer" SQL_EQ "$1), "
+		"counted AS (INSERT INTO order_timeout.event_totals AS t (type, currency, events, amount) "
+		"SELECT b.type, coalesce(b.payload OPERATOR(pg_catalog.->>) 'currency', ''), pg_catalog.count(*), "
+		"coalesce(pg_catalog.sum((b.payload OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.numeric), 0) FROM batch b GROUP BY 1, 2 "
+		"ON CONFLICT (type, currency) DO UPDATE SET events = t.events" SQL_PLUS "excluded.events, amount = t.amount" SQL_PLUS "excluded.amount) "
+		"UPDATE order_timeout.consumer_positions c SET window_from = b.id "
+	"FROM (SELECT pg_catalog.max(id) AS id FROM batch) b WHERE c.consumer" SQL_EQ "$1 AND b.id IS NOT NULL"};
+	Args		args = {0};
+
+	ot_arg_text(&args, name);
+	ot_arg_int4(&args, max_events);
+	return ot_run(&count, &args) > 0;
 }

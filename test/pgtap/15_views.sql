@@ -15,6 +15,10 @@ SELECT is((SELECT (pending, overdue, oldest_overdue, refunds_by_state, owed_by_c
 SELECT is((SELECT (refunds_needing_attention, payments_held, payments_orphaned, orders_set_aside, conflicts_open)::text
              FROM order_timeout.health), '(0,0,0,0,0)', 'nothing waits for a person');
 SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'attention is empty');
+CREATE FUNCTION t.problems() RETURNS text LANGUAGE sql AS $$
+    SELECT CASE WHEN h.ok THEN 'ok' ELSE array_to_string(h.problems, ', ') END FROM order_timeout.health h
+$$;
+SELECT is(t.problems(), 'ok', 'all is right');
 
 -- Orders
 SELECT t.create_order('p1', 100), t.create_order('p2', 100), t.create_order('paid', 1), t.pay('paid', 'paid', 1);
@@ -23,6 +27,8 @@ UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 hou
 UPDATE order_timeout.orders SET expires_at = clock_timestamp() - interval '1 minute' WHERE order_id = 'p2';
 SELECT is((SELECT (pending, overdue, oldest_overdue BETWEEN '1 hour' AND '61 minutes')::text FROM order_timeout.health), '(2,2,t)',
           'overdue ones, and the age of the oldest');
+SELECT ok((SELECT oldest_overdue_seconds BETWEEN 3600 AND 3660 AND due_soon = 0 FROM order_timeout.health), 'in seconds, too');
+SELECT is(t.problems(), 'no sweep for two minutes, orders overdue, the oldest for more than two minutes: 2', 'that is not right');
 SELECT order_timeout.sweep_once();
 SELECT is((SELECT (pending, overdue, oldest_overdue)::text FROM order_timeout.health), '(0,0,)', 'closed ones are not');
 
@@ -41,12 +47,14 @@ SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'a sweep within the l
 UPDATE order_timeout.sweeps SET active_at = clock_timestamp() - interval '121 seconds';
 SELECT is((SELECT (a.kind, a.why, a.since = s.active_at)::text FROM order_timeout.attention a, order_timeout.sweeps s),
           '(sweeper,"no sweep has run since then, and orders are overdue",t)', 'the last sweep is older');
+SELECT is((SELECT (last_sweep_age_seconds BETWEEN 121 AND 150, last_sweep_lag_seconds)::text FROM order_timeout.health), '(t,0)', 'health has its age');
 INSERT INTO order_timeout.set_aside (order_id, since, failures, retry_at, sqlstate, error)
 VALUES ('s1', clock_timestamp(), 1, clock_timestamp() + interval '1 hour', 'P0001', 'no');
 SELECT is((SELECT string_agg(kind, ',') FROM order_timeout.attention), 'set_aside', 'an order that was tried and set aside raises its own alarm');
 DELETE FROM order_timeout.set_aside;
 SELECT order_timeout.sweep_once();
 SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'closed, whoever did it: no alarm');
+SELECT is(t.problems(), 'no sweep for two minutes', 'a sweeper that ran once and stopped is none that is right');
 DELETE FROM order_timeout.sweeps;
 SELECT order_timeout.cancel_order('s2');
 
@@ -55,9 +63,13 @@ SELECT t.owe('owe', 10, 20), t.pay('owe', 'eur', 7, 'EUR');
 SELECT t.attempt('failed');
 SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 30, "EUR": 7}'::jsonb, 'money owed, by currency');
 SELECT is((SELECT refunds_by_state FROM order_timeout.health), '{"failed": 1, "pending": 2}'::jsonb, 'refunds by state');
+SELECT is((SELECT (refunds_failed, refunds_pending, refunds_unknown, refunds_processing, refunds_submitted)::text FROM order_timeout.health),
+          '(1,2,0,0,0)', 'as numbers');
 SELECT ok((SELECT oldest_refund_owed BETWEEN '0' AND '1 hour' FROM order_timeout.health), 'the oldest refund owed');
 UPDATE order_timeout.refunds SET created_at = clock_timestamp() - interval '3 days' WHERE payment_ref = 'owe-2';
 SELECT ok((SELECT oldest_refund_owed BETWEEN '3 days' AND '73 hours' FROM order_timeout.health), 'is that old');
+SELECT is((SELECT (oldest_refund_owed_seconds BETWEEN 259200 AND 262800)::text || ', ' || t.problems() FROM order_timeout.health),
+          'true, the oldest refund is owed for more than two days', 'which is a problem');
 SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds;
 SELECT is((SELECT (owed_by_currency, oldest_refund_owed)::text FROM order_timeout.health), '({},)', 'what is back is not owed');
 
@@ -73,6 +85,7 @@ SELECT * FROM order_timeout.settle_refund(refund_ref => %1$L, note => :'note');
 SELECT * FROM order_timeout.reverse_refund(refund_ref => %1$L, reason => :'reason');
 SELECT * FROM order_timeout.complete_refund(refund_ref => %1$L, result => 'succeeded'); -- if the gateway says that it went back$$, :'ref'), 'and the lines that resolve it');
 SELECT is((SELECT refunds_needing_attention FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT is(t.problems(), 'refunds that need attention: 1', 'and a problem');
 SELECT is((SELECT owed_by_currency FROM order_timeout.health), '{"CNY": 100}'::jsonb, 'and owed');
 SELECT order_timeout.retry_refund(:'ref');
 SELECT is(t.attention('na'), NULL, 'retried: it is gone');
@@ -92,6 +105,7 @@ SELECT t.create_order('held', 100, 'hold'), t.expire('held'), t.pay('held', 'hel
 SELECT is(t.attention('held'), 'held held-1 100 CNY', 'a held payment');
 SELECT is((SELECT (t.ways(resolved_by), since > now())::text FROM order_timeout.attention), '("resolve_held resolve_held accept_payment",t)', 'and what resolves it');
 SELECT is((SELECT payments_held FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT is(t.problems(), 'payments held: 1', 'and a problem');
 SELECT order_timeout.resolve_held('bank', 'held-1', 'accept');
 SELECT is(t.attention('held'), NULL, 'accepted: it is gone');
 
@@ -111,10 +125,33 @@ SELECT order_timeout.complete_refund(:'ref', 'succeeded', refunded_amount => 150
 SELECT is((SELECT (kind, order_id, gateway, payment_ref, refund_ref = :'ref', since > now(), why IS NOT NULL, t.ways(resolved_by))::text
              FROM order_timeout.attention), '(conflict,c,c,c,t,t,t,resolve_conflict)', 'a contradiction');
 SELECT is((SELECT conflicts_open FROM order_timeout.health), 1::bigint, 'is counted');
+SELECT is(t.problems(), 'open conflicts: 1', 'and a problem');
 SELECT order_timeout.resolve_conflict(conflict_id) FROM order_timeout.attention;
 SELECT is_empty($$SELECT * FROM order_timeout.attention$$, 'looked at: it is gone');
 SELECT is((SELECT conflicts_open FROM order_timeout.health), 0::bigint, 'and not counted');
 SELECT throws_ok($$SELECT order_timeout.resolve_conflict(999999)$$, 'OT006', NULL, 'no such conflict');
+
+-- metrics
+SELECT is_empty($$SELECT * FROM order_timeout.metrics WHERE num_nulls(name, labels, value, help, type) > 0$$, 'metrics: nothing is without a value, help or type');
+SELECT is_empty($$SELECT name, labels FROM order_timeout.metrics GROUP BY 1, 2 HAVING count(*) > 1$$, 'nothing comes twice');
+SELECT is_empty($$SELECT * FROM order_timeout.metrics WHERE name !~ '^order_timeout_[a-z_]+$' OR (type = 'counter') <> (name ~ '_total$')
+                     OR type NOT IN ('counter', 'gauge')$$, 'names and types by the conventions');
+SELECT is((SELECT string_agg(DISTINCT labels ->> 'kind', ',' ORDER BY labels ->> 'kind') FROM order_timeout.metrics WHERE name = 'order_timeout_attention'),
+          'conflict,held,hook,link,needs_attention,orphan,set_aside,void', 'the kinds of attention');
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds WHERE settled_at IS NULL;
+SELECT t.create_order('m1', 100, 'hold'), t.expire('m1'), t.pay('m1', 'm1', 100), t.pay('unknown', 'm2', 5);
+SELECT t.owe('m3', 11);
+INSERT INTO order_timeout.sweeps (pid, started_at, active_at, max_lag, behind) VALUES (1, now(), clock_timestamp() - interval '3 minutes', '4 s', '5 s');
+SELECT order_timeout.create_consumer('follower');
+SELECT is((SELECT string_agg(concat_ws(' ', substr(name, 15), labels ->> 'kind', labels ->> 'currency', labels ->> 'consumer', value), ', ' ORDER BY name, labels)
+             FROM order_timeout.metrics WHERE type = 'gauge' AND value > 0 AND name !~ 'table|clock|sweep_age|oldest'),
+          'attention held 1, attention orphan 1, closing_lag_seconds 4, last_sweep_lag_seconds 5, orders 2, owed CNY 11, refunds 1', 'what is not 0');
+SELECT ok((SELECT value BETWEEN 180 AND 240 FROM order_timeout.metrics WHERE name = 'order_timeout_last_sweep_age_seconds'), 'and how old the last sweep is');
+SELECT is((SELECT value FROM order_timeout.metrics WHERE name = 'order_timeout_ok'), 0.0::double precision, 'which is not all right');
+SELECT order_timeout.resolve_held('bank', 'm1', 'accept'), order_timeout.refund_orphan('bank', 'm2');
+SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout.refunds WHERE settled_at IS NULL;
+SELECT order_timeout.drop_consumer('follower');
+DELETE FROM order_timeout.sweeps;
 
 -- integrations
 SELECT is_empty('SELECT * FROM order_timeout.integrations', 'nothing is linked or hooked');
@@ -137,6 +174,7 @@ SELECT is((SELECT string_agg(i.uses, '; ' ORDER BY i.uses COLLATE "C") FROM orde
 INSERT INTO "the shop"."Orders" VALUES (1, 1, 10, now() + interval '1 hour'), (2, 1, 10, now() + interval '1 hour');
 SELECT t.pay('in-1', 'in-1', 1000, 'EUR');
 SELECT is(t.integrations(), 'hook close_hook t 0 0, hook paid_hook t 1 0, link "the shop"."Orders" t 0 0', 'a hook that failed waits');
+SELECT is((SELECT (hooks_waiting, links_waiting, t.problems())::text FROM order_timeout.health), '(1,0,"hooks that failed: 1")', 'and is a problem');
 CREATE ROLE t_reader;
 SELECT order_timeout.grant_access('t_reader', 'reader');
 SET LOCAL ROLE t_reader;
@@ -190,5 +228,13 @@ SELECT set_eq($$SELECT DISTINCT a.kind FROM order_timeout.attention a$$, $$VALUE
 SELECT is((SELECT string_agg(DISTINCT x.answer, ', ') FROM (
                SELECT t.runs(line) AS answer FROM order_timeout.attention a, regexp_split_to_table(a.resolved_by, '\n') AS line WHERE a.kind <> 'sweeper') AS x
             WHERE x.answer ~ '^[0-9A-Z]{5}: '), NULL, 'their lines can be run');
+-- Counts stop, and see first what is due first
+INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at)
+SELECT 'many-' || i, 'default', 'pending', 1, 'EUR', now() + i * interval '1 second', now() FROM generate_series(1, 10100) i;
+INSERT INTO order_timeout.orders (order_id, policy, state, amount, currency, expires_at, created_at)
+VALUES ('many', 'default', 'pending', 1, 'EUR', now() - interval '1 day', now());
+SELECT is((SELECT sum(value) FROM order_timeout.metrics WHERE name = 'order_timeout_orders'), 10000.0::double precision, 'in metrics, too');
+SELECT is((SELECT (pending + authorized + closing, date_trunc('day', oldest_overdue))::text FROM order_timeout.health), '(10000,"1 day")',
+          'counts stop at 10000, with the oldest order among them');
 SELECT finish();
 ROLLBACK;

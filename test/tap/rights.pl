@@ -122,8 +122,8 @@ my %may = (
 	reader      => \@reader,
 	operator    => [ grep { !/_access$/ } keys %try ],
 );
-my @tables = qw(policies orders attempts payments refunds events statements statement_lines);
-my @views  = qw(health attention integrations);
+my @tables = qw(policies orders attempts payments refunds events statements statement_lines event_totals);
+my @views  = qw(health attention integrations consumers metrics);
 
 for my $access (sort keys %may) {
 	my $role = role(qq(${access}'s "role"));
@@ -339,6 +339,7 @@ goes_on('expired', 'expire_order', 'h6');
 is(eval { rows($trapped, 'sweep_once', 1)->[0]{expired} } // $trapped->errstr, 1, 'sweep_once captures nothing');
 is(error_of($trapped, sub { $trapped->do("CALL order_timeout.sweep('100 milliseconds')") }), '', 'sweep captures nothing')
 	or diag($trapped->errstr);
+cmp_ok($dbh->selectrow_array('SELECT count(*) FROM order_timeout.event_totals'), '>', 0, 'nor does counting events');
 
 $dbh->do(q{CREATE FUNCTION public.handle(text, text, text, text, bigint, text, text, integer, OUT result text,
 	OUT gateway_refund_ref text, OUT refunded_amount bigint, OUT error text) LANGUAGE sql AS $$ SELECT 'failed'::pg_catalog.text, NULL::pg_catalog.text,
@@ -378,6 +379,7 @@ cmp_ok(eval { scalar @{ rows($trapped, 'history', 'h1') } } // 0, '>', 5, 'histo
 cmp_ok(eval { scalar @{ rows($trapped, 'timeline', 'h1') } } // 0, '>', 5, 'timeline captures nothing');
 is(error_of($trapped, sub { $trapped->do($_) }), '', "captures nothing: $_") for
 	'SELECT * FROM order_timeout.health',
+	'SELECT * FROM order_timeout.metrics',
 	'SELECT * FROM order_timeout.attention';
 is(error_of($trapped, sub { call($trapped, $_) }), '55000', "$_ captures nothing") for qw(schedule_sweeper unschedule_sweeper schedule_refunds unschedule_refunds);
 is($trapped->selectrow_array('SHOW search_path'), $path, 'the path is still the one that the caller set');

@@ -129,6 +129,9 @@ sub what_follows {
 	call($shop, 'load_statement', 'gate', '2024-02-29', '{"header": ["id", "kind"], "kind": "kind", "kinds": {"pay": "payment"},
 		"units": "minor", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency": "currency"}',
 		"id,kind,amount,currency,at\np-1,pay,100,EUR,2024-02-29 12:00\n", '2024-02-29', '2024-03-01', '{"EUR": 100}');
+	call($shop, 'sweep_once');    # counts events from here on
+	order($shop, 'counted');
+	call($shop, 'sweep_once');
 	$shop->do($_) for 'DROP TABLE shop_orders', 'DROP FUNCTION refuse_paid', 'DROP FUNCTION refuse';
 	return;
 }
@@ -137,7 +140,7 @@ sub what_follows {
 sub has_every_kind_of_row {
 	my ($shop, $name) = @_;
 	my $has = sub { $shop->selectrow_array("SELECT to_regclass('order_timeout.' || ?) IS NOT NULL", undef, @_) };
-	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups consumer_positions statements statement_lines);
+	my @newer = grep { $has->($_) } qw(set_aside_refunds hooks links follow_ups consumer_positions statements statement_lines event_totals);
 	my %wanted = (
 		'orders.state'         => [qw(cancelled expired paid pending)],
 		'payments.disposition' => [qw(applied held late orphan surplus), @newer ? 'uncounted' : (), 'wrong_currency'],
