@@ -365,6 +365,7 @@ my $differs;
 
 sub same {
 	my ($what, $fast, $sql) = @_;
+	s/"xid": "\d+"/"xid": "any"/g for $fast, $sql;
 	return 1 if $fast eq $sql;
 	$differs = 1;
 	return fail("after $calls calls, $what") || diag("fast: $fast\nsql:  $sql");

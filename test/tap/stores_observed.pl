@@ -85,7 +85,8 @@ sub decoded {
 	my ($side) = @_;
 	my $changes = $side->dbh->selectcol_arrayref(
 		"SELECT data FROM pg_logical_slot_get_changes('$side->{store}', NULL, NULL, 'include-xids', '0', 'skip-empty-xacts', '1')");
-	return [ map { $side->normal($_) } grep { /^table order_timeout\./ } @$changes ];
+	# Numbers of transactions are others on each side, and so is what the sweeper notes about them.
+	return [ map { $side->normal($_) =~ s/\bxid\[\w+\]:'?\d+'?/xid/r } grep { /^table order_timeout\.(?!consumer_positions:)/ } @$changes ];
 }
 
 trade('decoded');
