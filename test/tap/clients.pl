@@ -198,7 +198,7 @@ sub all_comparable {
 	my ($said) = @_;
 	my ($names, @rows) = map { [ split /\x1f/, $_, -1 ] } split /\x1e/, $said, -1;
 	for my $row (@rows) {
-		$row->[$_] = $names->[$_] =~ /^(id|xid|lease_token)$/ ? $1 : comparable($row->[$_]) for 0 .. $#$row;
+		$row->[$_] = $names->[$_] =~ /^(id|xid|lease_token|after|step)$/ ? $1 : comparable($row->[$_]) for 0 .. $#$row;
 	}
 	return join "\n", map { join '|', @$_ } $names // [], @rows;
 }
