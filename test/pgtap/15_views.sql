@@ -142,9 +142,10 @@ SELECT order_timeout.complete_refund(refund_ref, 'succeeded') FROM order_timeout
 SELECT t.create_order('m1', 100, 'hold'), t.expire('m1'), t.pay('m1', 'm1', 100), t.pay('unknown', 'm2', 5);
 SELECT t.owe('m3', 11);
 INSERT INTO order_timeout.sweeps (pid, started_at, active_at, max_lag, behind) VALUES (1, now(), clock_timestamp() - interval '3 minutes', '4 s', '5 s');
+-- Whether events of an open transaction are counted as unread in it depends on what other sessions did meanwhile.
 SELECT order_timeout.create_consumer('follower');
 SELECT is((SELECT string_agg(concat_ws(' ', substr(name, 15), labels ->> 'kind', labels ->> 'currency', labels ->> 'consumer', value), ', ' ORDER BY name, labels)
-             FROM order_timeout.metrics WHERE type = 'gauge' AND value > 0 AND name !~ 'table|clock|sweep_age|oldest'),
+             FROM order_timeout.metrics WHERE type = 'gauge' AND value > 0 AND name !~ 'table|clock|sweep_age|oldest|unread'),
           'attention held 1, attention orphan 1, closing_lag_seconds 4, last_sweep_lag_seconds 5, orders 2, owed CNY 11, refunds 1', 'what is not 0');
 SELECT ok((SELECT value BETWEEN 180 AND 240 FROM order_timeout.metrics WHERE name = 'order_timeout_last_sweep_age_seconds'), 'and how old the last sweep is');
 SELECT is((SELECT value FROM order_timeout.metrics WHERE name = 'order_timeout_ok'), 0.0::double precision, 'which is not all right');
