@@ -576,6 +576,11 @@ BEGIN
         WHEN 'reverse_chargeback' THEN
             SELECT x.outcome INTO answer FROM order_timeout.reverse_chargeback($1, l.reference, format('statement %s, line %s', $2, l.line)) x;
         END CASE;
+        -- Asked again now that the call has the order's lock: a webhook may have reported the same money meanwhile, under a number
+        -- that no statement has. Then the call is undone.
+        IF $5 IN ('record_payment', 'record_refund') AND order_timeout._may_be_known($1, l.kind, $6, $7, l.amount) THEN
+            RAISE EXCEPTION 'this money may be known under another number' USING ERRCODE = 'OT003';
+        END IF;
     EXCEPTION WHEN OTHERS THEN
         IF SQLSTATE IN ('40001', '40P01') THEN
             RAISE;

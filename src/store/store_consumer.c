@@ -34,13 +34,12 @@ ot_sees(PG_FUNCTION_ARGS)
 							   FullTransactionIdGetDatum(FullTransactionIdFromU64(Min(named, writer))), PG_GETARG_DATUM(0));
 }
 
+#define COUNTING "\001counting" /* no order has this id */
+
 /*
  * The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones, and
  * last_value itself comes next while it is not called.
  */
-#define COUNTING "\001counting" /* no order has this id */
-
-/* The id first: what begins later writes a higher one. Sessions that keep ids to themselves would write lower ones. */
 EventMark
 ot_store_mark_events(void)
 {
