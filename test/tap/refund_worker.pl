@@ -9,8 +9,8 @@ use warnings;
 
 use FindBin;
 use HTTP::Tiny;
-use IO::Socket::INET;
 use JSON::PP;
+use OTPort qw(free_port);
 use OTServer;
 use OTTest;
 use POSIX ();
@@ -40,9 +40,7 @@ my $address = $server->connstr('shop') . ' user=refunder';
 
 # ------------------------------------------------------------ processes
 
-my $free = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
-my $port = $free->sockport;
-$free->close;
+my $port = free_port();
 my $url = "http://127.0.0.1:$port";
 my $http = HTTP::Tiny->new(timeout => 10);
 my %running;

@@ -10,6 +10,7 @@ use File::Path qw(make_path);
 use FindBin;
 use JSON::PP;
 use OTBroker;
+use OTPort qw(free_port);
 use OTServer;
 use OTTest;
 use Test::More;
@@ -64,7 +65,7 @@ sub refused {
 
 # ------------------------------------------------------------ a database, a broker with TLS
 
-my $tls_port = OTBroker::free_port();
+my $tls_port = free_port();
 my $tls = "$dir/tls";
 mkdir $tls or die "$tls: $!\n";
 

@@ -22,12 +22,13 @@ use strict;
 use warnings;
 
 use File::Basename qw(dirname);
-use IO::Socket::INET;
 use IPC::Open2 qw(open2);
 use JSON::PP;
 use MIME::Base64;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
+
+use OTPort qw(free_port);
 
 my $SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 my $PYTHON = '/usr/bin/python3';
@@ -42,15 +43,6 @@ sub missing {
 			if system "$PYTHON -c 'import $module' 2>/dev/null";
 	}
 	return '';
-}
-
-# Below those that Linux gives to clients, which would take it before the broker listens, or while it is down.
-sub free_port {
-	for (1 .. 100) {
-		my $port = 20_000 + int rand 12_000;
-		return $port if IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1);
-	}
-	die "no free port: $@\n";
 }
 
 sub started {

@@ -19,6 +19,8 @@ use JSON::PP;
 use POSIX ();
 use Time::HiRes qw(sleep);
 
+use OTPort qw(free_port);
+
 my %behaviour = (
 	good        => [qw(pay)],
 	refuses     => [qw(fail fail pay)],
@@ -38,10 +40,7 @@ sub payments { my ($class) = @_; return sort keys %behaviour }
 
 sub started {
 	my ($class, $path) = @_;
-	my $self = bless { path => $path }, $class;
-	my $free = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "no port: $@\n";
-	$self->{port} = $free->sockport;
-	$free->close;
+	my $self = bless { path => $path, port => free_port() }, $class;
 	open my $touch, '>>', "$path.$_" or die "$path.$_: $!\n" for qw(ledger requests);
 	$self->{pid} = fork() // die "fork: $!\n";
 	if ($self->{pid} == 0) {

@@ -14,10 +14,11 @@ use warnings;
 
 use FindBin;
 use HTTP::Tiny;
-use IO::Socket::INET;
 use JSON::PP;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep);
+
+use OTPort qw(free_port);
 
 my $FILES = "$FindBin::Bin/../../connect/prometheus";
 my %PACKAGE = (prometheus => 'prometheus', promtool => 'prometheus', 'prometheus-sql-exporter' => 'prometheus-sql-exporter');
@@ -37,15 +38,6 @@ sub text_of {
 	open my $in, '<', "$FILES/$file" or die "$file: $!\n";
 	local $/ = undef;
 	return scalar <$in>;
-}
-
-# Below those that Linux gives to clients.
-sub free_port {
-	for (1 .. 100) {
-		my $port = 20_000 + int rand 12_000;
-		return $port if IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1);
-	}
-	die "no free port: $@\n";
 }
 
 # A shipped file in the test's folder, with what is of this test only. Each pattern has to be there.
