@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # A Chinese page says what its English page says, as far as a program can see: the same sections, statements, commands,
-# figures and names in code, and links to the same places. So nobody changes one of the two alone.
+# figures and names in code, and links to the same places. So nobody changes one of the two alone. And it is set as Chinese
+# technical writing is.
 
 use strict;
 use warnings;
@@ -65,7 +66,7 @@ sub words {
 }
 
 # What the Chinese page has for this word.
-sub is_local {
+sub local_word {
 	my ($word) = @_;
 	return $word =~ s/\A(['`])(.*)\1\z/$1 . ($LOCAL{$2} \/\/ $2) . $1/esr;
 }
@@ -86,11 +87,11 @@ sub compare_blocks {
 		my $where = "$page, line $their->{line}: not as $original, line $our->{line}";
 		return differs("$where: another block") if says($our) ne says($their);
 		next if $our->{language} eq 'comment';
-		next if $our->{language} eq '' && ($their->{text} =~ /\p{Han}/ || $i > 0 && answer_of(@ours[ $i - 1, $i ]));
+		next if $our->{language} eq '' && ($their->{text} =~ /\p{Script=Han}/ || $i > 0 && answer_of(@ours[ $i - 1, $i ]));
 		my @expected = words($our);
 		for my $word (words($their)) {
 			my $expected = shift @expected // 'the end';
-			next if $word eq $expected || $word eq is_local($expected) || $word =~ /\A'.*\p{Han}.*'\z/s && $expected =~ /\A'/;
+			next if $word eq $expected || $word eq local_word($expected) || $word =~ /\A'.*\p{Script=Han}.*'\z/s && $expected =~ /\A'/;
 			differs("$where: $word is not $expected");
 			@expected = ();
 			last;
@@ -107,7 +108,7 @@ sub cells { return map { s/^\s+|\s+$//gr } split /(?<!\\)\|/, $_[0] =~ s/^\||\|$
 # The names in code that the other text lacks.
 sub missing {
 	my ($our, $their) = @_;
-	return grep { index($their, $_) < 0 && index($their, is_local($_)) < 0 } $our =~ /(`[^`]+`)/g;
+	return grep { index($their, $_) < 0 && index($their, local_word($_)) < 0 } $our =~ /(`[^`]+`)/g;
 }
 
 sub compare_tables {
@@ -151,6 +152,19 @@ sub compare_links {
 	return;
 }
 
+# Full-width punctuation, a space next to Latin words, no space within Chinese (a line break is shown as one).
+sub check_setting {
+	my ($where, $text) = @_;
+	$text =~ s/\]\([^)\s]+\)/]/g;
+	$text =~ s/`[^`]*`/`/g;
+	for ([ 'half-width punctuation', qr/\p{Script=Han}[,;:?!()]|[,;:?!(]\p{Script=Han}/ ], [ 'no space next to a Latin word', qr/\p{Script=Han}[A-Za-z\d`]|[A-Za-z\d`]\p{Script=Han}/ ],
+		[ 'a line break within Chinese', qr/\p{Script=Han}[\]*]*\n *[\[*]*(?=\p{Script=Han})/ ]) {
+		my ($what, $pattern) = @$_;
+		differs("$where: $what: ...$1...") while $text =~ /(.{0,10}$pattern.{0,10})/gs;
+	}
+	return;
+}
+
 my @pages = translations() or die "no Chinese page\n";
 for (@pages) {
 	my ($page, $original) = @$_;
@@ -169,6 +183,7 @@ for (@pages) {
 		my $where = "$page, $theirs->{title}";
 		differs("$where: without $_") for missing($ours->{text}, $theirs->{text});
 		compare_tables($where, $ours->{text}, $theirs->{text});
+		check_setting($where, $theirs->{text});
 		compare_links($page, $where, $ours->{text}, $theirs->{text});
 	}
 }
