@@ -1,5 +1,6 @@
-# doc/adoption.md, statement by statement, in two shops that were there before the extension: the SQL blocks of the page
-# as the roles that it names, and between them what happens in such a shop. Each shop is a server of its own.
+# doc/adoption.md, in English and in Chinese, statement by statement, in two shops that were there before the extension: the
+# SQL blocks of the page as the roles that it names, and between them what happens in such a shop. Each shop is a server of
+# its own.
 
 use strict;
 use warnings;
@@ -10,8 +11,6 @@ use FindBin;
 use OTPage;
 use OTServer;
 use Test::More;
-
-my $PAGE = 'doc/adoption.md';
 
 # What differs between the shops, in the words of their tables.
 my %SHOP = (
@@ -57,7 +56,10 @@ my %SHOP = (
 		parcel  => 'INSERT INTO shipments (order_id, created_at, updated_at) VALUES ($1, now(), now())',
 	});
 
-my ($name, $shop, $server, %dbh, %named, $before);
+# The pages, and the currency of their Django shop.
+my @PAGES = ([ 'doc/adoption.md', 'EUR' ], [ 'doc/adoption.zh.md', 'CNY' ]);
+
+my ($currency, $name, $shop, $server, %dbh, %named, $before);
 
 sub file_of {
 	my ($text) = @_;
@@ -210,7 +212,7 @@ $PLAY{'a day in shadow'} = sub {
 	}
 	app('SELECT close_unpaid()');
 	is(pay_in_shadow($open[39], 'pay_39'), 'late', "$name: after both");
-	is(pay_in_shadow($new[4], 'ch_405_1', 500), 'partial', "$name: a part");
+	is(pay_in_shadow($new[4], 'pay_405_1', 500), 'partial', "$name: a part");
 	is_deeply(counted("SELECT status, count(*) FROM $shop->{table} GROUP BY status"),
 		$name eq 'django' ? { 1 => 10, 2 => 68 + 32, 3 => 136, 8 => 68 + 5, 9 => 68 + 24 } : { pending => 10, paid => 85 + 32, fulfilled => 170, canceled => 85 + 28 },
 		"$name: the table is what the job and the application wrote");
@@ -306,7 +308,7 @@ $PLAY{'taken over'} = sub {
 $PLAY{glue} = sub {
 	my ($stock, $parcels) = (stock(), value("SELECT count(*) FROM $shop->{parcels}"));
 	my ($paid, $late, $cancelled) = map { buy() } 1 .. 3;
-	is($dbh{shop}->selectrow_array(q{SELECT outcome FROM order_timeout.record_payment('order-' || $1, 'card', 'glue', 2095, 'EUR')}, undef, $paid),
+	is($dbh{shop}->selectrow_array(q{SELECT outcome FROM order_timeout.record_payment('order-' || $1, 'card', 'glue', 2095, $2)}, undef, $paid, $currency),
 		'paid', "$name, glue: paid");
 	pass_deadline($late);
 	app($shop->{cancel}, $cancelled);
@@ -328,22 +330,31 @@ $PLAY{'all is as before'} = sub {
 
 sub said { my $text = $_[0] =~ s/-?\b\d\d:\d\d:\d\d\b(?![.\d]*\+)/DURATION/gr; return shape($text =~ s/, /,/gr) }
 
-my @blocks = blocks($PAGE);
-for my $i (0 .. $#blocks) {
-	my ($says, $line, $sql, $language) = @{ $blocks[$i] }{qw(says line text language)};
-	if ($language eq 'comment') {
-		($name, $shop) = ($says->{shop}, $SHOP{ $says->{shop} }) if $says->{shop};
-		next unless $says->{play};
-		my $play = $PLAY{ $says->{play} } or BAIL_OUT("line $line: no play $says->{play}");
-		note("$name: $says->{play}");
-		$play->();
+sub run_page {
+	my ($page) = @_;
+	my @blocks = blocks($page);
+	for my $i (0 .. $#blocks) {
+		my ($says, $line, $sql, $language) = @{ $blocks[$i] }{qw(says line text language)};
+		if ($language eq 'comment') {
+			($name, $shop) = ($says->{shop}, $SHOP{ $says->{shop} }) if $says->{shop};
+			next unless $says->{play};
+			my $play = $PLAY{ $says->{play} } or BAIL_OUT("$page, line $line: no play $says->{play}");
+			note("$page: $name: $says->{play}");
+			$play->();
+		}
+		next unless $language eq 'sql';
+		$named{ $says->{name} } = $sql if $says->{name};
+		next if $sql =~ /\$\d/;
+		my ($succeeded, $out) = run_as($says->{as} // die("$page, line $line: as which role?\n"), $sql);
+		ok($succeeded, "$page, line $line: runs") or diag($out);
+		my $answer = answer_of(@blocks[ $i, $i + 1 ]) or next;
+		is_deeply(said($out), said($answer->{text}), "$page, line $line: answers what is printed") or diag($out);
 	}
-	next unless $language eq 'sql';
-	$named{ $says->{name} } = $sql if $says->{name};
-	next if $sql =~ /\$\d/;
-	my ($succeeded, $out) = run_as($says->{as} // die("line $line: as which role?\n"), $sql);
-	ok($succeeded, "$PAGE, line $line: runs") or diag($out);
-	my $answer = answer_of(@blocks[ $i, $i + 1 ]) or next;
-	is_deeply(said($out), said($answer->{text}), "$PAGE, line $line: answers what is printed") or diag($out);
+	return;
+}
+
+for (@PAGES) {
+	(my $page, $currency) = @$_;
+	run_page($page);
 }
 done_testing();

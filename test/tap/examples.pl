@@ -1,6 +1,7 @@
 # The SQL in the documentation runs as it is printed, page after page; where a
 # block without a language follows, that is what psql answers, but for times
-# and random keys. Statements with $1 are prepared only.
+# and random keys. Statements with $1 are prepared only. The Chinese pages run
+# in a server of their own, because Install makes roles.
 
 use strict;
 use warnings;
@@ -10,10 +11,16 @@ use OTPage;
 use OTServer;
 use Test::More;
 
-my $server = OTServer->started('examples', 'cron.database_name' => 'shop');
-$server->safe_psql('postgres', 'CREATE DATABASE shop');    # Install makes the rest
-my $file = $server->basedir . '/example.sql';
-my $has_python = $server->safe_psql('shop', "SELECT count(*) FROM pg_available_extensions WHERE name = 'plpython3u'");
+my ($server, $file, $has_python);
+
+sub start {
+	my ($name) = @_;
+	$server = OTServer->started($name, 'cron.database_name' => 'shop');
+	$server->safe_psql('postgres', 'CREATE DATABASE shop');    # Install makes the rest
+	$file = $server->basedir . '/example.sql';
+	$has_python = $server->safe_psql('shop', "SELECT count(*) FROM pg_available_extensions WHERE name = 'plpython3u'");
+	return;
+}
 
 sub run {
 	my ($sql) = @_;
@@ -32,11 +39,12 @@ sub prepared {
 }
 
 my $answers = 0;
-my @pages = ([ 'README.md' ], [ 'doc/functions.md', 'doc/tables.md', 'doc/operations.md' ], [ 'doc/attempts.md' ],
-	[ 'doc/rabbitmq.md' ], [ 'doc/worker.md' ], [ 'doc/relay.md' ]);
-for my $together (@pages) {
+
+# Pages that are read together, from top to bottom.
+sub run_pages {
+	my (@together) = @_;
 	run('DROP EXTENSION IF EXISTS order_timeout CASCADE; CREATE EXTENSION order_timeout;');
-	for my $page (@$together) {
+	for my $page (@together) {
 		my @blocks = blocks($page);
 		isnt(scalar(grep { $_->{language} eq 'sql' } @blocks), 0, "$page has examples");
 		for my $i (grep { $blocks[$_]{language} eq 'sql' } 0 .. $#blocks) {
@@ -54,6 +62,18 @@ for my $together (@pages) {
 			$answers++;
 		}
 	}
+	return;
+}
+
+my @pages = ([ 'README.md' ], [ 'doc/functions.md', 'doc/tables.md', 'doc/operations.md' ], [ 'doc/attempts.md' ],
+	[ 'doc/rabbitmq.md' ], [ 'doc/worker.md' ], [ 'doc/relay.md' ]);
+start('examples');
+run_pages(@$_) for @pages;
+
+my %chinese = map { $_->[1] => $_->[0] } translations();
+start('examples_zh');
+for my $together (grep { grep { $chinese{$_} } @$_ } @pages) {
+	run_pages(map { $chinese{$_} // $_ } @$together);
 }
 isnt($answers, 0, 'answers are compared');
 

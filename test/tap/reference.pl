@@ -7,6 +7,7 @@ use warnings;
 use utf8;
 
 use FindBin;
+use OTPage;
 use OTServer;
 use Test::More;
 
@@ -209,7 +210,7 @@ my $header = text_of('src/rules/errors.h');
 my @raised = map { s/\W//gr } $header =~ /MAKE_SQLSTATE\(([^)]*)\)/g;
 my @listed = map { $_->[0] =~ /`(\w{5})`/g } table($page{reference}, 'SQLSTATE |');
 is_deeply([ grep { /^OT/ } @listed ], [ sort @raised ], 'the SQLSTATEs of src/rules/errors.h');
-for my $file (qw(README.md doc/reference.md doc/functions.md doc/tables.md doc/operations.md)) {
+for my $file (qw(README.md doc/reference.md doc/functions.md doc/tables.md doc/operations.md), map { $_->[0] } translations()) {
 	my %known = map { $_ => 1 } @listed;
 	is_deeply([ grep { !$known{$_} } text_of($file) =~ /\b(OT\d{3})\b/g ], [], "$file: no SQLSTATE that does not exist");
 }

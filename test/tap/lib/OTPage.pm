@@ -11,7 +11,7 @@ use utf8;
 use Exporter qw(import);
 use FindBin;
 
-our @EXPORT = qw(blocks shape answer_of);
+our @EXPORT = qw(blocks shape answer_of translations);
 
 my $root = "$FindBin::Bin/../..";
 
@@ -43,6 +43,11 @@ sub blocks {
 		}
 	}
 	return @blocks;
+}
+
+# The Chinese pages: [page, the English page].
+sub translations {
+	return map { [ $_, s/\.zh\.md$/.md/r ] } map { s{^\Q$root\E/}{}r } glob "$root/*.zh.md $root/doc/*.zh.md";
 }
 
 # The block that follows without a line between, if it is what psql answers.
