@@ -7,6 +7,7 @@ use warnings;
 
 use FindBin;
 
+binmode STDOUT, ':encoding(UTF-8)';    # a link to a heading in Chinese
 chdir "$FindBin::Bin/../.." or die "chdir: $!\n";
 my @pages = map { glob } qw(*.md doc/*.md doc/*/*.md sql/*/*.md);
 
