@@ -1387,10 +1387,10 @@ AS 'MODULE_PATHNAME', 'ot_ack_events' LANGUAGE C;
 COMMENT ON FUNCTION ack_events(text, text, bigint) IS
 'Acknowledges the events of a lease up to the one with id up_to and those handed out before it, or all (null), and ends the lease. Outcomes: acknowledged (also the repeat), stale (another lease came after it, or it was acknowledged up to another event; nothing changes). Errors: 22023 up_to is none of its events, or no such consumer; 22004. Locks: the consumer.';
 
-CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_unread timestamptz)
+CREATE FUNCTION _consumer_backlog(consumer text, looks_at integer DEFAULT NULL, OUT unread bigint, OUT oldest_unread timestamptz)
 AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE SET enable_sort = off SET jit = off;
-COMMENT ON FUNCTION _consumer_backlog(text) IS
-'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+COMMENT ON FUNCTION _consumer_backlog(text, integer) IS
+'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. looks_at: only among so many events of any type; if none of these is for the consumer, when the last of them was written. Used by views consumers and metrics.';
 
 -- Filled by the sweeper as a consumer without a name, which no caller can take: so a total is exact whenever
 -- transactions commit, and writing an event costs nothing more.
@@ -1416,7 +1416,7 @@ REVOKE ALL ON FUNCTION create_consumer(text, text[], boolean, boolean) FROM PUBL
 REVOKE ALL ON FUNCTION drop_consumer(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION read_events(text, integer, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ack_events(text, text, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION _consumer_backlog(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _consumer_backlog(text, integer) FROM PUBLIC;
 
 -- The gateway's statements: its file of a day next to our rows.
 --
@@ -2724,7 +2724,7 @@ COMMENT ON COLUMN sizes.bytes_per_row IS
 COMMENT ON COLUMN sizes.bytes_per_order IS
 'bytes for each row of orders: their sum over all tables is what an order takes';
 
--- Each part is bounded: health is, a consumer's backlog is counted to 10000, the totals are few rows.
+-- Each part is bounded: health is, of a consumer's backlog 1000 events are looked at, the totals are few rows.
 CREATE VIEW metrics AS
 WITH h AS (SELECT * FROM health),
      samples AS (
@@ -2763,9 +2763,10 @@ SELECT 'order_timeout_owed', jsonb_build_object('currency', o.key), o.value::dou
   FROM h CROSS JOIN LATERAL jsonb_each_text(h.owed_by_currency) o
 UNION ALL
 SELECT m.name, jsonb_build_object('consumer', c.consumer), m.value
-  FROM consumers c CROSS JOIN LATERAL (VALUES
-       ('order_timeout_consumer_unread', c.unread::double precision),
-       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM c.oldest_unread), 0))) m (name, value)
+  FROM consumer_positions c CROSS JOIN LATERAL _consumer_backlog(c.consumer, 1000) b CROSS JOIN LATERAL (VALUES
+       ('order_timeout_consumer_unread', b.unread::double precision),
+       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM clock_timestamp() - b.oldest_unread), 0))) m (name, value)
+ WHERE c.consumer <> ''
 UNION ALL
 SELECT m.name, '{}', m.value
   FROM (SELECT sweep_id, max_lag FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w CROSS JOIN LATERAL (VALUES
@@ -2802,8 +2803,8 @@ SELECT s.name, s.labels, s.value, f.help, f.type
        ('order_timeout_last_sweep_lag_seconds', 'gauge', 'how far the newest sweep was behind the clock then'),
        ('order_timeout_closing_lag_seconds', 'gauge', 'how late the latest closing of the newest sweep was'),
        ('order_timeout_sweeps_total', 'counter', 'sweeps that have begun'),
-       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, counted to 10000'),
-       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them; 0 if there is none'),
+       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, among the first 1000 of all types'),
+       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them, or of the last of these 1000 if none is of its types; 0 if nothing is unread'),
        ('order_timeout_events_total', 'counter', 'events by type, since the first sweep'),
        ('order_timeout_event_amount_total', 'counter', 'the sum of the amounts in these events, in minor units, by type and currency'),
        ('order_timeout_table_bytes', 'gauge', 'the size of a table with its indexes'),
