@@ -171,10 +171,10 @@ AS 'MODULE_PATHNAME', 'ot_ack_events' LANGUAGE C;
 COMMENT ON FUNCTION ack_events(text, text, bigint) IS
 'Acknowledges the events of a lease up to the one with id up_to and those handed out before it, or all (null), and ends the lease. Outcomes: acknowledged (also the repeat), stale (another lease came after it, or it was acknowledged up to another event; nothing changes). Errors: 22023 up_to is none of its events, or no such consumer; 22004. Locks: the consumer.';
 
-CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_unread timestamptz)
+CREATE FUNCTION _consumer_backlog(consumer text, looks_at integer DEFAULT NULL, OUT unread bigint, OUT oldest_unread timestamptz)
 AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE SET enable_sort = off SET jit = off;
-COMMENT ON FUNCTION _consumer_backlog(text) IS
-'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+COMMENT ON FUNCTION _consumer_backlog(text, integer) IS
+'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. looks_at: only among so many events of any type; if none of these is for the consumer, when the last of them was written. Used by views consumers and metrics.';
 
 -- Filled by the sweeper as a consumer without a name, which no caller can take: so a total is exact whenever
 -- transactions commit, and writing an event costs nothing more.

@@ -271,7 +271,7 @@ SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0
 COMMENT ON VIEW sizes IS
 'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';
 
--- Each part is bounded: health is, a consumer's backlog is counted to 10000, the totals are few rows.
+-- Each part is bounded: health is, of a consumer's backlog 1000 events are looked at, the totals are few rows.
 CREATE VIEW metrics AS
 WITH h AS (SELECT * FROM health),
      samples AS (
@@ -310,9 +310,10 @@ SELECT 'order_timeout_owed', jsonb_build_object('currency', o.key), o.value::dou
   FROM h CROSS JOIN LATERAL jsonb_each_text(h.owed_by_currency) o
 UNION ALL
 SELECT m.name, jsonb_build_object('consumer', c.consumer), m.value
-  FROM consumers c CROSS JOIN LATERAL (VALUES
-       ('order_timeout_consumer_unread', c.unread::double precision),
-       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM c.oldest_unread), 0))) m (name, value)
+  FROM consumer_positions c CROSS JOIN LATERAL _consumer_backlog(c.consumer, 1000) b CROSS JOIN LATERAL (VALUES
+       ('order_timeout_consumer_unread', b.unread::double precision),
+       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM clock_timestamp() - b.oldest_unread), 0))) m (name, value)
+ WHERE c.consumer <> ''
 UNION ALL
 SELECT m.name, '{}', m.value
   FROM (SELECT sweep_id, max_lag FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w CROSS JOIN LATERAL (VALUES
@@ -349,8 +350,8 @@ SELECT s.name, s.labels, s.value, f.help, f.type
        ('order_timeout_last_sweep_lag_seconds', 'gauge', 'how far the newest sweep was behind the clock then'),
        ('order_timeout_closing_lag_seconds', 'gauge', 'how late the latest closing of the newest sweep was'),
        ('order_timeout_sweeps_total', 'counter', 'sweeps that have begun'),
-       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, counted to 10000'),
-       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them; 0 if there is none'),
+       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, among the first 1000 of all types'),
+       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them, or of the last of these 1000 if none is of its types; 0 if nothing is unread'),
        ('order_timeout_events_total', 'counter', 'events by type, since the first sweep'),
        ('order_timeout_event_amount_total', 'counter', 'the sum of the amounts in these events, in minor units, by type and currency'),
        ('order_timeout_table_bytes', 'gauge', 'the size of a table with its indexes'),

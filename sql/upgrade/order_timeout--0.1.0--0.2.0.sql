@@ -1387,10 +1387,10 @@ AS 'MODULE_PATHNAME', 'ot_ack_events' LANGUAGE C;
 COMMENT ON FUNCTION ack_events(text, text, bigint) IS
 'Acknowledges the events of a lease up to the one with id up_to and those handed out before it, or all (null), and ends the lease. Outcomes: acknowledged (also the repeat), stale (another lease came after it, or it was acknowledged up to another event; nothing changes). Errors: 22023 up_to is none of its events, or no such consumer; 22004. Locks: the consumer.';
 
-CREATE FUNCTION _consumer_backlog(consumer text, OUT unread bigint, OUT oldest_unread timestamptz)
+CREATE FUNCTION _consumer_backlog(consumer text, looks_at integer DEFAULT NULL, OUT unread bigint, OUT oldest_unread timestamptz)
 AS 'MODULE_PATHNAME', 'ot_consumer_backlog' LANGUAGE C STABLE SET enable_sort = off SET jit = off;
-COMMENT ON FUNCTION _consumer_backlog(text) IS
-'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. Used by view consumers.';
+COMMENT ON FUNCTION _consumer_backlog(text, integer) IS
+'How many events a consumer has not acknowledged, counted to 10000, and when the first of them was written. looks_at: only among so many events of any type; if none of these is for the consumer, when the last of them was written. Used by views consumers and metrics.';
 
 -- Filled by the sweeper as a consumer without a name, which no caller can take: so a total is exact whenever
 -- transactions commit, and writing an event costs nothing more.
@@ -1416,7 +1416,7 @@ REVOKE ALL ON FUNCTION create_consumer(text, text[], boolean, boolean) FROM PUBL
 REVOKE ALL ON FUNCTION drop_consumer(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION read_events(text, integer, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ack_events(text, text, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION _consumer_backlog(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _consumer_backlog(text, integer) FROM PUBLIC;
 
 -- The gateway's statements: its file of a day next to our rows.
 --
@@ -1566,6 +1566,19 @@ $$;
 COMMENT ON FUNCTION _csv_records(text) IS
 'The records of a CSV file, each with the number of its first line and its fields. Used by load_statement.';
 
+-- A quote that is not as it must be joins lines, and what it swallowed would be left out in silence.
+CREATE FUNCTION _quotes_fit(raw text, fields text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT starts_with(raw, '`')
+        OR NOT EXISTS (SELECT FROM unnest(fields) f (field)
+                        WHERE strpos(f.field, '"') > 0
+                          AND (f.field NOT LIKE '"%"' OR length(f.field) < 2
+                               OR strpos(replace(substr(f.field, 2, length(f.field) - 2), '""', ''), '"') > 0));
+END;
+COMMENT ON FUNCTION _quotes_fit(text, text[]) IS
+'Whether each field of a record has its quotes around it, or none. Used by load_statement.';
+
 CREATE FUNCTION _bad_line(line bigint, problem text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -1680,6 +1693,9 @@ DECLARE
     first_line bigint;
     columns text[];
     kind_columns integer[];
+    -- A comma stands before three digits, or it is a decimal comma; in India also before two that are followed by another one.
+    number CONSTANT text := '^-?([0-9]+|[0-9]{1,3}(,[0-9]{2,3})*,[0-9]{3})(\.[0-9]+)?$';
+    zone CONSTANT text := '( ?(Z|[+-][0-9]{2}(:?[0-9]{2})?))';
     detail text;
     hint text;
 BEGIN
@@ -1739,31 +1755,34 @@ BEGIN
                order_timeout._first_field(k.fields, m.reference) AS reference,
                CASE WHEN k.kind <> 'payment' THEN order_timeout._first_field(k.fields, m.payment_ref) END AS payment_ref,
                order_timeout._first_field(k.fields, m.our_reference) AS our_reference,
-               replace(order_timeout._first_field(k.fields, m.amount), ',', '') AS amount,
-               coalesce(replace(order_timeout._first_field(k.fields, m.fee), ',', ''), '0') AS fee,
+               order_timeout._first_field(k.fields, m.amount) AS amount,
+               coalesce(order_timeout._first_field(k.fields, m.fee), '0') AS fee,
                upper(coalesce(order_timeout._first_field(k.fields, m.currency), m.currency_is)) AS currency,
                order_timeout._first_field(k.fields, m.at) AS at
           FROM kind k LEFT JOIN map m ON m.kind = k.kind
     ), checked AS MATERIALIZED (
         SELECT v.*, CASE WHEN cardinality(v.fields) <> cardinality(columns)
                          THEN format('It has %s fields, the header has %s.', cardinality(v.fields), cardinality(columns))
+                         WHEN strpos(v.raw, '"') > 0 AND NOT order_timeout._quotes_fit(v.raw, v.fields)
+                         THEN 'A quote is not closed, or stands in the middle of a field.'
                          WHEN v.kind IS NULL THEN format('The layout does not say of which kind "%s" is.', v.word)
-                         WHEN v.amount IS NULL OR v.amount !~ '^-?[0-9]+(\.[0-9]+)?$' THEN format('"%s" is not an amount.', v.amount)
+                         WHEN v.amount IS NULL OR v.amount !~ number THEN format('"%s" is not an amount.', v.amount)
                          WHEN layout ->> 'units' = 'minor' AND strpos(v.amount || v.fee, '.') > 0
                          THEN format('"%s" is not a whole number of minor units.', CASE WHEN strpos(v.amount, '.') > 0 THEN v.amount ELSE v.fee END)
-                         WHEN v.fee !~ '^-?[0-9]+(\.[0-9]+)?$' THEN format('"%s" is not an amount.', v.fee)
+                         WHEN v.fee !~ number THEN format('"%s" is not an amount.', v.fee)
                          WHEN v.currency IS NULL OR v.currency !~ '^[A-Z]{3}$' THEN format('"%s" is not a currency.', v.currency)
-                         WHEN v.at IS NULL OR v.at !~ '^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}' THEN format('"%s" is not a time.', v.at)
+                         WHEN v.at IS NULL OR v.at !~ ('^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?' || zone || '?$') THEN format('"%s" is not a time.', v.at)
                          WHEN v.reference IS NULL AND v.kind NOT IN ('fee', 'other') THEN 'It has no reference.'
                          WHEN greatest(octet_length(v.reference), octet_length(v.payment_ref), octet_length(v.our_reference)) > 255
                          THEN 'A reference is longer than 255 bytes.' END AS problem
           FROM value v
     ), converted AS MATERIALIZED (
-        SELECT c.*, c.at::timestamp AT TIME ZONE (layout ->> 'time_zone') AS happened_at,
-               c.sign * CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(c.amount::numeric, c.currency)
-                                                ELSE c.amount::bigint END AS money,
-               - CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(c.fee::numeric, c.currency)
-                                         ELSE c.fee::bigint END AS fee_money
+        SELECT c.*, CASE WHEN c.at ~ (':[0-9.:]+' || zone || '$') THEN c.at::timestamptz
+                         ELSE c.at::timestamp AT TIME ZONE (layout ->> 'time_zone') END AS happened_at,
+               c.sign * CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(replace(c.amount, ',', '')::numeric, c.currency)
+                                                ELSE replace(c.amount, ',', '')::bigint END AS money,
+               - CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(replace(c.fee, ',', '')::numeric, c.currency)
+                                         ELSE replace(c.fee, ',', '')::bigint END AS fee_money
           FROM checked c
          WHERE CASE WHEN c.problem IS NULL THEN true ELSE order_timeout._bad_line(c.line, c.problem) END
     )
@@ -1826,11 +1845,12 @@ $$;
 COMMENT ON FUNCTION _may_be_known(text, text, text, text, bigint) IS
 'Whether we have money that a line may be about under another number. Used by apply_statement, check_statement and statement_totals.';
 
--- Each line with the row that is the same money, what differs (null: nothing), and the call that apply_statement makes.
+-- Each line with the row that is the same money, what differs (null: nothing), and the call that apply_statement makes. OFFSET 0,
+-- so that what differs is not found out again at each place that asks for it.
 CREATE FUNCTION _statement_matches(gateway text, statement text)
 RETURNS TABLE (line bigint, kind text, reference text, amount bigint, currency text, problem text, order_id text, payment_ref text,
                refund_ref text, here bigint, plays text, is_applied boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT m.line, m.kind, m.reference, m.amount, m.currency, m.problem, m.order_id, m.payment_ref, m.refund_ref, m.here,
            CASE WHEN m.applied_at IS NOT NULL THEN NULL
                 WHEN m.kind = 'payment' AND m.problem = 'only_there' AND m.amount > 0 AND m.order_id IS NOT NULL
@@ -1846,15 +1866,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    r.refund_ref, r.is_open, coalesce(p.amount, CASE l.kind WHEN 'chargeback_reversed' THEN r.amount ELSE - r.amount END) AS here,
                    CASE WHEN l.kind = 'fee' THEN NULL
                         WHEN l.kind = 'other' THEN 'only_there'
-                        WHEN l.nth > 1 THEN 'twice'
+                        WHEN l.nth > 1 OR other.has_it THEN 'twice'
                         WHEN p.payment_ref IS NULL AND r.refund_ref IS NULL THEN 'only_there'
+                        WHEN p.payment_ref IS NOT NULL AND elsewhere.order_id NOT IN (p.order_id, coalesce(p.told_order_id, p.order_id))
+                          OR r.refund_ref IS NOT NULL AND elsewhere.payment_ref IS NOT NULL THEN 'elsewhere'
                         WHEN coalesce(p.currency, r.currency) <> l.currency THEN 'currency'
                         WHEN l.kind = 'payment' THEN CASE WHEN p.amount <> l.amount THEN 'amount' END
                         WHEN r.amount <> abs(l.amount) OR l.kind = 'chargeback' AND l.amount >= 0 OR l.kind = 'chargeback_reversed' AND l.amount <= 0
                         THEN 'amount'
                         WHEN l.amount < 0 THEN CASE WHEN r.returned_at IS NULL OR r.by_hand THEN 'status' END
                         WHEN r.state <> 'reversed' THEN 'status' END AS problem
-              FROM (SELECT s.*, row_number() OVER (PARTITION BY s.kind, s.reference, sign(s.amount) ORDER BY s.line) AS nth
+              FROM (SELECT s.*, row_number() OVER (PARTITION BY CASE s.kind WHEN 'chargeback' THEN 'refund' ELSE s.kind END, s.reference, sign(s.amount)
+                                                   ORDER BY s.line) AS nth
                       FROM order_timeout.statement_lines s
                      WHERE s.gateway = _statement_matches.gateway AND s.statement = _statement_matches.statement) l
               LEFT JOIN order_timeout.payments p ON l.kind = 'payment' AND p.gateway = l.gateway AND p.payment_ref = l.reference
@@ -1868,12 +1891,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                                         coalesce(n.currency, o.currency) AS currency, coalesce(n.state, o.state) AS state,
                                         CASE WHEN n.refund_ref IS NULL THEN o.returned_at ELSE n.returned_at END AS returned_at,
                                         CASE WHEN n.refund_ref IS NULL THEN o.by_hand ELSE n.by_hand END AS by_hand,
-                                        CASE WHEN n.refund_ref IS NULL THEN o.settled_at IS NULL ELSE n.settled_at IS NULL END AS is_open) r) m
+                                        CASE WHEN n.refund_ref IS NULL THEN o.settled_at IS NULL ELSE n.settled_at IS NULL END AS is_open) r
+             -- A refund that went back twice has our number twice. The line with the number that we know has it, or else the first.
+             CROSS JOIN LATERAL (SELECT o.refund_ref IS NOT NULL
+                                    AND (EXISTS (SELECT FROM order_timeout.statement_lines x
+                                                  WHERE x.reference = o.gateway_refund_ref AND x.gateway = l.gateway AND x.kind = 'refund'
+                                                    AND sign(x.amount) = sign(l.amount))
+                                         OR EXISTS (SELECT FROM order_timeout.statement_lines x
+                                                     WHERE x.our_reference = l.our_reference AND x.gateway = l.gateway AND x.kind = 'refund'
+                                                       AND sign(x.amount) = sign(l.amount) AND x.reference <> l.reference
+                                                       AND (x.at, x.statement, x.line) < (l.at, l.statement, l.line))) AS has_it) other
+             -- What the line names and we know, where that is not what the row has.
+             CROSS JOIN LATERAL (SELECT CASE WHEN l.our_reference NOT IN (p.order_id, coalesce(p.told_order_id, p.order_id))
+                                             THEN coalesce((SELECT x.order_id FROM order_timeout.attempts x
+                                                             WHERE x.gateway = l.gateway AND x.attempt_ref = l.our_reference),
+                                                           (SELECT x.order_id FROM order_timeout.orders x WHERE x.order_id = l.our_reference)) END AS order_id,
+                                        CASE WHEN l.payment_ref <> coalesce(n.payment_ref, o.payment_ref)
+                                             THEN (SELECT x.payment_ref FROM order_timeout.payments x
+                                                    WHERE x.gateway = l.gateway AND x.payment_ref = l.payment_ref) END AS payment_ref) elsewhere
+            OFFSET 0) m
 $$;
 COMMENT ON FUNCTION _statement_matches(text, text) IS
 'Each line of a statement with the row of ours that is the same money, and what differs. Used by apply_statement, check_statement and statement_totals.';
 
--- Rows of ours that no statement of their gateway has.
+-- Rows of ours that no statement of their gateway has. OFFSET 0 keeps each look in the index: right after a file is loaded the planner
+-- has no statistics of its lines, and would join all of them with all payments.
 CREATE FUNCTION _missing_in_statements(gateway text, since timestamptz, before timestamptz)
 RETURNS TABLE (kind text, reference text, order_id text, payment_ref text, refund_ref text, amount bigint, currency text, at timestamptz, is_ours boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1882,16 +1924,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
      WHERE p.gateway = _missing_in_statements.gateway
        AND coalesce(p.paid_at, p.received_at) >= since AND coalesce(p.paid_at, p.received_at) < before
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.reference = p.payment_ref AND l.gateway = p.gateway AND l.kind = 'payment')
+                        WHERE l.reference = p.payment_ref AND l.gateway = p.gateway AND l.kind = 'payment' OFFSET 0)
     UNION ALL
     SELECT CASE r.reason WHEN 'chargeback' THEN 'chargeback' ELSE 'refund' END, r.gateway_refund_ref, r.order_id, r.payment_ref, r.refund_ref,
            - r.amount, r.currency, r.returned_at, r.reason NOT IN ('external', 'chargeback')
       FROM order_timeout.refunds r
-     WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.returned_at >= since AND r.returned_at < before
+     WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.state <> 'reversed'
+       AND r.returned_at >= since AND r.returned_at < before
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback'))
+                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback') OFFSET 0)
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund')
+                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund' OFFSET 0)
+    UNION ALL
+    -- It came back, as we have it. If the gateway has that it went, it must have this too.
+    SELECT CASE r.reason WHEN 'chargeback' THEN 'chargeback_reversed' ELSE 'refund' END, r.gateway_refund_ref, r.order_id, r.payment_ref, r.refund_ref,
+           r.amount, r.currency, r.settled_at, false
+      FROM order_timeout.refunds r
+     CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.amount < 0) AS went, count(*) FILTER (WHERE l.amount > 0) AS came
+                           FROM (SELECT x.amount FROM order_timeout.statement_lines x
+                                  WHERE x.reference = r.gateway_refund_ref AND x.gateway = r.gateway
+                                    AND x.kind IN ('refund', 'chargeback', 'chargeback_reversed')
+                                 UNION ALL
+                                 SELECT x.amount FROM order_timeout.statement_lines x
+                                  WHERE x.our_reference = r.refund_ref AND x.gateway = r.gateway AND x.kind = 'refund') l) stated
+     WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.state = 'reversed' AND r.returned_at IS NOT NULL
+       AND r.settled_at >= since AND r.settled_at < before AND stated.went > 0 AND stated.came = 0
 $$;
 COMMENT ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) IS
 'Payments and refunds of a gateway in a time that no statement of it has. Used by check_statement.';
@@ -1929,14 +1986,14 @@ BEGIN
     SELECT CASE WHEN x.at >= checked.covers_to - late THEN 'too_early' WHEN x.is_ours THEN 'status' ELSE 'only_here' END,
            x.kind, NULL, x.reference, x.order_id, x.payment_ref, x.refund_ref, NULL, x.amount, x.currency,
            CASE WHEN x.at >= checked.covers_to - late THEN 'the next statement'
-                WHEN x.is_ours THEN 'reverse_refund' WHEN x.kind = 'payment' THEN 'the gateway' ELSE 'reverse_chargeback' END,
+                WHEN x.is_ours THEN 'reverse_refund' WHEN x.amount > 0 THEN 'the gateway' ELSE 'reverse_chargeback' END,
            false
       FROM order_timeout._missing_in_statements($1, looks_from, checked.covers_to) x
      ORDER BY 3, 2, 4;
 END
 $$;
 COMMENT ON FUNCTION check_statement(text, text, interval) IS
-'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
+'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), elsewhere (here it is of another order or payment), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
 
 CREATE FUNCTION statement_totals(gateway text, statement text)
 RETURNS TABLE (currency text, lines bigint, payments bigint, refunds bigint, chargebacks bigint, chargebacks_reversed bigint,
@@ -2002,6 +2059,12 @@ BEGIN
         IF $5 IN ('record_payment', 'record_refund') AND order_timeout._may_be_known($1, l.kind, $6, $7, l.amount) THEN
             RAISE EXCEPTION 'this money may be known under another number' USING ERRCODE = 'OT003';
         END IF;
+        -- A chargeback that was won in part came with this statement, so that check_statement could not compare it.
+        IF $5 = 'reverse_chargeback' AND EXISTS (SELECT FROM order_timeout.refunds r
+                                                  WHERE r.gateway_refund_ref = l.reference AND r.gateway = $1
+                                                    AND (r.amount <> l.amount OR r.currency <> l.currency)) THEN
+            RAISE EXCEPTION 'the chargeback is of another amount' USING ERRCODE = 'OT003';
+        END IF;
     EXCEPTION WHEN OTHERS THEN
         IF SQLSTATE IN ('40001', '40P01') THEN
             RAISE;
@@ -2019,13 +2082,16 @@ COMMENT ON FUNCTION _apply_line(text, text, bigint, text, text, text, text, text
 'Makes the call that a line of a statement stands for, and notes its outcome. Used by apply_statement.';
 
 -- It commits, so it can have no SET search_path: each name and operator is qualified. The loop keeps its rows over a commit.
--- Its calls come in the sequence of their names, and so payments before chargebacks before those that were won.
+-- The calls of a payment come one after the other, in the sequence of their names: payments before chargebacks before those that
+-- were won. There is no commit between them, or a worker would return what the next line says is back already.
 CREATE PROCEDURE apply_statement(gateway text, statement text, batch_size integer DEFAULT 100)
 LANGUAGE plpgsql AS $$
 DECLARE
     difference pg_catalog.record;
     seen pg_catalog.int8 := 0;
     applied pg_catalog.int8 := 0;
+    uncommitted pg_catalog.int8 := 0;
+    last_payment pg_catalog.text := '';
     size pg_catalog.int4 := COALESCE(batch_size, 100);
 BEGIN
     PERFORM order_timeout._require_statement(apply_statement.gateway, apply_statement.statement);
@@ -2034,16 +2100,21 @@ BEGIN
     END IF;
     FOR difference IN
         SELECT m.* FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
-         WHERE m.plays IS NOT NULL ORDER BY m.plays, m.line
+         WHERE m.plays IS NOT NULL
+         ORDER BY m.payment_ref IS NULL, pg_catalog.min(m.line) OVER (PARTITION BY m.payment_ref), m.payment_ref, m.plays, m.line
     LOOP
+        IF uncommitted OPERATOR(pg_catalog.>=) size
+           AND (difference.payment_ref IS NULL OR difference.payment_ref OPERATOR(pg_catalog.<>) last_payment) THEN
+            COMMIT;
+            RAISE NOTICE '% lines seen, % applied', seen, applied;
+            uncommitted := 0;
+        END IF;
+        last_payment := COALESCE(difference.payment_ref, '');
+        uncommitted := uncommitted OPERATOR(pg_catalog.+) 1;
         seen := seen OPERATOR(pg_catalog.+) 1;
         IF order_timeout._apply_line(apply_statement.gateway, apply_statement.statement, difference.line, difference.kind, difference.plays,
                                      difference.order_id, difference.payment_ref, difference.refund_ref) THEN
             applied := applied OPERATOR(pg_catalog.+) 1;
-        END IF;
-        IF seen OPERATOR(pg_catalog.%) size OPERATOR(pg_catalog.=) 0 THEN
-            COMMIT;
-            RAISE NOTICE '% lines seen, % applied', seen, applied;
         END IF;
     END LOOP;
     COMMIT;
@@ -2051,12 +2122,13 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE apply_statement(text, text, integer) IS
-'Makes the calls that the differences of a statement stand for, as far as that is safe: record_payment, complete_refund, record_refund and reverse_chargeback, in batches of batch_size with a commit each; a NOTICE says how far it is. What it did, or why it could not, is the outcome of the line. Safe to repeat: a line that was applied is not applied again. Called alone: 2D000 inside a transaction block or a function. Errors: 22023 not loaded, or a wrong batch_size; 22004. Locks: the line, then those of the calls.';
+'Makes the calls that the differences of a statement stand for, as far as that is safe: record_payment, complete_refund, record_refund and reverse_chargeback, in batches of batch_size, and what belongs to their last payment, with a commit each; a NOTICE says how far it is. What it did, or why it could not, is the outcome of the line. Safe to repeat: a line that was applied is not applied again. Called alone: 2D000 inside a transaction block or a function. Errors: 22023 not loaded, or a wrong batch_size; 22004. Locks: the line, then those of the calls.';
 
 REVOKE ALL ON FUNCTION statement_layout(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _field(text[], integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _first_field(text[], integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _csv_records(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _quotes_fit(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _bad_line(bigint, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _layout_columns(jsonb, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _summary_totals(text, jsonb) FROM PUBLIC;
@@ -2724,7 +2796,7 @@ COMMENT ON COLUMN sizes.bytes_per_row IS
 COMMENT ON COLUMN sizes.bytes_per_order IS
 'bytes for each row of orders: their sum over all tables is what an order takes';
 
--- Each part is bounded: health is, a consumer's backlog is counted to 10000, the totals are few rows.
+-- Each part is bounded: health is, of a consumer's backlog 1000 events are looked at, the totals are few rows.
 CREATE VIEW metrics AS
 WITH h AS (SELECT * FROM health),
      samples AS (
@@ -2763,9 +2835,10 @@ SELECT 'order_timeout_owed', jsonb_build_object('currency', o.key), o.value::dou
   FROM h CROSS JOIN LATERAL jsonb_each_text(h.owed_by_currency) o
 UNION ALL
 SELECT m.name, jsonb_build_object('consumer', c.consumer), m.value
-  FROM consumers c CROSS JOIN LATERAL (VALUES
-       ('order_timeout_consumer_unread', c.unread::double precision),
-       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM c.oldest_unread), 0))) m (name, value)
+  FROM consumer_positions c CROSS JOIN LATERAL _consumer_backlog(c.consumer, 1000) b CROSS JOIN LATERAL (VALUES
+       ('order_timeout_consumer_unread', b.unread::double precision),
+       ('order_timeout_consumer_oldest_unread_seconds', coalesce(extract(epoch FROM clock_timestamp() - b.oldest_unread), 0))) m (name, value)
+ WHERE c.consumer <> ''
 UNION ALL
 SELECT m.name, '{}', m.value
   FROM (SELECT sweep_id, max_lag FROM sweeps ORDER BY sweep_id DESC LIMIT 1) w CROSS JOIN LATERAL (VALUES
@@ -2802,8 +2875,8 @@ SELECT s.name, s.labels, s.value, f.help, f.type
        ('order_timeout_last_sweep_lag_seconds', 'gauge', 'how far the newest sweep was behind the clock then'),
        ('order_timeout_closing_lag_seconds', 'gauge', 'how late the latest closing of the newest sweep was'),
        ('order_timeout_sweeps_total', 'counter', 'sweeps that have begun'),
-       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, counted to 10000'),
-       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them; 0 if there is none'),
+       ('order_timeout_consumer_unread', 'gauge', 'events that a consumer has not acknowledged, among the first 1000 of all types'),
+       ('order_timeout_consumer_oldest_unread_seconds', 'gauge', 'the age of the first of them, or of the last of these 1000 if none is of its types; 0 if nothing is unread'),
        ('order_timeout_events_total', 'counter', 'events by type, since the first sweep'),
        ('order_timeout_event_amount_total', 'counter', 'the sum of the amounts in these events, in minor units, by type and currency'),
        ('order_timeout_table_bytes', 'gauge', 'the size of a table with its indexes'),
@@ -2832,7 +2905,7 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_csv_records,
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_quotes_fit,_csv_records,
             _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN

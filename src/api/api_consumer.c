@@ -71,7 +71,9 @@ OT_FUNCTION(ot_ack_events)
 
 OT_FUNCTION(ot_consumer_backlog)
 {
-	EventBacklog backlog = ot_store_consumer_backlog(ot_get_id(fcinfo, 0, "consumer"));
+	char	   *name = ot_get_id(fcinfo, 0, "consumer");
+	int			looks_at = PG_ARGISNULL(1) ? 0 : ot_get_count(fcinfo, 1, "looks_at", 1000, 10000);
+	EventBacklog backlog = ot_store_consumer_backlog(name, looks_at);
 	Answer		answer = {0};
 
 	ot_put_int8(&answer, backlog.unread);

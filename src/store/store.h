@@ -288,7 +288,9 @@ extern List *ot_store_window_events(const char *name, int max_events);
 extern void ot_store_hand_out_events(const char *name, List *events, bool are_last, const char *lease_token,
 									 TimestampTz leased_until);
 extern void ot_store_acknowledge_events(const char *name, int64 up_to);
-extern EventBacklog ot_store_consumer_backlog(const char *name);
+
+/* In looks_at events of any type, or 0: in all, counted to 10000. */
+extern EventBacklog ot_store_consumer_backlog(const char *name, int looks_at);
 
 /*
  * Between these, statements go through the events by id and stop when they have enough, instead of reading and sorting all

@@ -40,6 +40,10 @@ SELECT is(t.load('preamble', E'# a bank\n# of today\nid,type,amount,currency,at\
                  '{"units": "major", "end": "SUM", "time_zone": "Europe/Berlin"}'), 'loaded 2', 'a preamble, and a summary that ends the lines');
 SELECT results_eq($$SELECT t.lines('preamble')$$, ARRAY['4 payment m-1 500 KWD 05-10 06:30', '5 payment m-2 12 JPY 01-10 07:30'],
                   'major units by the currency, times of a zone with its summer time');
+SELECT is(t.load('zones', E'id,type,amount,currency,at\nz-1,pay,"1,234,567.89",EUR,2026-05-10 08:30:00+08:00\nz-2,pay,"12,34,567",EUR,2026-05-10 08:30Z\nz-3,pay,-0,EUR,2026-05-10 08:30:00.5 -0330',
+                 '{"units": "major", "time_zone": "Europe/Berlin"}'), 'loaded 3', 'times that have a zone of their own, thousands of Europe and of India');
+SELECT results_eq($$SELECT t.lines('zones')$$, ARRAY['2 payment z-1 123456789 EUR 05-10 00:30', '3 payment z-2 123456700 EUR 05-10 08:30', '4 payment z-3 0 EUR 05-10 12:00'],
+                  'which counts');
 SELECT is(t.load('constant', E'id,type,sum,at\nc-1,back,7,2026-05-10 00:00', '{"currency_is": "CNY", "by_kind": {"refund": {"amount": "sum", "negate": true}}}'),
           'loaded 1', 'a currency that is no column, a kind with columns of its own');
 SELECT results_eq($$SELECT t.lines('constant')$$, ARRAY['2 refund c-1 -7 CNY 05-10 00:00'], 'and amounts without a sign');
@@ -137,6 +141,63 @@ SELECT results_eq($$SELECT t.check('numbers')$$, ARRAY[
 SELECT t.load('both', E'id,type,amount,currency,at\nch_1,pay,1000,EUR,2026-05-12 10:00\nre_1,back,-300,EUR,2026-05-12 10:00', covers_from => '2026-05-13+00');
 SELECT is((SELECT bool_and(applies) FROM order_timeout.check_statement('bank', 'numbers', '0')), true, 'not so if a statement has both');
 
+-- Money that is recorded, but not as the statement has it
+SELECT t.create_order('other', 1000, currency => 'EUR'), t.create_order('moved', 1000, currency => 'EUR');
+SELECT t.pay_at('mine', 1000, '2026-05-15 10:00+00'), t.pay_at('yours', 1000, '2026-05-15 10:00+00'), t.pay('unknown yet', 'moved', 1000, 'EUR', paid_at => '2026-05-15 10:00+00');
+SELECT order_timeout.assign_orphan('bank', 'moved', 'moved'), order_timeout.begin_attempt('other', 'bank', 'intent-2'), order_timeout.begin_attempt('mine', 'bank', 'intent-3');
+SELECT t.request('mine', 10, 'twice') AS twice, t.request('mine', 20, 'open') AS open, t.request('mine', 30, 'wrong') AS wrong, t.request('mine', 40, 'later') AS later \gset
+SELECT order_timeout.complete_refund(:'twice', 'succeeded', gateway_refund_ref => 'b-1'), order_timeout.complete_refund(:'later', 'succeeded'),
+       order_timeout.record_refund('bank', 'yours', 'b-5', 50);
+UPDATE order_timeout.refunds SET returned_at = '2026-05-15 12:00+00' WHERE returned_at IS NOT NULL AND payment_ref IN ('mine', 'yours');
+SELECT t.load('crossed', 'id,type,amount,currency,at,of,ours
+mine,pay,1000,EUR,2026-05-15 10:00:00,,intent-3
+yours,pay,1000,EUR,2026-05-15 10:00:00,,yours
+moved,pay,1000,EUR,2026-05-15 10:00:00,,unknown yet
+b-2,back,-10,EUR,2026-05-15 12:00:00,mine,' || :'twice' || '
+b-1,back,-10,EUR,2026-05-15 12:00:00,mine,' || :'twice' || '
+b-3,back,-20,EUR,2026-05-15 12:00:00,mine,' || :'open' || '
+b-4,back,-20,EUR,2026-05-15 12:00:00,mine,' || :'open' || '
+b-6,back,-30,EUR,2026-05-15 12:00:00,yours,' || :'wrong' || '
+b-5,back,-50,EUR,2026-05-15 12:00:00,mine,
+b-5,dispute,-50,EUR,2026-05-15 12:00:00,yours,
+b-7,back,-40,EUR,2026-05-15 12:00:00,of another file,' || :'later', covers_from => '2026-05-15+00');
+SELECT results_eq($$SELECT t.check('crossed')$$, ARRAY[
+    'twice refund 5 b-2 there -10 here -10 EUR -> the gateway',
+    'status refund 7 b-3 there -20 here -20 EUR -> complete_refund (applies)',
+    'twice refund 8 b-4 there -20 here -20 EUR -> the gateway',
+    'elsewhere refund 9 b-6 there -30 here -30 EUR -> the gateway',
+    'elsewhere refund 10 b-5 there -50 here -50 EUR -> the gateway',
+    'twice chargeback 11 b-5 there -50 here -50 EUR -> the gateway'], 'a refund that went back twice under our number, and refunds of another payment');
+SELECT results_eq($$SELECT t.total('crossed')$$, ARRAY['EUR 11: 3000 -180 -50 0 0 0 = 2770, stated , missing , 2950 + -180'], 'do not agree');
+SELECT t.load('crossed again', 'id,type,amount,currency,at,of,ours
+mine,pay,1000,EUR,2026-05-15 10:00:00,,other
+yours,pay,1000,EUR,2026-05-15 10:00:00,,intent-2
+moved,pay,1000,EUR,2026-05-15 10:00:00,,no order of ours
+b-8,back,-40,EUR,2026-05-16 12:00:00,mine,' || :'later', covers_from => '2026-05-16+00');
+SELECT results_eq($$SELECT t.check('crossed again')$$, ARRAY[
+    'elsewhere payment 2 mine there 1000 here 1000 EUR -> the gateway', 'elsewhere payment 3 yours there 1000 here 1000 EUR -> the gateway',
+    'twice refund 5 b-8 there -40 here -40 EUR -> the gateway'], 'a payment of another order, and a refund that another statement has under another number');
+
+-- What was reversed here must come back there
+SELECT t.pay_at('reversed', 1000, '2026-05-17 10:00+00');
+SELECT t.request('reversed', 10, 'gone') AS gone, t.request('reversed', 20, 'never') AS never, t.request('reversed', 30, 'back') AS back \gset
+SELECT order_timeout.complete_refund(r, 'succeeded', gateway_refund_ref => 'c' || n) FROM unnest(ARRAY[:'gone', :'never', :'back']) WITH ORDINALITY x(r, n);
+SELECT order_timeout.record_refund('bank', 'reversed', 'c-4', 40, 'chargeback'), order_timeout.record_refund('bank', 'reversed', 'c-5', 50);
+UPDATE order_timeout.refunds SET returned_at = '2026-05-17 12:00+00' WHERE returned_at IS NOT NULL AND payment_ref = 'reversed';
+SELECT t.load('reversals', E'id,type,amount,currency,at,of\nreversed,pay,1000,EUR,2026-05-17 10:00:00,\nc1,back,-10,EUR,2026-05-17 12:00:00,reversed\nc3,back,-30,EUR,2026-05-17 12:00:00,reversed\nc3,back,30,EUR,2026-05-17 12:00:00,reversed\nc-4,dispute,-40,EUR,2026-05-17 12:00:00,reversed',
+              covers_from => '2026-05-17+00');
+SELECT results_eq($$SELECT t.check('reversals')$$, ARRAY[
+    'status refund 5 c3 there 30 here -30 EUR -> reverse_refund or reverse_chargeback',
+    'only_here refund c-5 here -50 EUR -> reverse_chargeback', 'status refund c2 here -20 EUR -> reverse_refund'], 'what never went, and what came back');
+SELECT order_timeout.reverse_refund(r, 'came back') FROM unnest(ARRAY[:'gone', :'never', :'back']) r;
+SELECT order_timeout.reverse_chargeback('bank', 'c-4'), order_timeout.reverse_chargeback('bank', 'c-5');
+UPDATE order_timeout.refunds SET settled_at = '2026-05-17 13:00+00' WHERE state = 'reversed' AND payment_ref = 'reversed';
+SELECT results_eq($$SELECT t.check('reversals')$$, ARRAY[
+    'only_here chargeback_reversed c-4 here 40 EUR -> the gateway', 'only_here refund c1 here 10 EUR -> the gateway'],
+    'what resolves a difference ends it, and what was reversed has to come back');
+SELECT t.load('came', E'id,type,amount,currency,at\nc-4,won,40,EUR,2026-05-18 12:00:00\nc1,back,10,EUR,2026-05-18 12:00:00', covers_from => '2026-05-18+00');
+SELECT is_empty($$SELECT t.check('reversals')$$, 'it came with a later statement');
+
 -- Layouts
 SELECT is(jsonb_typeof(order_timeout.statement_layout(name)), 'object', name) FROM unnest('{stripe,wechat_pay}'::text[]) name;
 SELECT throws_ok($$SELECT order_timeout.statement_layout('visa')$$, '22023', 'no layout is called "visa"', 'no such layout');
@@ -164,6 +225,14 @@ SELECT is(t.detail(format('SELECT t.load(%L, %L, %L)', 'bad', E'id,type,amount,c
     ('x,pay,one,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "one" is not an amount.'),
     ('x,pay,,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "" is not an amount.'),
     ('x,pay,1,EURO,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "EURO" is not a currency.'),
+    (E'x,pay,1,EUR,"2026-05-10 00:00\ny,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
+    (E'x,pay,1,EUR,2026-05-10 00:00"\ny,pay,2,EUR,2026-05-10 00:00"', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
+    (E'x,pay,1,EUR,2026-05-10 00:00\n"y"z,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 3 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
+    ('x,pay,"1,50",EUR,2026-05-10 00:00', '{"units": "major"}', '22023 | line 2 of the statement cannot be loaded | "1,50" is not an amount.'),
+    ('x,pay,"1,0000.00",EUR,2026-05-10 00:00', '{"units": "major"}', '22023 | line 2 of the statement cannot be loaded | "1,0000.00" is not an amount.'),
+    ('x,pay,1e3,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "1e3" is not an amount.'),
+    ('x,pay,=-12,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "=-12" is not an amount.'),
+    ('x,pay,1,EUR,2026-05-10 00:00 CST', '{}', '22023 | line 2 of the statement cannot be loaded | "2026-05-10 00:00 CST" is not a time.'),
     ('x,pay,1,EUR,10.05.2026', '{}', '22023 | line 2 of the statement cannot be loaded | "10.05.2026" is not a time.'),
     (',pay,1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | It has no reference.'),
     (repeat('x', 256) || ',pay,1,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | A reference is longer than 255 bytes.'),

@@ -134,6 +134,38 @@ call($dbh, 'create_consumer', 'reader');
 is_deeply(shown(), documented(), 'the page has all that there is, and nothing else');
 call($dbh, 'drop_consumer', 'reader');
 call($dbh, 'sweep_once');
+
+# ------------------------------------------------------------ consumers
+
+# What a scrape may look at is bounded, also for a consumer that waits for what is rare.
+sub backlogs {
+	return $watcher->selectrow_array(<<'END');
+SELECT string_agg(concat_ws(' ', consumer, unread, round(seconds / 100) * 100), ', ' ORDER BY consumer)
+  FROM (SELECT labels ->> 'consumer' AS consumer, max(value) FILTER (WHERE name = 'order_timeout_consumer_unread') AS unread,
+               max(value) FILTER (WHERE name = 'order_timeout_consumer_oldest_unread_seconds') AS seconds
+          FROM order_timeout.metrics WHERE name LIKE 'order_timeout_consumer%' GROUP BY 1) x
+END
+}
+call($dbh, 'create_consumer', 'all', undef, 1);
+call($dbh, 'create_consumer', 'few', ['test.few'], 1);
+call($dbh, 'create_consumer', 'rare', ['test.rare'], 1);
+is(backlogs(), 'all 0 0, few 0 0, rare 0 0', 'nothing is unread');
+$dbh->do(<<'END');
+INSERT INTO order_timeout.events (aggregateid, type, payload, created_at)
+SELECT 'behind', CASE n WHEN 100 THEN 'test.few' WHEN 1400 THEN 'test.rare' ELSE 'test.many' END, '{}', now() - (200000 - 100 * n) * interval '1 second'
+  FROM generate_series(1, 1500) n
+END
+is(backlogs(), 'all 1000 199900, few 1 190000, rare 0 100000',
+	'among the first 1000; if none is for the consumer, the last one shows since when nothing was read');
+my $batch = $dbh->selectall_arrayref("SELECT * FROM order_timeout.read_events('rare', 10)", { Slice => {} });
+is(backlogs(), 'all 1000 199900, few 1 190000, rare 0 100000', 'handed out is not read');
+call($dbh, 'ack_events', 'rare', $batch->[0]{lease_token});
+is(backlogs(), 'all 1000 199900, few 1 190000, rare 0 0', 'read');
+is($watcher->selectrow_array("SELECT string_agg(consumer || ' ' || unread, ', ' ORDER BY consumer) FROM order_timeout.consumers"),
+	'all 1500, few 1, rare 0', 'view consumers looks at all');
+call($dbh, 'drop_consumer', $_) for qw(all few rare);
+$dbh->do("DELETE FROM order_timeout.events WHERE aggregateid = 'behind'");
+call($dbh, 'sweep_once') for 1, 2;
 $all = counted();
 
 # ------------------------------------------------------------ in another database

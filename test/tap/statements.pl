@@ -64,7 +64,7 @@ is_deeply(totals('stripe'), [ 'EUR 2760 2760 0 -340 3100', 'JPY 482 482 0 -18 50
 
 call($dbh, 'create_order', $_->[0], $_->[1], $_->[2]) for [ 'S-1', 2500, 'EUR' ], [ 'S-2', 1000, 'EUR' ];
 my ($status, $out, $progress) = $server->psql('shop', "CALL order_timeout.apply_statement('stripe', 'day', 4)", extra_params => [ '-U', 'operator' ]);
-is_deeply([ $progress =~ /(\d+ lines seen.*)/g ], [ '4 lines seen, 4 applied', '6 lines seen, 6 applied, all done' ], 'stripe: applied, with progress');
+is_deeply([ $progress =~ /(\d+ lines seen.*)/g ], [ '5 lines seen, 5 applied', '6 lines seen, 6 applied, all done' ], 'stripe: applied, with progress');
 is_deeply(outcomes('stripe'), [
 	'2 payment record_payment: paid applied', '4 payment record_payment: paid applied', '5 payment record_payment: orphan applied',
 	'6 refund record_refund: recorded applied', '7 chargeback record_refund: recorded applied',
@@ -141,6 +141,36 @@ for my $bad ([ '22023', "'bank', 'none'" ], [ '22004', "NULL, 'day'" ], [ '22023
 	my ($sqlstate, $arguments) = @$bad;
 	is(error_of($operator, sub { $operator->do("CALL order_timeout.apply_statement($arguments)") }), $sqlstate, "apply_statement($arguments)");
 }
+
+# A chargeback that was won in part, in the same file: the rest of it is not ours again.
+call($dbh, 'create_order', 'C-1', 100, 'EUR');
+call($operator, 'load_statement', 'part', 'day', $map =~ s/"c": "chargeback"/"c": "chargeback", "w": "chargeback_reversed"/r, <<'END', '2026-05-10', '2026-05-11');
+id,kind,amount,currency,at,of,ours
+won-1,p,100,EUR,2026-05-10 10:00:00,,C-1
+dispute-1,c,-50,EUR,2026-05-10 11:00:00,won-1,
+dispute-1,w,30,EUR,2026-05-10 12:00:00,won-1,
+END
+$operator->do("CALL order_timeout.apply_statement('part', 'day')");
+is_deeply(outcomes('part'), [ '2 payment record_payment: paid applied', '3 chargeback record_refund: recorded applied',
+	'4 chargeback_reversed reverse_chargeback: OT003: the chargeback is of another amount' ], 'a chargeback that was won in part is not reversed');
+is_deeply(differences('part'), ['amount chargeback_reversed 4 dispute-1 30 50 reverse_chargeback'], 'and is shown');
+
+# What belongs to a payment is committed at once: a worker finds no refund that the same file says is back.
+call($dbh, 'create_order', $_, 100, 'EUR') for qw(L-1 L-2);
+call($dbh, 'cancel_order', 'L-1');
+call($operator, 'load_statement', 'late', 'day', $map, <<'END', '2026-05-10', '2026-05-11');
+id,kind,amount,currency,at,of,ours
+late-1,p,100,EUR,2026-05-10 10:00:00,,L-1
+late-2,p,100,EUR,2026-05-10 10:00:00,,L-2
+late-back,r,-100,EUR,2026-05-10 11:00:00,late-1,
+END
+$operator->do("CALL order_timeout.apply_statement('late', 'day', 1)");
+is_deeply($dbh->selectcol_arrayref(<<'END'), ['payment.late refund.created refund.recorded refund.reversed'], 'what belongs to a payment is one transaction');
+SELECT string_agg(e.type, ' ' ORDER BY e.type)
+  FROM order_timeout.events e WHERE e.aggregateid = 'L-1' AND e.type ~ '^(payment|refund)' GROUP BY e.xid
+END
+is($dbh->selectrow_array("SELECT count(*) FROM order_timeout.refunds WHERE settled_at IS NULL AND gateway = 'late'"), 0, 'and no refund is left to send');
+balanced($dbh, 'the funds');
 
 # ------------------------------------------------------------ a webhook at the same time
 
