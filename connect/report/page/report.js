@@ -12,56 +12,44 @@
   };
   const data = JSON.parse(document.getElementById("data").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const charts = [];
-
-  const colors = () => (dark.matches ? DARK : LIGHT);
+  let charts = [];
 
   // 0.012 s is 12 ms to people.
   function shown(value, unit, places) {
     if (value === null || value === undefined) return "none";
     if (unit === "s" && Math.abs(value) < 1) return `${Number((value * 1000).toPrecision(3))} ms`;
-    const number = value.toLocaleString("en", { maximumFractionDigits: unit === "%" ? 1 : 3, minimumFractionDigits: places || 0 });
+    const digits = { maximumFractionDigits: unit === "%" ? 1 : 3, minimumFractionDigits: places };
+    const number = value.toLocaleString("en", digits);
     return unit === "" ? number : `${number} ${unit}`;
   }
 
-  function dataset(one) {
+  function dataset(one, theme) {
     return {
-      type: one.line ? "line" : "bar", label: one.label, data: one.values, amounts: one.amounts, colorName: one.color,
-      stack: one.stack || one.label, yAxisID: undefined, order: one.line ? 0 : 1, axis: one.axis,
+      type: one.line ? "line" : "bar", label: one.label, data: one.values, amounts: one.amounts,
+      backgroundColor: theme[one.color], borderColor: theme[one.color],
+      stack: one.stack || one.label, order: one.line ? 0 : 1, ...(one.axis ? { yAxisID: one.axis } : {}),
       tension: 0, borderWidth: one.line ? 2 : 0, pointRadius: one.values.length > 1 ? 0 : 3,
-      pointStyle: one.line ? "line" : "rect", pointHoverRadius: 6, spanGaps: false, maxBarThickness: 44, categoryPercentage: 0.86, barPercentage: 0.94,
+      pointStyle: one.line ? "line" : "rect", pointHoverRadius: 6, maxBarThickness: 44,
+      categoryPercentage: 0.86, barPercentage: 0.94,
     };
-  }
-
-  function paint(chart, theme) {
-    for (const set of chart.data.datasets) {
-      set.backgroundColor = set.borderColor = theme[set.colorName];
-    }
-    for (const scale of Object.values(chart.options.scales)) {
-      scale.ticks.color = theme.soft;
-      scale.grid.color = theme.line;
-      if (scale.title) scale.title.color = theme.soft;
-    }
-    chart.options.plugins.legend.labels.color = theme.ink;
-    chart.update("none");
   }
 
   function short(label) {
     return label.length > 24 ? `${label.slice(0, 23)}…` : label;
   }
 
-  function scales(spec) {
+  function scales(spec, theme) {
     const stacked = spec.series.some((one) => one.stack);
     const value = {
-      stacked, beginAtZero: true, grid: {}, border: { display: false },
-      ticks: { maxTicksLimit: 6, callback: (tick) => shown(tick, spec.unit, spec.places) },
+      stacked, beginAtZero: true, grid: { color: theme.line }, border: { display: false },
+      ticks: { color: theme.soft, maxTicksLimit: 6, callback: (tick) => shown(tick, spec.unit, spec.places) },
     };
     if (spec.unit === "") value.ticks.precision = 0;
     if (spec.unit === "%") value.max = 100;
     const category = {
       stacked, grid: { display: false },
       ticks: {
-        autoSkip: !spec.horizontal, autoSkipPadding: 14, maxRotation: 0,
+        color: theme.soft, autoSkip: !spec.horizontal, autoSkipPadding: 14, maxRotation: 0,
         callback(tick) { return short(spec.ticks ? spec.ticks[tick] : String(this.getLabelForValue(tick))); },
       },
     };
@@ -69,64 +57,63 @@
     if (spec.series.some((one) => one.axis === "load")) {
       both.load = {
         position: "right", beginAtZero: true, grid: { drawOnChartArea: false }, border: { display: false },
-        ticks: { precision: 0, maxTicksLimit: 6 }, title: { display: true, text: "orders" },
+        ticks: { color: theme.soft, precision: 0, maxTicksLimit: 6 },
+        title: { display: true, text: "orders", color: theme.soft },
       };
     }
     return both;
   }
 
-  function draw(spec) {
+  function draw(spec, theme) {
     const canvas = document.querySelector(`#${CSS.escape(spec.name)} canvas`);
-    const datasets = spec.series.map(dataset);
-    for (const set of datasets) {
-      if (set.axis === "load") set.yAxisID = "load";
-      else delete set.yAxisID;
-      delete set.axis;
-    }
     const label = (item) => {
       const amount = item.dataset.amounts && item.dataset.amounts[item.dataIndex];
       const value = spec.horizontal ? item.parsed.x : item.parsed.y;
       const unit = item.dataset.yAxisID === "load" ? "" : spec.unit;
       return ` ${item.dataset.label}: ${amount === undefined ? shown(value, unit) : amount}`;
     };
-    const chart = new Chart(canvas, {
+    return new Chart(canvas, {
       type: "bar",
-      data: { labels: spec.labels, datasets },
+      data: { labels: spec.labels, datasets: spec.series.map((one) => dataset(one, theme)) },
       options: {
         animation: false, responsive: true, maintainAspectRatio: false, indexAxis: spec.horizontal ? "y" : "x",
         interaction: { mode: "index", axis: spec.horizontal ? "y" : "x", intersect: false },
-        scales: scales(spec),
+        scales: scales(spec, theme),
         plugins: {
-          legend: { position: "bottom", labels: { usePointStyle: true, boxWidth: 14, boxHeight: 10, padding: 12 } },
+          legend: {
+            position: "bottom",
+            labels: { color: theme.ink, usePointStyle: true, boxWidth: 14, boxHeight: 10, padding: 12 },
+          },
           tooltip: { callbacks: { label } },
         },
       },
     });
-    paint(chart, colors());
-    charts.push(chart);
   }
+
+  // Charts keep colors that they have resolved, so others need other charts.
+  function drawAll(theme) {
+    for (const chart of charts) chart.destroy();
+    charts = data.charts.map((spec) => draw(spec, theme));
+  }
+
+  const drawForScreen = () => drawAll(dark.matches ? DARK : LIGHT);
 
   document.documentElement.classList.add("drawn");
   const tables = document.querySelectorAll("figure details");
   for (const one of tables) one.open = false;
-  data.charts.forEach(draw);
-  dark.addEventListener("change", () => charts.forEach((chart) => paint(chart, colors())));
+  drawForScreen();
+  dark.addEventListener("change", drawForScreen);
 
   // Paper is light, and what can be opened is opened. Afterwards all is as it was.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...tables].filter((one) => !one.open);
     for (const one of opened) one.open = true;
-    for (const chart of charts) {
-      paint(chart, LIGHT);
-      chart.resize(640, 260);
-    }
+    drawAll(LIGHT);
+    for (const chart of charts) chart.resize(640, 260);
   });
   window.addEventListener("afterprint", () => {
     for (const one of opened) one.open = false;
-    for (const chart of charts) {
-      chart.resize();
-      paint(chart, colors());
-    }
+    drawForScreen();
   });
 })();
