@@ -32,7 +32,8 @@ sub picture {
 	return;
 }
 
-chomp(my $order = `psql -XAtqc "SELECT order_id FROM order_timeout.refunds WHERE state = 'failed' AND reason = 'late' ORDER BY created_at LIMIT 1"`);
+chomp(my $order = `psql -XAtqc "SELECT order_id FROM order_timeout.refunds
+	WHERE state = 'succeeded' AND reason = 'expired' ORDER BY created_at DESC LIMIT 1"`);
 picture('shop', 1130, '--proof full');
 picture('phone', 1130, '--proof full', width => 360, dark => 1);
 picture('order', undef, "--order '$order'", dark => 1);
