@@ -27,6 +27,9 @@ my $dbh = $server->dbh('shop');
 $dbh->do($_) for 'CREATE EXTENSION order_timeout', 'CREATE ROLE watcher LOGIN', 'CREATE ROLE nobody LOGIN';
 call($dbh, 'grant_access', 'watcher', 'reader');
 is(system('psql', '-Xq', '-d', $server->connstr('shop'), '-f', "$sources/doc/report/sample.sql"), 0, 'a month of a shop');
+# Cancelled after it had expired: it was closed at its deadline all the same.
+call($dbh, 'cancel_order', $dbh->selectrow_array(q{SELECT order_id FROM order_timeout.orders
+	WHERE state = 'expired' AND paid = 0 ORDER BY settled_at DESC LIMIT 1}));
 my $browser = OTBrowser->started("$dir/browser");
 
 # report(database, options): status, and what it said.
@@ -83,7 +86,7 @@ is_deeply(cells($page, 'growth_numbers'), asked("SELECT $days, count(*) FROM ord
 
 my $late = q{SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY late), percentile_cont(0.95) WITHIN GROUP (ORDER BY late),
 	percentile_cont(0.99) WITHIN GROUP (ORDER BY late), max(late) FROM (SELECT closes_at, settled_at,
-		extract(epoch FROM settled_at - closes_at)::double precision AS late FROM order_timeout.orders WHERE close_reason = 'deadline') o};
+		extract(epoch FROM settled_at - closes_at)::double precision AS late FROM order_timeout.orders WHERE state IN ('expired', 'cancelled') AND settled_at >= closes_at) o};
 sub rounded { my ($rows) = @_; return [ map { my $row = $_; [ $row->[0], map { $_ eq '' ? $_ : sprintf '%.9f', $_ } @$row[ 1 .. $#$row ] ] } @$rows ] }
 my $lateness = cells($page, 'lateness_numbers');
 my %by_day = map { $_->[0] => $_ } @{ rounded(asked(($late =~ s/SELECT/SELECT to_char(closes_at, 'YYYY-MM-DD'),/r) . ' GROUP BY 1')) };
@@ -95,7 +98,7 @@ my $runs = cells($page, 'runs_numbers');
 my $expected = asked(q{SELECT to_char(s.started_at, 'YYYY-MM-DD HH24:MI:SS TZ'), count(o.order_id), s.expired, extract(epoch FROM s.max_lag)
 	FROM (SELECT *, lead(started_at, 1, 'infinity') OVER (ORDER BY started_at) AS next_run FROM (SELECT * FROM order_timeout.sweeps
 	      WHERE expired > 0 ORDER BY sweep_id DESC LIMIT 40) l) s
-	LEFT JOIN order_timeout.orders o ON o.close_reason = 'deadline' AND o.settled_at >= s.started_at AND o.settled_at < next_run
+	LEFT JOIN order_timeout.orders o ON o.state IN ('expired', 'cancelled') AND o.settled_at >= o.closes_at AND o.settled_at >= s.started_at AND o.settled_at < next_run
 	GROUP BY s.sweep_id, s.started_at, s.expired, s.max_lag ORDER BY s.started_at});
 is_deeply(rounded([ map { [ @$_[ 0, 1, 6, 7 ] ] } @$runs ]), rounded($expected), 'run by run');
 

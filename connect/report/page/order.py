@@ -209,7 +209,7 @@ class Story:
                     "amount",
                     "reason",
                     "state",
-                    "tries",
+                    "tries in vain",
                     "ended, or next try",
                     "gateway's number",
                     "last error",
