@@ -41,7 +41,7 @@ static const char *const help =
 "  --mandatory             an event that no queue gets is an error, and is published again\n"
 "  --batch COUNT           events that are read, published and confirmed together (500)\n"
 "  --lease SECONDS         how long a batch is this relay's own; it gets half of that to be confirmed (60)\n"
-"  --poll-interval MS      how often it asks for new events (1000)\n"
+"  --poll-interval MS      how often it asks for new events (100)\n"
 "  --listen                it asks at once when an event is written; for a consumer with notify\n"
 "  --longest-wait SECONDS  after a failure it waits 0.1 s, then twice as long each time, up to this (30)\n"
 "  --verbose               log each batch\n"
@@ -237,7 +237,7 @@ read_options(int count, char **words)
 		.batch = 500,
 		.lease = 60,
 		.longest_wait = 30,
-		.poll_interval = 1000
+		.poll_interval = 100
 	};
 
 	read_words(&options, count, words);

@@ -1369,7 +1369,7 @@ CREATE FUNCTION create_consumer(consumer text, types text[] DEFAULT NULL, from_n
     notify boolean DEFAULT false, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_create_consumer' LANGUAGE C;
 COMMENT ON FUNCTION create_consumer(text, text[], boolean, boolean) IS
-'Creates a named reader of the events: of these types, or of all (null); from the first event, or from now on. notify: each transaction that writes an event sends NOTIFY order_timeout_events; such a transaction cannot be prepared. Outcomes: created, exists (a WARNING says so if its types or notify are others; nothing changes). Errors: 22023, 22004. Locks: the consumer.';
+'Creates a named reader of the events: of these types, or of all (null); from the first event, or from now on. A WARNING says so if no function writes events of one of the types. notify: each transaction that writes an event sends NOTIFY order_timeout_events; such a transaction cannot be prepared. Outcomes: created, exists (a WARNING says so if its types or notify are others; nothing changes). Errors: 22023, 22004. Locks: the consumer.';
 
 CREATE FUNCTION drop_consumer(consumer text, OUT outcome text)
 AS 'MODULE_PATHNAME', 'ot_drop_consumer' LANGUAGE C;

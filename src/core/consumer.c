@@ -16,6 +16,7 @@
 #include "errors.h"
 #include "random_key.h"
 #include "store.h"
+#include "words.h"
 
 pg_noreturn static void
 no_such_consumer(const char *name)
@@ -41,6 +42,25 @@ same_types(List *a, List *b)
 	return true;
 }
 
+/* Not refused: the application may write events of its own. */
+static void
+warn_of_unknown_types(const char *name, List *types)
+{
+	ListCell   *cell;
+
+	foreach(cell, types)
+	{
+		const char *type = lfirst(cell);
+
+		if (ot_word_find(ot_event_types, type) < 0)
+			ereport(WARNING,
+					(errmsg("\"%s\" is no type of event", type),
+					 errdetail("Consumer \"%s\" was created, and gets only events whose type is exactly one of its types.", name),
+					 errhint("Write each type in full, such as order.paid. To change them, drop the consumer with "
+							 "order_timeout.drop_consumer(consumer) and create it again.")));
+	}
+}
+
 const char *
 ot_consumer_create(const char *name, List *types, bool from_now, bool notify)
 {
@@ -48,7 +68,10 @@ ot_consumer_create(const char *name, List *types, bool from_now, bool notify)
 	const Consumer *known;
 
 	if (ot_store_add_consumer(name, types, from_now, notify, mark))
+	{
+		warn_of_unknown_types(name, types);
 		return "created";
+	}
 	known = ot_store_lock_consumer(name);
 	if (known != NULL && (known->notify != notify || !same_types(known->types, types)))
 		ereport(WARNING,

@@ -37,6 +37,22 @@ const char *const ot_void_results[] = {"voided", "paid", "failed", "unknown", "d
 
 const char *const ot_decisions[] = {"refund", "accept", NULL};
 
+/* What functions write as the type of an event: create_consumer warns of others. */
+const char *const ot_event_types[] = {"order.created", "order.paid", "order.accepted_short", "order.reopened", "order.extended", "order.changed",
+	"order.authorized", "order.closing", "order.due_soon", "order.expired", "order.cancelled", "order.forgotten",
+	"order.set_aside", "order.follow_up_failed", "order.followed_up", "order.follow_up_resolved",
+	"attempt.begun", "attempt.authorized", "attempt.ended",
+	"void.due", "void.claimed", "void.lease_lapsed", "void.voided", "void.paid", "void.failed", "void.unknown",
+	"void.deferred", "void.rejected", "void.retried",
+	"payment.partial", "payment.surplus", "payment.wrong_currency", "payment.late", "payment.held",
+	"payment.orphan", "payment.conflict", "payment.accepted", "payment.given_back",
+	"refund.created", "refund.claimed", "refund.needs_attention", "refund.set_aside", "refund.lease_lapsed",
+	"refund.succeeded", "refund.failed", "refund.unknown", "refund.submitted", "refund.deferred", "refund.rejected",
+	"refund.retried", "refund.settled", "refund.reversed", "refund.stopped", "refund.withdrawn", "refund.recorded",
+	"refund.conflict",
+	"conflict.resolved",
+NULL};
+
 int
 ot_word_find(const char *const *words, const char *word)
 {

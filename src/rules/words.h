@@ -155,6 +155,7 @@ extern const char *const ot_before_closes[];
 extern const char *const ot_attempt_states[];
 extern const char *const ot_void_results[];
 extern const char *const ot_decisions[];
+extern const char *const ot_event_types[];
 
 /* The index of a word in such a list, or -1. */
 extern int	ot_word_find(const char *const *words, const char *word);

@@ -44,6 +44,15 @@ my @warnings;
 	is($dbh->selectrow_array("SELECT order_timeout.create_consumer('all', '{order.paid}')"), 'exists', 'exists with other types');
 }
 like("@warnings", qr/consumer "all" exists with other types/, 'and says so');
+@warnings = ();
+{
+	local $SIG{__WARN__} = sub { push @warnings, @_ };
+	local $dbh->{PrintWarn} = 1;
+	is($dbh->selectrow_array("SELECT order_timeout.create_consumer('typo', '{order.payed,order.paid,order.*}')"), 'created',
+		'created with types that no function writes');
+}
+is_deeply([ "@warnings" =~ /WARNING: +(.*)/g ], [ map { qq("$_" is no type of event) } qw(order.payed order.*) ], 'and says so');
+call($dbh, 'drop_consumer', 'typo');
 is(call($dbh, 'create_consumer', 'paid', [qw(order.paid order.cancelled)])->{outcome}, 'created', 'one of some types');
 is_deeply(batch($dbh, 'all'), [], 'nothing to read');
 create($dbh, $_) for qw(a b c);

@@ -200,8 +200,16 @@ is_deeply([ sort keys %all_seen ], [ sort keys %all ], 'every member comes');
 
 # A type that the source knows and this test does not.
 my $source = join '', map { local (@ARGV, $/) = $_; <> } glob "$root/src/{*,*/*}/*.c";
-my %known = map { $_ => 1 } $source =~ /"((?:order|payment|refund|conflict)\.[a-z_]{2,})"/g;
+my %known = map { $_ => 1 } $source =~ /"((?:order|attempt|void|payment|refund|conflict)\.[a-z_]{2,})"/g;
 isnt(scalar keys %known, 0, 'the source names types');
 is_deeply([ grep { !$documented{$_} } sort keys %known ], [], 'and all of them are listed');
+
+my @warnings;
+{
+	local $SIG{__WARN__} = sub { push @warnings, @_ };
+	local $dbh->{PrintWarn} = 1;
+	call($dbh, 'create_consumer', 'of all types', [ sort keys %seen ]);
+}
+is_deeply(\@warnings, [], 'create_consumer knows them all');
 
 done_testing;
