@@ -307,6 +307,7 @@ BEGIN
 
     kind_columns := order_timeout._layout_columns(layout -> 'kind', columns);
 
+    PERFORM order_timeout._progress('load_statement', 1);
     WITH records AS MATERIALIZED (
         SELECT r.* FROM order_timeout._csv_records(csv) r WHERE r.line > first_line
     ), data AS (
@@ -363,7 +364,9 @@ BEGIN
                - CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(replace(c.fee, ',', '')::numeric, c.currency)
                                          ELSE replace(c.fee, ',', '')::bigint END AS fee_money
           FROM checked c
-         WHERE CASE WHEN c.problem IS NULL THEN true ELSE order_timeout._bad_line(c.line, c.problem) END
+         WHERE CASE WHEN c.problem IS NULL THEN order_timeout._progress_row(2) ELSE order_timeout._bad_line(c.line, c.problem) END
+           -- Asked once, before the first line.
+           AND (SELECT order_timeout._progress('load_statement', 2, (SELECT count(*) FROM records)))
     )
     INSERT INTO order_timeout.statement_lines
            (gateway, statement, line, kind, reference, payment_ref, our_reference, amount, currency, at, raw)
@@ -374,6 +377,7 @@ BEGIN
                          UNION ALL
                          SELECT 'fee', c.fee_money, NULL WHERE c.fee_money <> 0 AND c.kind <> 'fee') x;
     GET DIAGNOSTICS lines = ROW_COUNT;
+    PERFORM order_timeout._progress('load_statement', 0);
     outcome := 'loaded';
 -- Without the long statement as context.
 EXCEPTION WHEN data_exception THEN
@@ -489,9 +493,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                                              THEN (SELECT x.payment_ref FROM order_timeout.payments x
                                                     WHERE x.gateway = l.gateway AND x.payment_ref = l.payment_ref) END AS payment_ref) elsewhere
             OFFSET 0) m
+     WHERE order_timeout._progress_row(1)
 $$;
 COMMENT ON FUNCTION _statement_matches(text, text) IS
 'Each line of a statement with the row of ours that is the same money, and what differs. Used by apply_statement, check_statement and statement_totals.';
+
+CREATE FUNCTION _begin_matching(command text, gateway text, statement text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT order_timeout._progress($1, 1, (SELECT count(*) FROM order_timeout.statement_lines l WHERE l.gateway = $2 AND l.statement = $3))
+$$;
+COMMENT ON FUNCTION _begin_matching(text, text, text) IS
+'The session begins a command that matches the lines of a statement. Used by apply_statement, check_statement and statement_totals.';
 
 -- Rows of ours that no statement of their gateway has. OFFSET 0 keeps each look in the index: right after a file is loaded the planner
 -- has no statistics of its lines, and would join all of them with all payments.
@@ -549,6 +561,7 @@ BEGIN
     looks_from := checked.covers_from - CASE WHEN EXISTS (SELECT FROM order_timeout.statements s
                                                            WHERE s.gateway = $1 AND s.covers_from < checked.covers_from
                                                              AND s.covers_to >= checked.covers_from) THEN late ELSE '0' END;
+    PERFORM order_timeout._begin_matching('check_statement', $1, $2);
     RETURN QUERY
     SELECT m.problem, m.kind, m.line, m.reference, m.order_id, m.payment_ref, m.refund_ref, m.amount, m.here, m.currency,
            CASE WHEN m.plays IS NOT NULL THEN m.plays
@@ -568,7 +581,10 @@ BEGIN
                 WHEN x.is_ours THEN 'reverse_refund' WHEN x.amount > 0 THEN 'the gateway' ELSE 'reverse_chargeback' END,
            false
       FROM order_timeout._missing_in_statements($1, looks_from, checked.covers_to) x
+     -- Asked once, before that is looked for.
+     WHERE (SELECT order_timeout._progress('check_statement', 2))
      ORDER BY 3, 2, 4;
+    PERFORM order_timeout._progress('check_statement', 0);
 END
 $$;
 COMMENT ON FUNCTION check_statement(text, text, interval) IS
@@ -582,6 +598,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked order_timeout.statements := order_timeout._require_statement($1, $2);
 BEGIN
+    PERFORM order_timeout._begin_matching('statement_totals', $1, $2);
     RETURN QUERY
     SELECT coalesce(s.currency, t.key), coalesce(s.lines, 0), coalesce(s.payments, 0), coalesce(s.refunds, 0), coalesce(s.chargebacks, 0),
            coalesce(s.chargebacks_reversed, 0), coalesce(s.fees, 0), coalesce(s.other, 0), coalesce(s.total, 0), t.value::bigint,
@@ -596,6 +613,7 @@ BEGIN
               FROM order_timeout._statement_matches($1, $2) m GROUP BY m.currency) s
       FULL JOIN jsonb_each_text(coalesce(checked.totals, '{}')) t ON t.key = s.currency
      ORDER BY 1;
+    PERFORM order_timeout._progress('statement_totals', 0);
 END
 $$;
 COMMENT ON FUNCTION statement_totals(text, text) IS
@@ -677,11 +695,15 @@ BEGIN
     IF size OPERATOR(pg_catalog.<) 1 OR size OPERATOR(pg_catalog.>) 10000 THEN
         RAISE EXCEPTION 'invalid batch_size: %', size USING ERRCODE = '22023', HINT = 'Use 1 to 10000.';
     END IF;
+    PERFORM order_timeout._begin_matching('apply_statement', apply_statement.gateway, apply_statement.statement);
     FOR difference IN
-        SELECT m.* FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
+        SELECT m.*, pg_catalog.count(*) OVER () AS differences FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
          WHERE m.plays IS NOT NULL
          ORDER BY m.payment_ref IS NULL, pg_catalog.min(m.line) OVER (PARTITION BY m.payment_ref), m.payment_ref, m.plays, m.line
     LOOP
+        IF seen OPERATOR(pg_catalog.=) 0 THEN
+            PERFORM order_timeout._progress('apply_statement', 2, difference.differences);
+        END IF;
         IF uncommitted OPERATOR(pg_catalog.>=) size
            AND (difference.payment_ref IS NULL OR difference.payment_ref OPERATOR(pg_catalog.<>) last_payment) THEN
             COMMIT;
@@ -695,7 +717,9 @@ BEGIN
                                      difference.order_id, difference.payment_ref, difference.refund_ref) THEN
             applied := applied OPERATOR(pg_catalog.+) 1;
         END IF;
+        PERFORM order_timeout._progress_row(2);
     END LOOP;
+    PERFORM order_timeout._progress('apply_statement', 0);
     COMMIT;
     RAISE NOTICE '% lines seen, % applied, all done', seen, applied;
 END

@@ -189,7 +189,8 @@ DECLARE
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,timeline,_timeline_events,_timeline_money,_timeline_step,_amount,replay_orders,
         minor_units,_consumer_backlog,check_statement,statement_totals,
-        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements,
+        _begin_matching,_progress,_progress_row,_progress_rows}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
@@ -216,7 +217,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                statements,statement_lines,event_totals,health,attention,integrations,consumers,metrics,sizes}'::text[]) AS t;
+                statements,statement_lines,event_totals,health,attention,integrations,consumers,metrics,sizes,progress}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)

@@ -271,6 +271,15 @@ SELECT t.table_name, t.rows, t.bytes, t.index_bytes, (t.bytes / nullif(t.rows, 0
 COMMENT ON VIEW sizes IS
 'How much room each table takes: rows as of the last ANALYZE or VACUUM, bytes with indexes, bytes for a row and for an order. Reads no table.';
 
+-- PostgreSQL keeps it in shared memory. More may be done than was counted: while a sweep runs, more falls due.
+CREATE VIEW progress AS
+SELECT p.pid, p.command, p.phase, p.step, p.steps, CASE WHEN p.total IS NOT NULL OR p.done > 0 THEN p.done END AS done, p.total,
+       CASE WHEN p.total > 0 THEN round(least(100.0 * p.done / p.total, 100), 1) END AS percent, p.unit, p.started_at,
+       clock_timestamp() - p.started_at AS running
+  FROM _progress_rows() p;
+COMMENT ON VIEW progress IS
+'How far long work is: a row for each session that is at a sweep with more than a batch to close, adopt_orders, load_statement, check_statement, statement_totals, apply_statement or funds_violations. Reads no table.';
+
 -- Each part is bounded: health is, of a consumer's backlog 1000 events are looked at, the totals are few rows.
 CREATE VIEW metrics AS
 WITH h AS (SELECT * FROM health),

@@ -179,7 +179,7 @@ COMMENT ON COLUMN refunds.note IS
 COMMENT ON COLUMN refunds.state IS
 'where it stands';
 COMMENT ON COLUMN refunds.attempts IS
-'attempts that have ended; 0 while the first one is under way';
+'attempts that have ended without success; 0 while the first one is under way';
 COMMENT ON COLUMN refunds.next_attempt_at IS
 'when it is due; for a leased refund, when the lease lapses; null if it will not become due by itself';
 COMMENT ON COLUMN refunds.leased_until IS
@@ -571,6 +571,29 @@ COMMENT ON COLUMN sizes.bytes_per_row IS
 'bytes for each row; null if there is none';
 COMMENT ON COLUMN sizes.bytes_per_order IS
 'bytes for each row of orders: their sum over all tables is what an order takes';
+
+COMMENT ON COLUMN progress.pid IS
+'process ID of the session, as in pg_stat_activity';
+COMMENT ON COLUMN progress.command IS
+'sweep, adopt_orders, load_statement, check_statement, statement_totals, apply_statement, funds_violations';
+COMMENT ON COLUMN progress.phase IS
+'what it does now';
+COMMENT ON COLUMN progress.step IS
+'the number of that phase, from 1 on';
+COMMENT ON COLUMN progress.steps IS
+'how many phases the command has';
+COMMENT ON COLUMN progress.done IS
+'what of the phase is done, in units; null: not counted in this phase';
+COMMENT ON COLUMN progress.total IS
+'how much the phase has; null: not known, or, of a sweep, more than 1000000';
+COMMENT ON COLUMN progress.percent IS
+'done as a part of total; null if that is not known';
+COMMENT ON COLUMN progress.unit IS
+'what is counted: orders, rows, records, lines';
+COMMENT ON COLUMN progress.started_at IS
+'when the command began; of a sweep when it found more than one batch of due orders';
+COMMENT ON COLUMN progress.running IS
+'how long ago that was';
 
 COMMENT ON COLUMN statements.gateway IS
 'the gateway''s name; with statement the key';

@@ -1418,6 +1418,28 @@ REVOKE ALL ON FUNCTION read_events(text, integer, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ack_events(text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _consumer_backlog(text, integer) FROM PUBLIC;
 
+-- How far long work is.
+
+CREATE FUNCTION _progress(command text, phase integer, total bigint DEFAULT NULL) RETURNS boolean
+AS 'MODULE_PATHNAME', 'ot_progress' LANGUAGE C;
+COMMENT ON FUNCTION _progress(text, integer, bigint) IS
+'The session begins a command (phase 1), comes to another phase of it, or ends it (phase 0). total: how many rows the phase has, null if that is not known. Answers true. Used by apply_statement, check_statement, load_statement and statement_totals.';
+
+CREATE FUNCTION _progress_row(phase integer) RETURNS boolean
+AS 'MODULE_PATHNAME', 'ot_progress_row' LANGUAGE C;
+COMMENT ON FUNCTION _progress_row(integer) IS
+'One more row is done, if this is the phase. Answers true. Used by apply_statement, check_statement, load_statement and statement_totals.';
+
+CREATE FUNCTION _progress_rows()
+RETURNS TABLE (pid integer, command text, phase text, step integer, steps integer, done bigint, total bigint, unit text, started_at timestamptz)
+AS 'MODULE_PATHNAME', 'ot_progress_rows' LANGUAGE C;
+COMMENT ON FUNCTION _progress_rows() IS
+'A row for each session in this database that is at long work. Used by progress.';
+
+REVOKE ALL ON FUNCTION _progress(text, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _progress_row(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _progress_rows() FROM PUBLIC;
+
 -- The gateway's statements: its file of a day next to our rows.
 --
 -- A line of a statement and a row of ours are the same money by these rules:
@@ -1728,6 +1750,7 @@ BEGIN
 
     kind_columns := order_timeout._layout_columns(layout -> 'kind', columns);
 
+    PERFORM order_timeout._progress('load_statement', 1);
     WITH records AS MATERIALIZED (
         SELECT r.* FROM order_timeout._csv_records(csv) r WHERE r.line > first_line
     ), data AS (
@@ -1784,7 +1807,9 @@ BEGIN
                - CASE layout ->> 'units' WHEN 'major' THEN order_timeout.minor_units(replace(c.fee, ',', '')::numeric, c.currency)
                                          ELSE replace(c.fee, ',', '')::bigint END AS fee_money
           FROM checked c
-         WHERE CASE WHEN c.problem IS NULL THEN true ELSE order_timeout._bad_line(c.line, c.problem) END
+         WHERE CASE WHEN c.problem IS NULL THEN order_timeout._progress_row(2) ELSE order_timeout._bad_line(c.line, c.problem) END
+           -- Asked once, before the first line.
+           AND (SELECT order_timeout._progress('load_statement', 2, (SELECT count(*) FROM records)))
     )
     INSERT INTO order_timeout.statement_lines
            (gateway, statement, line, kind, reference, payment_ref, our_reference, amount, currency, at, raw)
@@ -1795,6 +1820,7 @@ BEGIN
                          UNION ALL
                          SELECT 'fee', c.fee_money, NULL WHERE c.fee_money <> 0 AND c.kind <> 'fee') x;
     GET DIAGNOSTICS lines = ROW_COUNT;
+    PERFORM order_timeout._progress('load_statement', 0);
     outcome := 'loaded';
 -- Without the long statement as context.
 EXCEPTION WHEN data_exception THEN
@@ -1910,9 +1936,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                                              THEN (SELECT x.payment_ref FROM order_timeout.payments x
                                                     WHERE x.gateway = l.gateway AND x.payment_ref = l.payment_ref) END AS payment_ref) elsewhere
             OFFSET 0) m
+     WHERE order_timeout._progress_row(1)
 $$;
 COMMENT ON FUNCTION _statement_matches(text, text) IS
 'Each line of a statement with the row of ours that is the same money, and what differs. Used by apply_statement, check_statement and statement_totals.';
+
+CREATE FUNCTION _begin_matching(command text, gateway text, statement text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT order_timeout._progress($1, 1, (SELECT count(*) FROM order_timeout.statement_lines l WHERE l.gateway = $2 AND l.statement = $3))
+$$;
+COMMENT ON FUNCTION _begin_matching(text, text, text) IS
+'The session begins a command that matches the lines of a statement. Used by apply_statement, check_statement and statement_totals.';
 
 -- Rows of ours that no statement of their gateway has. OFFSET 0 keeps each look in the index: right after a file is loaded the planner
 -- has no statistics of its lines, and would join all of them with all payments.
@@ -1970,6 +2004,7 @@ BEGIN
     looks_from := checked.covers_from - CASE WHEN EXISTS (SELECT FROM order_timeout.statements s
                                                            WHERE s.gateway = $1 AND s.covers_from < checked.covers_from
                                                              AND s.covers_to >= checked.covers_from) THEN late ELSE '0' END;
+    PERFORM order_timeout._begin_matching('check_statement', $1, $2);
     RETURN QUERY
     SELECT m.problem, m.kind, m.line, m.reference, m.order_id, m.payment_ref, m.refund_ref, m.amount, m.here, m.currency,
            CASE WHEN m.plays IS NOT NULL THEN m.plays
@@ -1989,7 +2024,10 @@ BEGIN
                 WHEN x.is_ours THEN 'reverse_refund' WHEN x.amount > 0 THEN 'the gateway' ELSE 'reverse_chargeback' END,
            false
       FROM order_timeout._missing_in_statements($1, looks_from, checked.covers_to) x
+     -- Asked once, before that is looked for.
+     WHERE (SELECT order_timeout._progress('check_statement', 2))
      ORDER BY 3, 2, 4;
+    PERFORM order_timeout._progress('check_statement', 0);
 END
 $$;
 COMMENT ON FUNCTION check_statement(text, text, interval) IS
@@ -2003,6 +2041,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked order_timeout.statements := order_timeout._require_statement($1, $2);
 BEGIN
+    PERFORM order_timeout._begin_matching('statement_totals', $1, $2);
     RETURN QUERY
     SELECT coalesce(s.currency, t.key), coalesce(s.lines, 0), coalesce(s.payments, 0), coalesce(s.refunds, 0), coalesce(s.chargebacks, 0),
            coalesce(s.chargebacks_reversed, 0), coalesce(s.fees, 0), coalesce(s.other, 0), coalesce(s.total, 0), t.value::bigint,
@@ -2017,6 +2056,7 @@ BEGIN
               FROM order_timeout._statement_matches($1, $2) m GROUP BY m.currency) s
       FULL JOIN jsonb_each_text(coalesce(checked.totals, '{}')) t ON t.key = s.currency
      ORDER BY 1;
+    PERFORM order_timeout._progress('statement_totals', 0);
 END
 $$;
 COMMENT ON FUNCTION statement_totals(text, text) IS
@@ -2098,11 +2138,15 @@ BEGIN
     IF size OPERATOR(pg_catalog.<) 1 OR size OPERATOR(pg_catalog.>) 10000 THEN
         RAISE EXCEPTION 'invalid batch_size: %', size USING ERRCODE = '22023', HINT = 'Use 1 to 10000.';
     END IF;
+    PERFORM order_timeout._begin_matching('apply_statement', apply_statement.gateway, apply_statement.statement);
     FOR difference IN
-        SELECT m.* FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
+        SELECT m.*, pg_catalog.count(*) OVER () AS differences FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
          WHERE m.plays IS NOT NULL
          ORDER BY m.payment_ref IS NULL, pg_catalog.min(m.line) OVER (PARTITION BY m.payment_ref), m.payment_ref, m.plays, m.line
     LOOP
+        IF seen OPERATOR(pg_catalog.=) 0 THEN
+            PERFORM order_timeout._progress('apply_statement', 2, difference.differences);
+        END IF;
         IF uncommitted OPERATOR(pg_catalog.>=) size
            AND (difference.payment_ref IS NULL OR difference.payment_ref OPERATOR(pg_catalog.<>) last_payment) THEN
             COMMIT;
@@ -2116,7 +2160,9 @@ BEGIN
                                      difference.order_id, difference.payment_ref, difference.refund_ref) THEN
             applied := applied OPERATOR(pg_catalog.+) 1;
         END IF;
+        PERFORM order_timeout._progress_row(2);
     END LOOP;
+    PERFORM order_timeout._progress('apply_statement', 0);
     COMMIT;
     RAISE NOTICE '% lines seen, % applied, all done', seen, applied;
 END
@@ -2138,6 +2184,7 @@ REVOKE ALL ON FUNCTION load_statement(text, text, jsonb, text, timestamptz, time
 REVOKE ALL ON FUNCTION unload_statement(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _may_be_known(text, text, text, text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _statement_matches(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _begin_matching(text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION check_statement(text, text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION statement_totals(text, text) FROM PUBLIC;
@@ -2796,6 +2843,38 @@ COMMENT ON COLUMN sizes.bytes_per_row IS
 COMMENT ON COLUMN sizes.bytes_per_order IS
 'bytes for each row of orders: their sum over all tables is what an order takes';
 
+-- PostgreSQL keeps it in shared memory. More may be done than was counted: while a sweep runs, more falls due.
+CREATE VIEW progress AS
+SELECT p.pid, p.command, p.phase, p.step, p.steps, CASE WHEN p.total IS NOT NULL OR p.done > 0 THEN p.done END AS done, p.total,
+       CASE WHEN p.total > 0 THEN round(least(100.0 * p.done / p.total, 100), 1) END AS percent, p.unit, p.started_at,
+       clock_timestamp() - p.started_at AS running
+  FROM _progress_rows() p;
+COMMENT ON VIEW progress IS
+'How far long work is: a row for each session that is at a sweep with more than a batch to close, adopt_orders, load_statement, check_statement, statement_totals, apply_statement or funds_violations. Reads no table.';
+REVOKE ALL ON progress FROM PUBLIC;
+COMMENT ON COLUMN progress.pid IS
+'process ID of the session, as in pg_stat_activity';
+COMMENT ON COLUMN progress.command IS
+'sweep, adopt_orders, load_statement, check_statement, statement_totals, apply_statement, funds_violations';
+COMMENT ON COLUMN progress.phase IS
+'what it does now';
+COMMENT ON COLUMN progress.step IS
+'the number of that phase, from 1 on';
+COMMENT ON COLUMN progress.steps IS
+'how many phases the command has';
+COMMENT ON COLUMN progress.done IS
+'what of the phase is done, in units; null: not counted in this phase';
+COMMENT ON COLUMN progress.total IS
+'how much the phase has; null: not known, or, of a sweep, more than 1000000';
+COMMENT ON COLUMN progress.percent IS
+'done as a part of total; null if that is not known';
+COMMENT ON COLUMN progress.unit IS
+'what is counted: orders, rows, records, lines';
+COMMENT ON COLUMN progress.started_at IS
+'when the command began; of a sweep when it found more than one batch of due orders';
+COMMENT ON COLUMN progress.running IS
+'how long ago that was';
+
 -- Each part is bounded: health is, of a consumer's backlog 1000 events are looked at, the totals are few rows.
 CREATE VIEW metrics AS
 WITH h AS (SELECT * FROM health),
@@ -2895,7 +2974,8 @@ DECLARE
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,timeline,_timeline_events,_timeline_money,_timeline_step,_amount,replay_orders,
         minor_units,_consumer_backlog,check_statement,statement_totals,
-        _require_statement,_statement_matches,_may_be_known,_missing_in_statements}';
+        _require_statement,_statement_matches,_may_be_known,_missing_in_statements,
+        _begin_matching,_progress,_progress_row,_progress_rows}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access
         WHEN 'application' THEN application
@@ -2922,7 +3002,7 @@ BEGIN
     IF access IN ('reader', 'operator') THEN
         RETURN QUERY SELECT format('SELECT ON order_timeout.%I', t)
             FROM unnest('{policies,orders,attempts,payments,refunds,events,conflicts,set_aside,set_aside_refunds,sweeps,hooks,links,follow_ups,
-                statements,statement_lines,event_totals,health,attention,integrations,consumers,metrics,sizes}'::text[]) AS t;
+                statements,statement_lines,event_totals,health,attention,integrations,consumers,metrics,sizes,progress}'::text[]) AS t;
     END IF;
     IF access = 'operator' THEN
         RETURN QUERY SELECT format('INSERT, UPDATE, DELETE ON order_timeout.%I', t)
@@ -3134,7 +3214,7 @@ COMMENT ON COLUMN refunds.note IS
 COMMENT ON COLUMN refunds.state IS
 'where it stands';
 COMMENT ON COLUMN refunds.attempts IS
-'attempts that have ended; 0 while the first one is under way';
+'attempts that have ended without success; 0 while the first one is under way';
 COMMENT ON COLUMN refunds.next_attempt_at IS
 'when it is due; for a leased refund, when the lease lapses; null if it will not become due by itself';
 COMMENT ON COLUMN refunds.leased_until IS

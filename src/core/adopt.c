@@ -17,6 +17,7 @@
 #include "follow.h"
 #include "linked_row.h"
 #include "order_create.h"
+#include "progress.h"
 #include "store.h"
 #include "subtransaction.h"
 
@@ -27,6 +28,7 @@ typedef struct Adoption
 	int64		seen;
 	int64		created;
 	int64		failed;
+	Progress	progress;
 } Adoption;
 
 typedef struct Candidate
@@ -64,6 +66,7 @@ adopt_rows(Adoption *adoption, const Link *link, List *rows)
 		else
 		{
 			adoption->failed++;
+			ot_progress_add(&adoption->progress, 0);
 			ereport(WARNING,
 					(errmsg("row \"%s\" of table %s is not taken over", candidate.row->key, link->table_name),
 					 errdetail("%s", failure.text)));
@@ -90,15 +93,31 @@ require_link(const char *table_name)
 	return link;
 }
 
+/* Once, before the second batch: counting may read all of the table, so it is not worth it for a single one. */
+static void
+show_progress(Adoption *adoption, const Link *link)
+{
+	if (adoption->seen != adoption->batch_size)
+		return;
+	ot_progress_begin(&adoption->progress, WORK_ADOPT_ORDERS, OT_TOTAL_UNKNOWN);
+	ot_progress_add(&adoption->progress, adoption->seen);
+	ot_progress_expect(&adoption->progress, adoption->seen + ot_store_count_payable(link, link->adopted_to));
+}
+
 /* False when it was the last one. */
 static bool
 adopt_batch(Adoption *adoption)
 {
 	const Link *link = require_link(adoption->table_name);
-	List	   *rows = ot_store_lock_payable(link, link->adopted_to, adoption->batch_size);
-	bool		more = list_length(rows) == adoption->batch_size;
-	int64		created = adopt_rows(adoption, link, rows);
+	List	   *rows;
+	bool		more;
+	int64		created;
 
+	show_progress(adoption, link);
+	rows = ot_store_lock_payable(link, link->adopted_to, adoption->batch_size);
+	more = list_length(rows) == adoption->batch_size;
+	created = adopt_rows(adoption, link, rows);
+	ot_progress_add(&adoption->progress, list_length(rows));
 	adoption->seen += list_length(rows);
 	adoption->created += created;
 	ot_store_update_adoption(link, more ? ((LinkedRow *) llast(rows))->key : NULL, created,
@@ -131,5 +150,6 @@ ot_adopt_orders(const char *table_name, int batch_size)
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(batch_context);
 	}
+	ot_progress_end(&adoption.progress);
 	ot_store_end_procedure();
 }

@@ -35,6 +35,7 @@
 #include "link.h"
 #include "order_close.h"
 #include "orphan.h"
+#include "progress.h"
 #include "refund_claim.h"
 #include "remind.h"
 #include "rules.h"
@@ -54,6 +55,7 @@
 #define LONGEST_REMINDERS  (100 * INT64CONST(1000)) /* what falls due meanwhile waits for them */
 #define SAME_FAILURES      3
 #define LOOK_NO_FURTHER    100000	/* orders at most, for one whose linked row is free */
+#define COUNT_NO_FURTHER   1000000	/* a fraction of a second: counting takes a fiftieth of the time of closing */
 
 /* What a full batch needs is fetched from the system once, not again for each batch. */
 #define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE
@@ -68,6 +70,8 @@ typedef struct Sweep
 	TimestampTz from;			/* no deadline below it is expected */
 	TimestampTz looked_at;		/* the last look for due orders */
 	bool		more;			/* the last batch was full */
+	Progress	progress;		/* of the full batches that follow each other */
+	int64		counted;		/* so many of it had been done or were due when they were counted */
 	Reminders	reminders;
 	int			reminders_size; /* of their next batch */
 } Sweep;
@@ -101,6 +105,7 @@ attempt(Sweep *sweep, Work work, void *work_state, Failure *failure)
 	if (ot_try(work, work_state, sweep->procedure, failure))
 		return true;
 	note_error(&sweep->run, failure->text);
+	ot_progress_add(&sweep->progress, 0);
 	return false;
 }
 
@@ -287,6 +292,37 @@ next_batch_size(const Sweep *sweep, int size, int done, int64 took, int64 longes
 	return Max(Min(Min(time / each, size * (int64) GROWTH), sweep->max_batch_size), 1);
 }
 
+/*
+ * After a full batch, for example after an outage: how much there is. It is counted before the next batch locks anything, along
+ * the index, and again when that much is done, for then more has fallen due, or there was more than is counted at once.
+ */
+static void
+count_due(Sweep *sweep)
+{
+	Progress   *progress = &sweep->progress;
+	int64		due;
+
+	if (!sweep->more || progress->done < sweep->counted)
+		return;
+	due = ot_store_count_due(sweep->from, GetCurrentTimestamp(), COUNT_NO_FURTHER);
+	if (due == 0)
+		return;
+	if (progress->work == WORK_NONE)
+		ot_progress_begin(progress, WORK_SWEEP, OT_TOTAL_UNKNOWN);
+	sweep->counted = progress->done + due;
+	ot_progress_expect(progress, due < COUNT_NO_FURTHER ? sweep->counted : OT_TOTAL_UNKNOWN);
+}
+
+static void
+report_progress(Sweep *sweep, int done)
+{
+	ot_progress_add(&sweep->progress, done);
+	if (sweep->more)
+		return;
+	ot_progress_end(&sweep->progress);
+	sweep->counted = 0;
+}
+
 /* Closes one batch, and remembers where the next look may start. */
 static void
 close_batch(Sweep *sweep, bool full_pass)
@@ -312,6 +348,7 @@ close_batch(Sweep *sweep, bool full_pass)
 		sweep->from = batch.last;
 		sweep->run.behind = batch.now - sweep->from;
 	}
+	report_progress(sweep, list_length(batch.orders));
 	if (sweep->procedure)
 		sweep->batch_size = next_batch_size(sweep, sweep->batch_size, list_length(batch.orders), ot_ticks() - started, LONGEST_BATCH);
 }
@@ -687,6 +724,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		CHECK_FOR_INTERRUPTS();
 		if (!ot_store_hold())
 			break;
+		count_due(&sweep);
 		if (ot_ticks() >= pass_due || clock_went_back(&sweep))
 			pass_due = full_pass(&sweep);
 		else
@@ -699,6 +737,7 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 		MemoryContextReset(step_context);
 		wait_for_work(&sweep, look);
 	}
+	ot_progress_end(&sweep.progress);
 	end_run(&sweep);
 	ot_store_end_procedure();
 }

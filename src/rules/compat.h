@@ -61,4 +61,11 @@
 #define ot_index_beginscan(table, index, snapshot, keys) index_beginscan(table, index, snapshot, keys, 0)
 #endif
 
+/* What is known of a session, by its number from 1 to pgstat_fetch_stat_numbackends(). */
+#if PG_VERSION_NUM >= 160000
+#define ot_backend_status(number) pgstat_get_local_beentry_by_index(number)
+#else
+#define ot_backend_status(number) pgstat_fetch_stat_local_beentry(number)
+#endif
+
 #endif

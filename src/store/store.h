@@ -63,6 +63,9 @@ extern void ot_store_update_order(Order *order);
 extern List *ot_store_find_due(TimestampTz from, TimestampTz now, int limit);
 extern List *ot_store_update_due(List *orders);
 
+/* How many are due at now with a deadline of from or later, counted to limit; locked and set aside ones too. */
+extern int64 ot_store_count_due(TimestampTz from, TimestampTz now, int limit);
+
 /* The first deadline of a pending order at or after from that is not set aside, or OT_NO_TIME. */
 extern TimestampTz ot_store_next_deadline(TimestampTz from, TimestampTz now);
 
@@ -229,6 +232,9 @@ extern LinkedRow *ot_store_read_linked(const Link *link, HeapTuple tuple, TupleD
 
 /* Locked rows with a word of pending, in the order of their keys, after a key or from the first on. */
 extern List *ot_store_lock_payable(const Link *link, const char *after, int limit);
+
+/* How many there are, as the caller. */
+extern int64 ot_store_count_payable(const Link *link, const char *after);
 
 /* Notes how far adopt_orders has come: after the last row NULL and the time. */
 extern void ot_store_update_adoption(const Link *link, const char *adopted_to, int64 created, TimestampTz ended);

@@ -261,6 +261,20 @@ ot_store_lock_payable(const Link *link, const char *after, int limit)
 	return ot_run_list(&lock, &args, read_linked);
 }
 
+int64
+ot_store_count_payable(const Link *link, const char *after)
+{
+	Statement	count = {.as_caller = true, .once = true};
+	Args		args = {0};
+
+	count.sql = psprintf("SELECT pg_catalog.count(*) FROM %s t WHERE %s%s", link->table_name, has_word(link, 1),
+						 after == NULL ? "" : psprintf(" AND t.%s OPERATOR(pg_catalog.>) $2::%s", quote_identifier(link->key_column), link->key_type));
+	ot_arg_texts(&args, words_of(link, ORDER_PENDING));
+	if (after != NULL)
+		ot_arg_text(&args, after);
+	return *(int64 *) ot_run_one(&count, &args, ot_read_int8);
+}
+
 /* Writing. */
 
 /* The column of the state has its time; the others have none any more, so that the row says what the order is. */

@@ -197,6 +197,50 @@ SELECT is((SELECT string_agg(concat_ws(' ', name, orders_set_aside), ', ' ORDER 
           '"the shop"."Orders" 1, close_hook 1, paid_hook 1', 'an order that could not be closed is counted with each');
 SELECT t.sound();
 
+-- progress: test/tap/progress.pl looks at it in the middle of work
+SELECT is_empty('SELECT * FROM order_timeout.progress', 'progress: nothing is at long work');
+SELECT columns_are('order_timeout', 'progress', '{pid,command,phase,step,steps,done,total,percent,unit,started_at,running}'::name[], 'progress: its columns');
+SELECT order_timeout._progress('check_statement', 1, 40);
+SELECT pg_stat_clear_snapshot();
+SELECT is((SELECT (pid = pg_backend_pid(), command, phase, step, steps, done, total, percent, unit, running >= '0')::text FROM order_timeout.progress),
+          '(t,check_statement,"matching lines",1,2,0,40,0.0,lines,t)', 'progress: a row for the session');
+SAVEPOINT before_error;
+ROLLBACK TO before_error;
+SELECT pg_stat_clear_snapshot();
+SELECT is_empty('SELECT * FROM order_timeout.progress', 'progress: a rollback ends it');
+DO $$
+BEGIN
+    PERFORM order_timeout._progress('check_statement', 1, 40);
+    PERFORM count(order_timeout._progress_row(1)) FROM generate_series(1, 10);
+    PERFORM count(order_timeout._progress_row(2)) FROM generate_series(1, 10);
+    BEGIN
+        PERFORM 1 / 0;
+    EXCEPTION WHEN division_by_zero THEN
+        PERFORM order_timeout._progress_row(1);
+    END;
+    PERFORM order_timeout._progress('load_statement', 1, 5), order_timeout._progress_row(2), order_timeout._progress('load_statement', 0);
+END
+$$;
+SELECT pg_stat_clear_snapshot();
+SELECT is((SELECT (command, step, done, percent)::text FROM order_timeout.progress), '(check_statement,1,11,27.5)',
+          'progress: rows of its phase, through an error, and not what is begun within it');
+SELECT order_timeout._progress('check_statement', 0), order_timeout._progress_row(1);
+SELECT pg_stat_clear_snapshot();
+SELECT is((SELECT step FROM order_timeout.progress), 1, 'progress: only its own statement ends it');
+SAVEPOINT before_error;
+ROLLBACK TO before_error;
+DO $$
+BEGIN
+    PERFORM order_timeout._progress('check_statement', 1, 2);
+    PERFORM count(order_timeout._progress_row(1)) FROM generate_series(1, 3);
+    PERFORM order_timeout._progress('load_statement', 2);
+END
+$$;
+SELECT pg_stat_clear_snapshot();
+SELECT is((SELECT (done, total, percent)::text FROM order_timeout.progress), '(3,2,100.0)', 'progress: more than was counted is 100 percent');
+SAVEPOINT before_error;
+ROLLBACK TO before_error;
+
 -- sizes: the statistics are those of this transaction
 ANALYZE order_timeout.orders, order_timeout.events;
 SELECT is((SELECT rows FROM order_timeout.sizes WHERE table_name = 'orders'), (SELECT count(*) FROM order_timeout.orders), 'sizes: rows of orders');
