@@ -11,14 +11,17 @@
 
 #define CLOCK_MARGIN (10 * USECS_PER_MINUTE)
 
-/* A refund without its payment names it all the same. */
+/*
+ * A refund without its payment names it all the same. The successor is no EXISTS, which the planner may turn into a hash
+ * of all refunds in memory.
+ */
 #define AUDIT_COLUMNS \
 	"o.state, o.amount, o.currency, o.paid, o.refunded, o.refund_pending, o.held, " \
 	"COALESCE(p.gateway, r.gateway), COALESCE(p.payment_ref, r.payment_ref), p.currency, p.disposition, p.amount, p.refunded, p.refund_pending, p.held, " \
 	"r.refund_ref, r.order_id, r.amount, r.currency, r.state, r.reason, r.returned_at, " \
 	"COALESCE(r.by_hand, false), COALESCE(r.withdrawn, false), r.replaced_by, " \
-	"CASE WHEN r.state" SQL_EQ "'reversed' THEN EXISTS (SELECT FROM order_timeout.refunds n WHERE n.refund_ref" SQL_EQ \
-	"r.replaced_by AND n.gateway" SQL_EQ "r.gateway AND n.payment_ref" SQL_EQ "r.payment_ref) ELSE false END"
+	"CASE WHEN r.state" SQL_EQ "'reversed' THEN (SELECT true FROM order_timeout.refunds n WHERE n.refund_ref" SQL_EQ \
+	"r.replaced_by AND n.gateway" SQL_EQ "r.gateway AND n.payment_ref" SQL_EQ "r.payment_ref) IS NOT NULL ELSE false END"
 
 #define OF_PAYMENT " ON r.gateway" SQL_EQ "p.gateway AND r.payment_ref" SQL_EQ "p.payment_ref "
 
