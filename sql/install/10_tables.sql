@@ -278,7 +278,8 @@ CREATE TABLE sweeps (
     orphans_settled bigint NOT NULL DEFAULT 0,
     max_lag         interval NOT NULL DEFAULT '0',  -- the latest closing: closed at, minus the deadline
     behind          interval NOT NULL DEFAULT '0',  -- age of the oldest overdue order at active_at
-    last_error      text
+    last_error      text,
+    last_event      bigint                      -- the last id of events that was given out before started_at; 0: not known
 );
 COMMENT ON TABLE sweeps IS
 'A run of the procedure sweep: when it worked, what it did, how far behind it was. Kept for 7 days.';

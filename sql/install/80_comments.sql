@@ -438,6 +438,8 @@ COMMENT ON COLUMN sweeps.behind IS
 'at active_at: how far the run was behind the clock; 0 if it had closed all due orders';
 COMMENT ON COLUMN sweeps.last_error IS
 'the last error that the run survived';
+COMMENT ON COLUMN sweeps.last_event IS
+'the last id of events that was given out before started_at: all later events have higher ids. 0: not known. funds_violations begins there';
 
 COMMENT ON COLUMN health.pending IS
 'orders that wait for money';

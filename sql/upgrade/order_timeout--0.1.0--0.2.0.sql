@@ -134,6 +134,7 @@ COMMENT ON TABLE conflicts IS
 'A report of a gateway that contradicts what is recorded. Nothing was overwritten; the operator looks and calls resolve_conflict.';
 COMMENT ON TABLE set_aside IS
 'An order that the sweeper could not close, and why; it is left alone until retry_at.';
+ALTER TABLE sweeps ADD COLUMN IF NOT EXISTS last_event bigint;
 COMMENT ON TABLE sweeps IS
 'A run of the procedure sweep: when it worked, what it did, how far behind it was. Kept for 7 days.';
 
@@ -3440,6 +3441,8 @@ COMMENT ON COLUMN sweeps.behind IS
 'at active_at: how far the run was behind the clock; 0 if it had closed all due orders';
 COMMENT ON COLUMN sweeps.last_error IS
 'the last error that the run survived';
+COMMENT ON COLUMN sweeps.last_event IS
+'the last id of events that was given out before started_at: all later events have higher ids. 0: not known. funds_violations begins there';
 
 COMMENT ON COLUMN health.pending IS
 'orders that wait for money';

@@ -14,6 +14,8 @@
  *  8. For the money of a reversed refund another refund of its payment stands, or nobody owes it (withdrawn), or it
  *     came back (external, chargeback). No other refund is replaced or withdrawn. One that succeeded was returned.
  *
+ *  9. A refund has a payment.
+ *
  * Rows come sorted by order, payment, refund; the audit remembers the order and the payment it is in.
  */
 #include "postgres.h"
@@ -31,6 +33,7 @@ typedef struct Audit
 	void	   *visit_state;
 	MemoryContext context;		/* holds order and payment */
 	bool		balanced;		/* no violation of the current order so far */
+	uint64		orders;			/* order_ids that the walk has come to, the current one included */
 	AuditRow	order;			/* order_id NULL: none yet */
 	Funds		order_sums;
 	AuditRow	payment;		/* gateway NULL: none yet */
@@ -217,8 +220,10 @@ copy(const char *text)
 }
 
 static void
-remember(AuditRow *to, const AuditRow *row)
+remember(Audit *audit, AuditRow *to, const AuditRow *row)
 {
+	MemoryContext row_context = MemoryContextSwitchTo(audit->context);
+
 	*to = *row;
 	to->order_id = copy(row->order_id);
 	to->currency = copy(row->currency);
@@ -226,6 +231,7 @@ remember(AuditRow *to, const AuditRow *row)
 	to->payment_ref = copy(row->payment_ref);
 	to->payment_currency = copy(row->payment_currency);
 	to->refund_ref = NULL;
+	MemoryContextSwitchTo(row_context);
 }
 
 static bool
@@ -235,53 +241,72 @@ same(const char *a, const char *b)
 }
 
 static void
+begin_order(Audit *audit, const AuditRow *row)
+{
+	finish_order(audit);
+	MemoryContextReset(audit->context);
+	remember(audit, &audit->order, row);
+	audit->payment.gateway = NULL;
+	memset(&audit->order_sums, 0, sizeof(Funds));
+	audit->applied = 0;
+	audit->orders++;
+}
+
+static void
+begin_payment(Audit *audit, const AuditRow *row)
+{
+	finish_payment(audit);
+	remember(audit, &audit->payment, row);
+	memset(&audit->payment_sums, 0, sizeof(Funds));
+}
+
+static void
+report_refund_alone(Audit *audit, const AuditRow *row)
+{
+	Violation	violation = {"refund_without_payment", row->order_id, row->gateway, row->payment_ref, row->refund_ref,
+	"the payment does not exist"};
+
+	audit->visit(&violation, audit->visit_state);
+}
+
+static void
 take_row(const AuditRow *row, void *state)
 {
 	Audit	   *audit = state;
-	MemoryContext row_context = CurrentMemoryContext;
 
+	if (row->refund_ref != NULL && !row->has_payment)
+	{
+		report_refund_alone(audit, row);
+		return;
+	}
 	if (!same(audit->order.order_id, row->order_id))
-	{
-		finish_order(audit);
-		MemoryContextReset(audit->context);
-		MemoryContextSwitchTo(audit->context);
-		remember(&audit->order, row);
-		audit->payment.gateway = NULL;
-		memset(&audit->order_sums, 0, sizeof(Funds));
-		audit->applied = 0;
-	}
+		begin_order(audit, row);
 	if (row->gateway != NULL &&
-		!(same(audit->payment.gateway, row->gateway) && same(audit->payment.payment_ref, row->payment_ref)))
-	{
-		finish_payment(audit);
-		MemoryContextSwitchTo(audit->context);
-		remember(&audit->payment, row);
-		memset(&audit->payment_sums, 0, sizeof(Funds));
-	}
-	MemoryContextSwitchTo(row_context);
+		!(same(audit->payment.payment_ref, row->payment_ref) && same(audit->payment.gateway, row->gateway)))
+		begin_payment(audit, row);
 	if (row->refund_ref != NULL)
 		take_refund(audit, row);
 }
 
 static Audit
-walk(const char *order_id, TimestampTz since, ViolationVisitor visit, void *state)
+new_audit(ViolationVisitor visit, void *state)
 {
 	Audit		audit = {.visit = visit, .visit_state = state, .balanced = true};
 
 	audit.context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout audit", ALLOCSET_DEFAULT_SIZES);
-	ot_store_audit(order_id, since, take_row, &audit);
-	finish_order(&audit);
 	return audit;
 }
 
 OrderFunds
 ot_audit_order(const char *order_id)
 {
-	Audit		audit = walk(order_id, OT_NO_TIME, NULL, NULL);
+	Audit		audit = new_audit(NULL, NULL);
 	OrderFunds	result;
 
-	if (audit.order.order_id == NULL)
+	ot_store_audit_order(order_id, take_row, &audit);
+	if (audit.orders == 0)
 		ot_no_such_order(order_id);
+	finish_order(&audit);
 	result.state = audit.order.state;
 	result.amount = audit.order.amount;
 	result.currency = audit.order.currency;
@@ -293,15 +318,8 @@ ot_audit_order(const char *order_id)
 void
 ot_audit_all(TimestampTz since, ViolationVisitor visit, void *state)
 {
-	ListCell   *cell;
+	Audit		audit = new_audit(visit, state);
 
-	walk(NULL, since, visit, state);
-	foreach(cell, ot_store_refunds_without_payment(since))
-	{
-		Refund	   *refund = lfirst(cell);
-		Violation	violation = {"refund_without_payment", refund->order_id, refund->gateway, refund->payment_ref,
-		refund->refund_ref, "the payment does not exist"};
-
-		visit(&violation, state);
-	}
+	ot_store_audit(since, take_row, &audit);
+	finish_order(&audit);
 }

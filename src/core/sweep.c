@@ -708,13 +708,15 @@ ot_sweep(int64 run_for, int batch_size, int64 poll_interval)
 	int64		pass_due = 0;
 	TimestampTz look = OT_NO_TIME;
 	MemoryContext step_context;
+	int64		last_event;
 
 	sweep.end = Min(ot_ticks() + run_for, ot_run_last_moment());
 	ot_store_begin_procedure();
 	ot_reminders_begin(&sweep.reminders, sweep.end, true);
 	step_context = AllocSetContextCreate(CurrentMemoryContext, "order_timeout sweep", KEPT_MEMORY);
+	last_event = ot_store_mark_events().id; /* before the clock: an event that reads it later has a higher id */
 	sweep.run.started_at = sweep.run.active_at = GetCurrentTimestamp();
-	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, sweep.run.started_at - KEEP_RUNS_FOR);
+	sweep.run.sweep_id = ot_store_begin_sweep(sweep.run.started_at, last_event, sweep.run.started_at - KEEP_RUNS_FOR);
 	sweep.run.ended_at = OT_NO_TIME;
 	ot_store_commit();
 	while (ot_ticks() < sweep.end)

@@ -344,7 +344,7 @@ extern void ot_store_set_refund_aside(const SetAsideRefund *refund);
  * another time.
  */
 extern void ot_store_clear_set_aside(void);
-extern int64 ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before);
+extern int64 ot_store_begin_sweep(TimestampTz now, int64 last_event, TimestampTz prune_before);
 extern void ot_store_update_sweep(const SweepRun *run);
 
 /* Empties what people wrote about an order, its payments, refunds, conflicts and events. False if it was done before. */
@@ -383,6 +383,7 @@ typedef struct AuditRow
 	Funds		funds;
 	char	   *gateway;
 	char	   *payment_ref;
+	bool		has_payment;	/* gateway and payment_ref of a refund are here even if not */
 	char	   *payment_currency;
 	Disposition disposition;
 	Funds		payment_funds;
@@ -402,13 +403,13 @@ typedef struct AuditRow
 typedef void (*AuditVisitor) (const AuditRow *row, void *state);
 
 /*
- * Visits them in order of order_id, payment, refund, in one snapshot: those of one order, or with order_id NULL of those
- * with an event since then, or with since OT_NO_TIME too of all.
+ * Visits them in order of order_id, payment, refund, in one snapshot: those with an event since then, or with since
+ * OT_NO_TIME all. A refund without its payment comes as a row without order and payment, under its own order_id.
  */
-extern void ot_store_audit(const char *order_id, TimestampTz since, AuditVisitor visit, void *state);
+extern void ot_store_audit(TimestampTz since, AuditVisitor visit, void *state);
 
-/* Refunds whose payment is not there. */
-extern List *ot_store_refunds_without_payment(TimestampTz since);
+/* The same of one order, without refunds that have no payment. */
+extern void ot_store_audit_order(const char *order_id, AuditVisitor visit, void *state);
 
 /* Whether the order's events are there and none of them says what made it paid, in the same snapshot. */
 extern bool ot_store_was_never_paid(const char *order_id);

@@ -4,19 +4,29 @@
  */
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #include "store.h"
 #include "store_statement.h"
 
+#define CLOCK_MARGIN (10 * USECS_PER_MINUTE)
+
+/*
+ * A refund without its payment names it all the same. The successor is no EXISTS, which the planner may turn into a hash
+ * of all refunds in memory.
+ */
 #define AUDIT_COLUMNS \
 	"o.state, o.amount, o.currency, o.paid, o.refunded, o.refund_pending, o.held, " \
-	"p.gateway, p.payment_ref, p.currency, p.disposition, p.amount, p.refunded, p.refund_pending, p.held, " \
+	"COALESCE(p.gateway, r.gateway), COALESCE(p.payment_ref, r.payment_ref), p.currency, p.disposition, p.amount, p.refunded, p.refund_pending, p.held, " \
 	"r.refund_ref, r.order_id, r.amount, r.currency, r.state, r.reason, r.returned_at, " \
 	"COALESCE(r.by_hand, false), COALESCE(r.withdrawn, false), r.replaced_by, " \
-	"CASE WHEN r.state" SQL_EQ "'reversed' THEN EXISTS (SELECT FROM order_timeout.refunds n WHERE n.refund_ref" SQL_EQ \
-	"r.replaced_by AND n.gateway" SQL_EQ "r.gateway AND n.payment_ref" SQL_EQ "r.payment_ref) ELSE false END"
+	"CASE WHEN r.state" SQL_EQ "'reversed' THEN (SELECT true FROM order_timeout.refunds n WHERE n.refund_ref" SQL_EQ \
+	"r.replaced_by AND n.gateway" SQL_EQ "r.gateway AND n.payment_ref" SQL_EQ "r.payment_ref) IS NOT NULL ELSE false END"
 
-#define WITH_REFUNDS \
-	" LEFT JOIN order_timeout.refunds r ON r.gateway" SQL_EQ "p.gateway AND r.payment_ref" SQL_EQ "p.payment_ref "
+#define OF_PAYMENT " ON r.gateway" SQL_EQ "p.gateway AND r.payment_ref" SQL_EQ "p.payment_ref "
+
+/* Order, payment, refund: places among the columns. */
+#define SORTED "ORDER BY 1, 9, 10, 17"
 
 typedef struct Audit
 {
@@ -51,7 +61,7 @@ visit_audit_row(Columns *columns, void *state)
 	row.gateway = ot_column_text(columns);
 	row.payment_ref = ot_column_text(columns);
 	row.payment_currency = ot_column_text(columns);
-	row.disposition = word_or_first(columns, ot_dispositions, &found);
+	row.disposition = word_or_first(columns, ot_dispositions, &row.has_payment);
 	row.payment_funds.paid = ot_column_int8_or_zero(columns);
 	row.payment_funds.refunded = ot_column_int8_or_zero(columns);
 	row.payment_funds.refund_pending = ot_column_int8_or_zero(columns);
@@ -70,37 +80,68 @@ visit_audit_row(Columns *columns, void *state)
 	audit->visit(&row, audit->state);
 }
 
-/* The order_ids that something happened to; also those that only orphans know. */
-#define CHANGED_SINCE "SELECT DISTINCT e.aggregateid FROM order_timeout.events e WHERE e.created_at" SQL_GE "$1"
+/*
+ * An id below those of all events since then; 0 if none is known. A sweep notes the last id before it reads the clock that
+ * it starts at: whatever reads the clock later takes a higher id, however long it is open before it writes or commits. That
+ * holds if the sequence never went back below it. Sessions that keep ids to themselves make the mark 0. A clock may be
+ * set back by as much as the margin.
+ */
+static int64
+events_before(TimestampTz since)
+{
+	static Statement find = {"SELECT COALESCE((SELECT m.last_event FROM "
+		"(SELECT s.started_at, s.last_event FROM order_timeout.sweeps s WHERE s.started_at" SQL_LE "$1 "
+		"ORDER BY s.started_at DESC LIMIT 1) m WHERE m.last_event" SQL_LE "$2 AND NOT EXISTS "
+		"(SELECT FROM order_timeout.sweeps n WHERE n.started_at" SQL_GT "m.started_at AND n.last_event" SQL_LT "m.last_event)), 0)",
+	SNAPSHOT_OF_CALLER};
+	Args		args = {0};
+
+	ot_arg_time(&args, since - CLOCK_MARGIN);
+	ot_arg_int8(&args, ot_store_mark_events().id);
+	return *(int64 *) ot_run_one(&find, &args, ot_read_int8);
+}
+
+/*
+ * Those that something happened to, also order_ids that only orphans know. The refunds without their payment are joined to
+ * them: as a condition, the planner would think that half of all refunds meet it.
+ */
+static Statement changed = {"WITH changed (id) AS MATERIALIZED "
+	"(SELECT DISTINCT e.aggregateid FROM order_timeout.events e WHERE e.id" SQL_GT "$2 AND e.created_at" SQL_GE "$1) "
+	"SELECT c.id, " AUDIT_COLUMNS " FROM changed c LEFT JOIN order_timeout.orders o ON o.order_id" SQL_EQ "c.id "
+	"LEFT JOIN order_timeout.payments p ON p.order_id" SQL_EQ "c.id LEFT JOIN order_timeout.refunds r" OF_PAYMENT
+	"UNION ALL SELECT c.id, " AUDIT_COLUMNS " FROM changed c JOIN order_timeout.refunds r ON r.order_id" SQL_EQ "c.id "
+	"LEFT JOIN order_timeout.payments p" OF_PAYMENT "LEFT JOIN order_timeout.orders o ON false "
+"WHERE p.gateway IS NULL " SORTED, SNAPSHOT_OF_CALLER};
+
+static Statement all = {"SELECT COALESCE(o.order_id, p.order_id, r.order_id), " AUDIT_COLUMNS " FROM order_timeout.orders o "
+	"FULL JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id FULL JOIN order_timeout.refunds r" OF_PAYMENT SORTED,
+SNAPSHOT_OF_CALLER};
 
 void
-ot_store_audit(const char *order_id, TimestampTz since, AuditVisitor visit, void *state)
+ot_store_audit(TimestampTz since, AuditVisitor visit, void *state)
 {
-	static Statement one = {"SELECT o.order_id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
-		"LEFT JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id" WITH_REFUNDS
-	"WHERE o.order_id" SQL_EQ "$1 ORDER BY p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
-	static Statement changed = {"SELECT c.id, " AUDIT_COLUMNS " FROM (" CHANGED_SINCE ") AS c (id) "
-		"LEFT JOIN order_timeout.orders o ON o.order_id" SQL_EQ "c.id "
-		"LEFT JOIN order_timeout.payments p ON p.order_id" SQL_EQ "c.id" WITH_REFUNDS
-	"ORDER BY c.id, p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
-	static Statement all = {"SELECT COALESCE(o.order_id, p.order_id) AS id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
-		"FULL JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id" WITH_REFUNDS
-	"ORDER BY id, p.gateway, p.payment_ref, r.refund_ref", SNAPSHOT_OF_CALLER};
 	Audit		audit = {visit, state};
 	Args		args = {0};
-	Statement  *statement = &all;
 
-	if (order_id != NULL)
+	if (since != OT_NO_TIME)
 	{
-		statement = &one;
-		ot_arg_text(&args, order_id);
-	}
-	else if (since != OT_NO_TIME)
-	{
-		statement = &changed;
 		ot_arg_time(&args, since);
+		ot_arg_int8(&args, events_before(since));
 	}
-	ot_run_cursor(statement, &args, visit_audit_row, &audit);
+	ot_run_cursor(since != OT_NO_TIME ? &changed : &all, &args, visit_audit_row, &audit);
+}
+
+void
+ot_store_audit_order(const char *order_id, AuditVisitor visit, void *state)
+{
+	static Statement one = {"SELECT o.order_id, " AUDIT_COLUMNS " FROM order_timeout.orders o "
+		"LEFT JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id LEFT JOIN order_timeout.refunds r" OF_PAYMENT
+	"WHERE o.order_id" SQL_EQ "$1 " SORTED, SNAPSHOT_OF_CALLER};
+	Audit		audit = {visit, state};
+	Args		args = {0};
+
+	ot_arg_text(&args, order_id);
+	ot_run_cursor(&one, &args, visit_audit_row, &audit);
 }
 
 bool
@@ -113,32 +154,4 @@ ot_store_was_never_paid(const char *order_id)
 
 	ot_arg_text(&args, order_id);
 	return ot_run(&find, &args) > 0;
-}
-
-static void *
-read_refund_key(Columns *columns)
-{
-	Refund	   *refund = palloc0(sizeof(Refund));
-
-	refund->refund_ref = ot_column_text(columns);
-	refund->order_id = ot_column_text(columns);
-	refund->gateway = ot_column_text(columns);
-	refund->payment_ref = ot_column_text(columns);
-	return refund;
-}
-
-List *
-ot_store_refunds_without_payment(TimestampTz since)
-{
-	static Statement find_changed = {"SELECT r.refund_ref, r.order_id, r.gateway, r.payment_ref FROM order_timeout.refunds r "
-		"WHERE r.order_id" SQL_EQ "ANY (" CHANGED_SINCE ") AND NOT EXISTS (SELECT FROM order_timeout.payments p "
-	"WHERE p.gateway" SQL_EQ "r.gateway AND p.payment_ref" SQL_EQ "r.payment_ref) ORDER BY r.refund_ref", SNAPSHOT_OF_CALLER};
-	static Statement find = {"SELECT r.refund_ref, r.order_id, r.gateway, r.payment_ref FROM order_timeout.refunds r "
-		"WHERE NOT EXISTS (SELECT FROM order_timeout.payments p "
-	"WHERE p.gateway" SQL_EQ "r.gateway AND p.payment_ref" SQL_EQ "r.payment_ref) ORDER BY r.refund_ref", SNAPSHOT_OF_CALLER};
-	Args		args = {0};
-
-	if (since != OT_NO_TIME)
-		ot_arg_time(&args, since);
-	return ot_run_list(since != OT_NO_TIME ? &find_changed : &find, &args, read_refund_key);
 }

@@ -109,10 +109,10 @@ ot_store_clear_set_aside(void)
 }
 
 int64
-ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
+ot_store_begin_sweep(TimestampTz now, int64 last_event, TimestampTz prune_before)
 {
 	static Statement prune = {"DELETE FROM order_timeout.sweeps s WHERE s.started_at" SQL_LE "$1"};
-	static Statement insert = {"INSERT INTO order_timeout.sweeps (pid, started_at, active_at) VALUES ($1, $2, $2) RETURNING sweep_id"};
+	static Statement insert = {"INSERT INTO order_timeout.sweeps (pid, started_at, active_at, last_event) VALUES ($1, $2, $2, $3) RETURNING sweep_id"};
 	Args		before = {0};
 	Args		args = {0};
 
@@ -120,6 +120,7 @@ ot_store_begin_sweep(TimestampTz now, TimestampTz prune_before)
 	ot_run(&prune, &before);
 	ot_arg_int4(&args, MyProcPid);
 	ot_arg_time(&args, now);
+	ot_arg_int8(&args, last_event);
 	return *(int64 *) ot_run_returning(&insert, &args, ot_read_int8);
 }
 

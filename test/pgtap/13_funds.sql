@@ -196,6 +196,41 @@ SELECT isnt_empty($$SELECT * FROM order_timeout.funds_violations('1970-01-01') W
 SELECT throws_ok($$SELECT * FROM order_timeout.funds_violations('infinity')$$, '22023', NULL, 'no time');
 ROLLBACK TO since;
 
+-- Where the search for these events begins: behind what a sweep noted. A note that says too much shows that it is used; each
+-- thing that makes a note doubtful brings the search back to the first event.
+UPDATE order_timeout.orders SET paid = paid + 1 WHERE order_id = 'open';
+SELECT t.pay('open', 'open-2', 1);
+SELECT max(id) AS last FROM order_timeout.events \gset
+CREATE FUNCTION t.noted(age text, last_event bigint) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO order_timeout.sweeps (pid, started_at, active_at, last_event)
+    VALUES (0, now() - age::interval, now() - age::interval, last_event)
+$$;
+CREATE FUNCTION t.found_since(age text, change text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    found text;
+BEGIN
+    EXECUTE change;
+    SELECT string_agg(DISTINCT v.order_id, ' ') INTO found FROM order_timeout.funds_violations(now() - age::interval) AS v;
+    RAISE EXCEPTION USING ERRCODE = 'P9999';
+EXCEPTION WHEN SQLSTATE 'P9999' THEN
+    RETURN found;
+END
+$$;
+SELECT is(t.found_since('1 hour', 'SELECT 1'), 'open', 'no sweep noted anything');
+SELECT t.noted('2 hours', :last);
+SELECT is(t.found_since('1 hour', 'SELECT 1'), NULL, 'the search begins at the note');
+SELECT is(t.found_since('1 hour', format($$SELECT t.noted('90 minutes', %s - 1)$$, :last)), 'open', 'the latest of the notes before that time');
+SELECT is(t.found_since('1 hour', format($$SELECT t.noted('30 minutes', %s - 1)$$, :last)), 'open', 'a note after that time is lower');
+SELECT is(t.found_since('1 hour', $$SELECT t.noted('30 minutes', 0)$$), 'open', 'a sweep did not know the last id');
+SELECT is(t.found_since('1 hour', $$UPDATE order_timeout.sweeps SET last_event = NULL$$), 'open', 'a sweep of version 0.1.0');
+SELECT is(t.found_since('1 hour', format($$SELECT t.noted('30 minutes', %s)$$, :last)), NULL, 'a later note is not lower');
+SELECT is(t.found_since('1 hour 55 minutes', 'SELECT 1'), 'open', 'the clock may have been set back by ten minutes');
+SELECT is(t.found_since('1 hour 49 minutes', 'SELECT 1'), NULL, 'more than ten minutes before');
+SELECT is(t.found_since('3 hours', 'SELECT 1'), 'open', 'all notes are of a later time');
+SELECT is(t.found_since('1 hour', 'ALTER TABLE order_timeout.events ALTER id RESTART WITH 1'), 'open', 'the sequence is set back');
+SELECT is(t.found_since('1 hour', 'ALTER TABLE order_timeout.events ALTER id SET CACHE 10'), 'open', 'sessions keep ids to themselves');
+ROLLBACK TO since;
+
 -- balanced tells it of one order
 CREATE FUNCTION t.balanced_after(tamper text, order_id text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE

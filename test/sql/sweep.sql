@@ -19,6 +19,8 @@ SELECT count(DISTINCT xmin::text) >= 4 AS batches FROM order_timeout.orders WHER
 -- It leaves a row that says what it did, and that it came to its end.
 SELECT expired, failed, leases_returned, ended_at - started_at >= interval '500 milliseconds' AS used_its_time
   FROM order_timeout.sweeps;
+-- It also says which events came before it.
+SELECT bool_and((id > last_event) = (created_at >= started_at)) AS events_after_it FROM order_timeout.events, order_timeout.sweeps;
 SELECT overdue, last_sweep IS NOT NULL AS swept FROM order_timeout.health;
 
 -- A deadline inside the run waits neither for the next run nor for the next poll.
