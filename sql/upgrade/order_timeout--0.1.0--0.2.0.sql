@@ -2866,7 +2866,7 @@ COMMENT ON COLUMN progress.steps IS
 COMMENT ON COLUMN progress.done IS
 'what of the phase is done, in units; null: not counted in this phase';
 COMMENT ON COLUMN progress.total IS
-'how much the phase has; null: not known, or, of a sweep, more than 1000000';
+'how much the phase has; of funds_violations about, by the last ANALYZE; null: not known, or, of a sweep, more than 1000000';
 COMMENT ON COLUMN progress.percent IS
 'done as a part of total; null if that is not known';
 COMMENT ON COLUMN progress.unit IS

@@ -25,6 +25,7 @@
 #include "audit.h"
 #include "errors.h"
 #include "money.h"
+#include "progress.h"
 #include "store.h"
 
 typedef struct Audit
@@ -34,6 +35,8 @@ typedef struct Audit
 	MemoryContext context;		/* holds order and payment */
 	bool		balanced;		/* no violation of the current order so far */
 	uint64		orders;			/* order_ids that the walk has come to, the current one included */
+	int64		estimate;		/* of how many it will come to, or OT_TOTAL_UNKNOWN */
+	Progress	progress;
 	AuditRow	order;			/* order_id NULL: none yet */
 	Funds		order_sums;
 	AuditRow	payment;		/* gateway NULL: none yet */
@@ -249,7 +252,10 @@ begin_order(Audit *audit, const AuditRow *row)
 	audit->payment.gateway = NULL;
 	memset(&audit->order_sums, 0, sizeof(Funds));
 	audit->applied = 0;
+	if (audit->orders == 0)
+		ot_progress_phase(&audit->progress, 2, audit->estimate);
 	audit->orders++;
+	ot_progress_add(&audit->progress, 1);
 }
 
 static void
@@ -320,6 +326,9 @@ ot_audit_all(TimestampTz since, ViolationVisitor visit, void *state)
 {
 	Audit		audit = new_audit(visit, state);
 
+	audit.estimate = since == OT_NO_TIME ? ot_store_estimate_orders() : OT_TOTAL_UNKNOWN;
+	ot_progress_begin(&audit.progress, WORK_FUNDS_VIOLATIONS, OT_TOTAL_UNKNOWN);
 	ot_store_audit(since, take_row, &audit);
 	finish_order(&audit);
+	ot_progress_end(&audit.progress);
 }

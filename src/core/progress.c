@@ -50,7 +50,7 @@ static const struct
 	[WORK_CHECK_STATEMENT] = {"lines", {"matching lines", "looking for rows that no statement has"}},
 	[WORK_STATEMENT_TOTALS] = {"lines", {"matching lines"}},
 	[WORK_APPLY_STATEMENT] = {"lines", {"matching lines", "applying lines"}},
-	[WORK_FUNDS_VIOLATIONS] = {"orders", {"adding up orders", "looking for refunds without a payment"}},
+	[WORK_FUNDS_VIOLATIONS] = {"orders", {"reading and sorting rows", "adding up orders"}},
 };
 
 const char *const ot_long_works[] = {"", "sweep", "adopt_orders", "load_statement", "check_statement", "statement_totals",

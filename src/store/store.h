@@ -408,6 +408,9 @@ typedef void (*AuditVisitor) (const AuditRow *row, void *state);
  */
 extern void ot_store_audit(TimestampTz since, AuditVisitor visit, void *state);
 
+/* How many orders that is without since, as of the last ANALYZE or VACUUM; -1 before the first one. */
+extern int64 ot_store_estimate_orders(void);
+
 /* The same of one order, without refunds that have no payment. */
 extern void ot_store_audit_order(const char *order_id, AuditVisitor visit, void *state);
 

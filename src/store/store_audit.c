@@ -117,6 +117,16 @@ static Statement all = {"SELECT COALESCE(o.order_id, p.order_id, r.order_id), " 
 	"FULL JOIN order_timeout.payments p ON p.order_id" SQL_EQ "o.order_id FULL JOIN order_timeout.refunds r" OF_PAYMENT SORTED,
 SNAPSHOT_OF_CALLER};
 
+int64
+ot_store_estimate_orders(void)
+{
+	static Statement find = {"SELECT c.reltuples::pg_catalog.int8 FROM pg_catalog.pg_class c "
+	"WHERE c.oid" SQL_EQ "'order_timeout.orders'::pg_catalog.regclass", SNAPSHOT_OF_CALLER};
+	Args		args = {0};
+
+	return *(int64 *) ot_run_one(&find, &args, ot_read_int8);
+}
+
 void
 ot_store_audit(TimestampTz since, AuditVisitor visit, void *state)
 {

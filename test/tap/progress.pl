@@ -211,6 +211,25 @@ is_deeply(seen_in($operator, $check, $advisory),
 	row('check_statement', 'looking for rows that no statement has', 2, 2, undef, undef, undef, 'lines'), 'then the other way round');
 gone($operator);
 
+# ------------------------------------------------------------ funds_violations
+
+# An order that is paid with less than its amount is looked up in the events.
+$dbh->do(q{INSERT INTO order_timeout.policies (policy, short_tolerance) VALUES ('tolerant', 5)});
+call($dbh, 'create_order', 'q1', 100, 'EUR', '1 hour', undef, 'tolerant');
+call($dbh, 'record_payment', 'q1', 'bank', 'short', 97, 'EUR');
+$dbh->do('ANALYZE order_timeout.orders');
+my $orders = $dbh->selectrow_array('SELECT count(*) FROM order_timeout.orders');
+my $before = $dbh->selectrow_array(q{SELECT count(*) FROM order_timeout.orders WHERE order_id < 'q1'});
+my $proof  = 'SELECT * FROM order_timeout.funds_violations()';
+is_deeply(seen_in($operator, $proof, 'LOCK TABLE order_timeout.refunds'),
+	row('funds_violations', 'reading and sorting rows', 1, 2, undef, undef, undef, 'orders'), 'a proof that reads');
+gone($operator);
+# The order is judged when the next one has come.
+is_deeply(seen_in($operator, $proof, 'LOCK TABLE order_timeout.events'),
+	row('funds_violations', 'adding up orders', 2, 2, $before + 1, $orders, sprintf('%.1f', 100 * ($before + 1) / $orders), 'orders'),
+	'a proof in the middle of the orders');
+gone($operator);
+
 # ------------------------------------------------------------ switched off
 
 my $silent = $server->dbh('shop');
