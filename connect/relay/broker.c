@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <amqp_ssl_socket.h>
-#include <amqp_tcp_socket.h>
-
 #include "broker.h"
 #include "log.h"
 #include "stop.h"

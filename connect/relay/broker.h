@@ -8,7 +8,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Before 0.12 librabbitmq's headers had no folder of their own; since then the old names warn. */
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/ssl_socket.h>
+#include <rabbitmq-c/tcp_socket.h>
+#else
 #include <amqp.h>
+#include <amqp_ssl_socket.h>
+#include <amqp_tcp_socket.h>
+#endif
 
 #include "message.h"
 #include "options.h"

@@ -210,6 +210,7 @@ ok(all_done(), 'all refunds and voids end') or diag(explain($dbh->selectall_arra
 cmp_ok($killed, '>', 5, "$killed workers were killed");
 cmp_ok($terminated, '>', 0, "$terminated got a SIGTERM");
 is_deeply(\@wrong, [], 'these ended with 0, and no worker ended by itself, not even when the database restarted');
+has_begun($_) for @workers;
 is(ended($_, 'TERM'), 0, 'an idle worker ends with 0 after SIGTERM') for splice @workers;
 
 # ------------------------------------------------------------ the books

@@ -318,7 +318,7 @@ like(shown("$dir/empty.html", 'its page')->evaluate('document.body.textContent')
 # ------------------------------------------------------------ the file
 
 my $source = PostgreSQL::Test::Utils::slurp_file($file);
-like($source, qr/\Q(c) 2022 Chart.js Contributors\E\s+\* Released under the MIT License/, 'the licence of Chart.js is kept');
+like($source, qr/\(c\) \d{4} Chart\.js Contributors\s+\* Released under the MIT License/, 'the licence of Chart.js is kept');
 unlike($source =~ s{<script>/\*!.*?</script>}{}sr, qr{(?:src|href)=(?!"data:)|https?:|url\(|\@import}, 'and nothing outside is named');
 like($source, qr/default-src 'none'/, 'nothing else may be loaded');
 
