@@ -554,13 +554,16 @@ DECLARE
     checked order_timeout.statements := order_timeout._require_statement($1, $2);
     late interval := coalesce($3, '1 hour');
     looks_from timestamptz;
+    before timestamptz := (SELECT max(s.covers_to) FROM order_timeout.statements s WHERE s.gateway = $1 AND s.covers_from < checked.covers_from);
 BEGIN
     IF late < interval '0' OR late > interval '365 days' THEN
         RAISE EXCEPTION 'invalid lag: %', late USING ERRCODE = '22023', HINT = 'Use 0 to 365 days.';
     END IF;
-    looks_from := checked.covers_from - CASE WHEN EXISTS (SELECT FROM order_timeout.statements s
-                                                           WHERE s.gateway = $1 AND s.covers_from < checked.covers_from
-                                                             AND s.covers_to >= checked.covers_from) THEN late ELSE '0' END;
+    IF before < checked.covers_from THEN
+        RAISE WARNING 'no statement of gateway "%" covers % to %', $1, before, checked.covers_from
+            USING HINT = 'Load it and check it too. Until then nothing compares our rows of that time.';
+    END IF;
+    looks_from := checked.covers_from - CASE WHEN before >= checked.covers_from THEN late ELSE '0' END;
     PERFORM order_timeout._begin_matching('check_statement', $1, $2);
     RETURN QUERY
     SELECT m.problem, m.kind, m.line, m.reference, m.order_id, m.payment_ref, m.refund_ref, m.amount, m.here, m.currency,
@@ -588,7 +591,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_statement(text, text, interval) IS
-'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), elsewhere (here it is of another order or payment), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
+'A row for each difference between a statement and our rows: only_there, only_here, amount, currency, status (went back there and is open here, or the other way round), elsewhere (here it is of another order or payment), twice, too_early (here, and younger than lag at the end of the statement: the next one may have it). there and here are amounts in minor units, signed as in the statement. resolved_by: what resolves it; applies: apply_statement does. A WARNING names the time since the statement before that none covers. Errors: 22023 not loaded, or a wrong lag; 22004. Locks: none.';
 
 CREATE FUNCTION statement_totals(gateway text, statement text)
 RETURNS TABLE (currency text, lines bigint, payments bigint, refunds bigint, chargebacks bigint, chargebacks_reversed bigint,

@@ -189,6 +189,28 @@ is_deeply(outcomes('race'), ['2 payment record_payment: duplicate applied'], 'wi
 is($dbh->selectrow_array("SELECT paid FROM order_timeout.orders WHERE order_id = 'R-1'"), 100, 'nothing is paid twice');
 balanced($dbh, 'the funds after the race');
 
+# ------------------------------------------------------------ a day that is missing
+
+sub load_day {
+	my ($day) = @_;
+	return call($operator, 'load_statement', 'gap', "day $day", $map, "id,kind,amount,currency,at,ours\ng-$day,p,100,EUR,2026-05-1$day 10:00:00,\n",
+		"2026-05-1$day", '2026-05-1' . ($day + 1))->{outcome};
+}
+
+sub warning_about {
+	my ($day) = @_;
+	my $said = '';
+	local $SIG{__WARN__} = sub { $said .= "@_" };
+	local $operator->{PrintWarn} = 1;
+	$operator->do("SELECT * FROM order_timeout.check_statement('gap', 'day $day')");
+	return $said;
+}
+is(load_day($_), 'loaded', "day $_") for 1, 3;
+is(warning_about(1), '', 'before the first statement there is none to miss');
+like(warning_about(3), qr/no statement of gateway "gap" covers 2026-05-12 00:00:00\+00 to 2026-05-13 00:00:00\+00\n.*Load it/, 'a day is missing');
+is(load_day(2), 'loaded', 'it comes later');
+is(warning_about($_), '', "day $_: none is missing") for 2, 3;
+
 # ------------------------------------------------------------ the page
 
 # What doc/statements.md prints, with these files.
