@@ -249,6 +249,11 @@ SELECT t.load('the month', :'bounced', covers_from => '2026-05-20+00');
 SELECT results_eq(format('SELECT t.check(%L) ORDER BY 1', statement), :'differences'::text[], 'the same lines in two statements: ' || statement)
   FROM unnest('{bounced,the month}'::text[]) statement;
 
+-- A day on which nothing happened
+SELECT is(t.load('nothing', 'id,type,amount,currency,at', totals => '{"EUR": 0}', covers_from => '2026-05-25+00'), 'loaded 0', 'a file with a header only');
+SELECT is_empty($$SELECT t.check('nothing')$$, 'no difference');
+SELECT results_eq($$SELECT t.total('nothing')$$, ARRAY['EUR 0: 0 0 0 0 0 0 = 0, stated 0, missing 0, 0 + 0'], 'and nothing to add up');
+
 -- Layouts
 SELECT is(jsonb_typeof(order_timeout.statement_layout(name)), 'object', name) FROM unnest('{stripe,wechat_pay}'::text[]) name;
 SELECT throws_ok($$SELECT order_timeout.statement_layout('visa')$$, '22023', 'no layout is called "visa"', 'no such layout');
