@@ -9,6 +9,7 @@
 --  4. A chargeback that was won: the row of the chargeback is reversed.
 --  5. A refund that came back under its number is no money: what the gateway took for it, it gave again. It says nothing of
 --     a row that was not returned, or was returned under another number.
+--  6. A number again, at another time, is other money; at the same time it is the same line of another statement.
 -- No line is written by the gateway's word alone: apply_statement calls the functions that a webhook calls, so a webhook
 -- that comes at the same time, or came before, makes it a repeat.
 
@@ -469,7 +470,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                    r.refund_ref, r.is_open, coalesce(p.amount, CASE l.kind WHEN 'chargeback_reversed' THEN r.amount ELSE - r.amount END) AS here,
                    CASE WHEN l.kind = 'fee' THEN NULL
                         WHEN l.kind = 'other' THEN 'only_there'
-                        WHEN l.nth > 1 THEN 'twice'
+                        WHEN l.nth > 1 OR earlier.has_it THEN 'twice'
                         WHEN pair.came_back AND (r.refund_ref IS NULL OR r.returned_at IS NULL OR r.by_hand OR other.stays) THEN NULL
                         WHEN other.has_it THEN 'twice'
                         WHEN p.payment_ref IS NULL AND r.refund_ref IS NULL THEN 'only_there'
@@ -497,6 +498,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                                         CASE WHEN n.refund_ref IS NULL THEN o.returned_at ELSE n.returned_at END AS returned_at,
                                         CASE WHEN n.refund_ref IS NULL THEN o.by_hand ELSE n.by_hand END AS by_hand,
                                         CASE WHEN n.refund_ref IS NULL THEN o.settled_at IS NULL ELSE n.settled_at IS NULL END AS is_open) r
+             -- At the same time it is the same line: of the day and of the month.
+             CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM order_timeout.statement_lines x
+                                                 WHERE x.reference = l.reference AND x.gateway = l.gateway AND x.at < l.at
+                                                   AND sign(x.amount) = sign(l.amount)
+                                                   AND (x.kind = l.kind OR x.kind IN ('refund', 'chargeback') AND l.kind IN ('refund', 'chargeback')) OFFSET 0) AS has_it) earlier
              CROSS JOIN LATERAL (SELECT l.kind = 'refund' AND order_timeout._came_back(l.gateway, l.reference, l.amount) AS came_back) pair
              -- A refund that went back twice has our number twice. The line with the number that we know has it, or else the first that
              -- did not come back. stays: another line has it, or the row has another number.

@@ -203,6 +203,12 @@ SELECT results_eq($$SELECT t.check('reversals')$$, ARRAY[
 SELECT t.load('came', E'id,type,amount,currency,at\nc-4,won,40,EUR,2026-05-18 12:00:00\nc1,back,10,EUR,2026-05-18 12:00:00', covers_from => '2026-05-18+00');
 SELECT is_empty($$SELECT t.check('reversals')$$, 'it came with a later statement');
 
+SELECT t.load('lost after all', E'id,type,amount,currency,at,of\nc-4,dispute,-40,EUR,2026-05-19 12:00:00,reversed\nreversed,pay,1000,EUR,2026-05-19 12:00:00,\nc-4,won,40,EUR,2026-05-18 12:00:00,reversed', covers_from => '2026-05-19+00');
+SELECT results_eq($$SELECT t.check('lost after all')$$, ARRAY[
+    'twice chargeback 2 c-4 there -40 here -40 EUR -> the gateway', 'twice payment 3 reversed there 1000 here 1000 EUR -> the gateway'],
+    'under one number at another time it is other money, also in another statement');
+SELECT is_empty(format('SELECT t.check(%L)', statement), 'and no difference of the statement that had it first: ' || statement) FROM unnest('{reversals,came}'::text[]) statement;
+
 -- A refund that came back under its number: a worker reports it as rejected, and a new key or the same one is sent. Each refund here is
 -- named by what became of it.
 SELECT t.pay_at('bounced', 1000, '2026-05-20 10:00+00');
