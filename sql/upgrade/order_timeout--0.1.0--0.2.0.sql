@@ -1447,6 +1447,7 @@ REVOKE ALL ON FUNCTION _progress_rows() FROM PUBLIC;
 --  1. A payment: the line's reference is the payment_ref.
 --  2. A refund or a chargeback: the reference is the gateway_refund_ref; of a refund otherwise our_reference is the
 --     refund_ref. By our own number it is ours whatever number of the gateway was recorded for it.
+--     A line of kind other may be one that is under way there.
 --  3. It went back if the row has returned_at, which stays when the refund is reversed after that. What was settled by
 --     hand went another way: if the gateway has it too, it went back twice.
 --  4. A chargeback that was won: the row of the chargeback is reversed.
@@ -1498,7 +1499,7 @@ COMMENT ON TABLE statement_lines IS
 'A line of a statement: what the gateway says that happened, and what apply_statement did about it. Written by load_statement and unload_statement, or by the operator''s own INSERT, and by apply_statement.';
 -- Of a key what differs comes first, as in refunds.
 CREATE INDEX IF NOT EXISTS statement_lines_reference ON statement_lines (reference, gateway);
-CREATE INDEX IF NOT EXISTS statement_lines_our_reference ON statement_lines (our_reference, gateway) WHERE kind = 'refund';
+CREATE INDEX IF NOT EXISTS statement_lines_our_reference ON statement_lines (our_reference, gateway) WHERE kind IN ('refund', 'other');
 
 REVOKE ALL ON statements, statement_lines FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('statements', '');
@@ -1913,7 +1914,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                    coalesce(p.payment_ref, n.payment_ref, o.payment_ref, CASE l.kind WHEN 'payment' THEN l.reference ELSE l.payment_ref END) AS payment_ref,
                    r.refund_ref, r.is_open, coalesce(p.amount, CASE l.kind WHEN 'chargeback_reversed' THEN r.amount ELSE - r.amount END) AS here,
                    CASE WHEN l.kind = 'fee' THEN NULL
-                        WHEN l.kind = 'other' THEN 'only_there'
+                        WHEN l.kind = 'other' THEN CASE WHEN r.refund_ref IS NULL OR r.amount <> - l.amount OR r.currency <> l.currency
+                                                          OR r.state = 'reversed' OR r.by_hand THEN 'only_there' END
                         WHEN l.nth > 1 OR earlier.has_it THEN 'twice'
                         WHEN pair.came_back AND (r.refund_ref IS NULL OR r.returned_at IS NULL OR r.by_hand OR other.stays) THEN NULL
                         WHEN other.has_it THEN 'twice'
@@ -1931,9 +1933,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                       FROM order_timeout.statement_lines s
                      WHERE s.gateway = _statement_matches.gateway AND s.statement = _statement_matches.statement) l
               LEFT JOIN order_timeout.payments p ON l.kind = 'payment' AND p.gateway = l.gateway AND p.payment_ref = l.reference
-              LEFT JOIN order_timeout.refunds n ON l.kind IN ('refund', 'chargeback', 'chargeback_reversed')
+              LEFT JOIN order_timeout.refunds n ON l.kind IN ('refund', 'chargeback', 'chargeback_reversed', 'other')
                                                AND n.gateway_refund_ref = l.reference AND n.gateway = l.gateway
-              LEFT JOIN order_timeout.refunds o ON l.kind = 'refund' AND n.refund_ref IS NULL
+              LEFT JOIN order_timeout.refunds o ON l.kind IN ('refund', 'other') AND n.refund_ref IS NULL
                                                AND o.refund_ref = l.our_reference AND o.gateway = l.gateway
               LEFT JOIN order_timeout.attempts a ON l.kind = 'payment' AND p.payment_ref IS NULL
                                                 AND a.gateway = l.gateway AND a.attempt_ref = l.our_reference
@@ -2004,9 +2006,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
      WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.state <> 'reversed'
        AND r.returned_at >= since AND r.returned_at < before
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback') OFFSET 0)
+                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback', 'other') OFFSET 0)
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund'
+                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'other')
                           AND (r.gateway_refund_ref IS NULL OR NOT order_timeout._came_back(l.gateway, l.reference, l.amount)) OFFSET 0)
     UNION ALL
     -- It came back, as we have it. If the gateway has that it went, it must have this too.

@@ -255,6 +255,23 @@ SELECT t.load('the month', :'bounced', covers_from => '2026-05-20+00');
 SELECT results_eq(format('SELECT t.check(%L) ORDER BY 1', statement), :'differences'::text[], 'the same lines in two statements: ' || statement)
   FROM unnest('{bounced,the month}'::text[]) statement;
 
+-- A refund that is under way there is of kind other
+SELECT t.pay_at('slow', 1000, '2026-05-22 10:00+00');
+SELECT t.request('slow', 10, 'open') AS open, t.request('slow', 20, 'numbered') AS numbered, t.request('slow', 30, 'done') AS done,
+       t.request('slow', 40, 'dead') AS dead, t.request('slow', 50, 'less') AS less \gset
+SELECT order_timeout.complete_refund(:'numbered', 'succeeded', gateway_refund_ref => 'u-2'), order_timeout.complete_refund(:'done', 'succeeded'),
+       order_timeout.stop_refund(:'dead', 'dead'), order_timeout.reverse_refund(:'dead', 'a new key');
+UPDATE order_timeout.refunds SET returned_at = '2026-05-22 12:00+00' WHERE returned_at IS NOT NULL AND payment_ref = 'slow';
+SELECT t.load('slow', 'id,type,amount,currency,at,of,ours
+slow,pay,1000,EUR,2026-05-22 10:00:00,,
+u-1,gift,-10,EUR,2026-05-22 12:00:00,slow,' || :'open' || '
+u-2,gift,-20,EUR,2026-05-22 12:00:00,slow,
+u-3,gift,-30,EUR,2026-05-22 12:00:00,slow,' || :'done' || '
+u-4,gift,-40,EUR,2026-05-22 12:00:00,slow,' || :'dead' || '
+u-5,gift,-49,EUR,2026-05-22 12:00:00,slow,' || :'less', covers_from => '2026-05-22+00');
+SELECT results_eq($$SELECT t.check('slow')$$, ARRAY['only_there other 6 u-4 there -40 here -40 EUR -> the gateway',
+                  'only_there other 7 u-5 there -49 here -50 EUR -> the gateway'], 'and is a refund of ours, which is open or back');
+
 -- A day on which nothing happened
 SELECT is(t.load('nothing', 'id,type,amount,currency,at', totals => '{"EUR": 0}', covers_from => '2026-05-25+00'), 'loaded 0', 'a file with a header only');
 SELECT is_empty($$SELECT t.check('nothing')$$, 'no difference');

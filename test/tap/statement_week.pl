@@ -19,7 +19,8 @@ use Time::HiRes qw(time);
 my $DAYS = 7;
 my $ORDERS = 2002;
 my $LAYOUT = <<'END';
-{"header": ["id", "type"], "kind": "type", "kinds": {"pay": "payment", "back": "refund", "dispute": "chargeback", "won": "chargeback_reversed"},
+{"header": ["id", "type"], "kind": "type", "kinds": {"pay": "payment", "back": "refund", "dispute": "chargeback", "won": "chargeback_reversed",
+  "under way": "other"},
  "units": "minor", "at": "at", "time_zone": "UTC", "reference": "id", "payment_ref": "of", "our_reference": "ours", "amount": "amount",
  "fee": "fee", "currency": "currency"}
 END
@@ -167,7 +168,12 @@ sub sends {
 		rejected($refund);
 	} elsif ($fate < 35) {
 		call($dbh, 'complete_refund', $ref, 'submitted', $refund->{lease_token}, $number);
-		webhook($line, 'status refund', undef, sub { call(@succeeded, undef, $number) });
+		if ($day < $DAYS && chance(40)) {
+			$line->{type} = 'under way';
+			later(1, sub { call(@succeeded, undef, $number) });
+		} else {
+			webhook($line, 'status refund', undef, sub { call(@succeeded, undef, $number) });
+		}
 	} elsif ($fate < 38 && $refund->{amount} > 100) {
 		$line->{amount} += 100;
 		call(@succeeded, $refund->{lease_token}, $number, undef, - $line->{amount});
