@@ -199,7 +199,8 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_quotes_fit,_csv_records,
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_warn_about_statement,_quotes_fit,
+            _csv_records,
             _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN

@@ -142,6 +142,23 @@ for my $bad ([ '22023', "'bank', 'none'" ], [ '22004', "NULL, 'day'" ], [ '22023
 	is(error_of($operator, sub { $operator->do("CALL order_timeout.apply_statement($arguments)") }), $sqlstate, "apply_statement($arguments)");
 }
 
+# What a wrong day, or a file that is loaded twice, looks like.
+my $odd = <<'END';
+SELECT outcome FROM order_timeout.load_statement('odd', :'name', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "minor", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency_is": "EUR"}',
+	E'id,kind,amount,at\nx,p,1,2026-05-10 00:00\ny,p,1,2026-05-10 23:59:59.9', :'from', :'to');
+END
+sub warnings_of {
+	my ($name, $from, $to) = @_;
+	my ($out, $err);
+	$server->run_log([ 'psql', '-XqAt', '-d', 'shop', '-U', 'operator', '-v', "name=$name", '-v', "from=$from", '-v', "to=$to" ], '<', \$odd, '>', \$out, '2>', \$err);
+	return $err;
+}
+is(warnings_of('10', '2026-05-10 23:59:59+00', '2026-05-11+00'), '', 'one line of the time that is covered is enough');
+is(warnings_of('10', '2026-05-10 23:59:59+00', '2026-05-11+00'), '', 'a repeat is no other file');
+my $warned = warnings_of('11', '2026-05-11+00', '2026-05-12+00');
+like($warned, qr/^WARNING:  statement "11" of gateway "odd" is the same file as statement "10"$/m, 'a file that is loaded already');
+like($warned, qr/^WARNING:  no line of statement "11" of gateway "odd" is of the time that it covers\nDETAIL:  Its lines are from 2026-05-10 00:00:00/m, 'of another day');
+
 # A chargeback that was won in part, in the same file: the rest of it is not ours again.
 call($dbh, 'create_order', 'C-1', 100, 'EUR');
 call($operator, 'load_statement', 'part', 'day', $map =~ s/"c": "chargeback"/"c": "chargeback", "w": "chargeback_reversed"/r, <<'END', '2026-05-10', '2026-05-11');
