@@ -2239,7 +2239,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_stat_activity a
                     WHERE a.backend_type = 'pg_cron launcher' OR a.application_name = 'pg_cron scheduler') THEN
         RAISE WARNING 'job % cannot run: pg_cron''s launcher is not there', jobid
-            USING HINT = 'Restart the server. If the launcher is still not there, the server''s log says why.';
+            USING HINT = 'Restart the server, if it did not start some seconds ago. If the launcher is still not there, the server''s log says why, for example that the database of cron.database_name does not exist.';
     END IF;
     IF setting ->> 'cron.launch_active_jobs' = 'off' THEN
         RAISE WARNING 'job % cannot run: cron.launch_active_jobs is off', jobid
