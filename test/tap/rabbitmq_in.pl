@@ -190,6 +190,20 @@ undef $consumer;
 is($? >> 8, 1, 'a queue with other arguments is no reason to try again');
 like(logged(), qr/PRECONDITION_FAILED.*\n.*See --declare/, 'it says why');
 
+# ------------------------------------------------------------ mistakes of a first start
+
+start_consumer('--queue', 'none');
+has_logged(qr/no queue 'none' in vhost '.*': is it another --queue.*--declare all/, 'a queue that is not there');
+end_consumer('INT');
+start_consumer('--database', 'dbnam=shop');
+waitpid $consumer, 0;
+undef $consumer;
+is($? >> 8, 2, 'a connection string that is none');
+like(logged(), qr/--database: invalid connection option "dbnam"\n\z/, 'it says which word');
+isnt(system(OTBroker->python . " $programs/publish_order.py --queue none X 2>$dir/said"), 0, 'to publish where no queue is fails');
+is(PostgreSQL::Test::Utils::slurp_file("$dir/said") =~ s/vhost '.*?'/vhost/r,
+	"publish_order: there is no queue 'none' in vhost: expire_consumer.py --declare all makes it\n", 'and says so in one line');
+
 # ------------------------------------------------------------ killed before and after the commit
 
 my $locker = $server->dbh('shop', AutoCommit => 0);
