@@ -210,7 +210,8 @@ balanced($dbh, 'the funds after the race');
 
 # What doc/statements.md prints, with these files.
 open my $page, '<:encoding(UTF-8)', "$FindBin::Bin/../../doc/statements.md" or die $!;
-my @blocks = do { local $/ = undef; <$page> =~ /^```\n(.*?)^```$/msg };
+my $text = do { local $/ = undef; <$page> };
+my @blocks = $text =~ /^```\n(.*?)^```$/msg;
 is(scalar @blocks, 3, 'the page has a day, a map and a large file');
 s{([\w-]+)\.csv}{ my $from = $1; "$FindBin::Bin/statements/" . ($from =~ /bill/ ? 'wechat_pay' : 'stripe') . '.csv' }ge for @blocks;
 $server->safe_psql('postgres', "CREATE DATABASE page ENCODING 'UTF8' TEMPLATE template0");
@@ -222,6 +223,15 @@ for my $block (@blocks[ 0, 2 ]) {
 	like($out, qr/^loaded\|(?:12|6)$/m, 'and loads the file');
 }
 my $printed = $server->dbh('page');
+my ($changed) = $text =~ /^  ```\n(.*?)^  ```$/ms;
+$changed = $printed->selectrow_array("SELECT $changed");
+is(call($printed, 'load_statement', 'changed', 'day', $changed, file('stripe'), '2026-05-10', '2026-05-11')->{outcome}, 'loaded', 'so does a change of a layout');
+is_deeply($printed->selectrow_arrayref(<<'END'), [ 0, 0 ], 'which changes the number of a payment and nothing else');
+SELECT count(*) FILTER (WHERE c.our_reference IS DISTINCT FROM s.our_reference AND s.our_reference NOT LIKE 'pi\_%'),
+       count(*) FILTER (WHERE c.kind = 'payment' AND c.reference NOT LIKE 'pi\_%' OR c.kind <> s.kind)
+  FROM order_timeout.statement_lines c JOIN order_timeout.statement_lines s USING (line, kind)
+ WHERE c.gateway = 'changed' AND s.gateway = 'card'
+END
 is_deeply(call($printed, 'load_statement', 'own', 'day', $blocks[1],
 		"id,type,currency,time,gross,commission,sale_id,order\n1,sale,EUR,2026-05-10 10:00,100,3,,o-1\n2,refund,EUR,2026-05-10 11:00,-10,,1,\n",
 		'2026-05-10', '2026-05-11'), { outcome => 'loaded', lines => 3 }, 'the map of the page fits a file');
