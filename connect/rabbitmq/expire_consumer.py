@@ -21,8 +21,12 @@ import signal
 import struct
 import sys
 
-import pika
-import psycopg
+try:
+    import pika
+    import psycopg
+except ImportError as missing:
+    sys.exit(f'expire_consumer: {missing}. It needs pika and psycopg 3'
+             ' (Debian: apt-get install python3-pika python3-psycopg)')
 
 STOP = {signal.SIGTERM, signal.SIGINT}
 LONGEST_WAIT = 5  # seconds between two tries to connect
@@ -57,6 +61,27 @@ def order_id_of(body):
 
 def first_line(error):
     return (str(error) or repr(error)).partition('\n')[0]
+
+
+ADVICE = (
+    ('Peer authentication failed', 'name a host in DATABASE_URL, host=localhost for example, and a password'),
+    ('no password supplied', 'set PGPASSWORD, or write ~/.pgpass'),
+    ('schema "order_timeout" does not exist', 'does DATABASE_URL name the database that has the extension?'),
+    ('permission denied for function expire_order',
+     "SELECT order_timeout.grant_access(role_name => '...', access => 'application');"),
+    ('permission denied for schema order_timeout',
+     "SELECT order_timeout.grant_access(role_name => '...', access => 'application');"),
+    ('NOT_FOUND - no queue', 'is it another --queue, or another vhost in AMQP_URL? --declare all makes it, to try'),
+    ('ACCESS_REFUSED - Login', 'check user and password in AMQP_URL; guest may log in only from the broker\'s machine'),
+    (' vhost ', 'the vhost stands after the last / of AMQP_URL, / itself as %2F'),
+)
+
+
+def with_advice(error):
+    """What was said, and what to do about the usual causes."""
+    said = first_line(error)
+    advice = next((advice for cause, advice in ADVICE if cause in said), None)
+    return f'{said}: {advice}' if advice else said
 
 
 # ------------------------------------------------------------ the database
@@ -178,7 +203,7 @@ def handle(db, channel, options, counts, delivery, body):
     order_id, outcome, reason = judge(db, body)
     settle(channel, options, delivery, body, outcome, reason)
     counts[outcome] += 1
-    because = f': {first_line(reason)}' if reason else ''
+    because = f': {with_advice(reason)}' if reason else ''
     log.log(LEVELS.get(outcome, logging.INFO), '%r %s%s', order_id, outcome, because)
 
 
@@ -210,7 +235,7 @@ def run(options):
         except LOST as error:
             end_if_declared_otherwise(error)
             wait = 0.5 if sum(counts.values()) > before else min(2 * wait, LONGEST_WAIT)
-            log.warning('connecting again in %g s: %s', wait, first_line(error))
+            log.warning('connecting again in %g s: %s', wait, with_advice(error))
             if signal.sigtimedwait(STOP, wait):
                 break
     log.info('stopped: %s', ', '.join(f'{n} {outcome}' for outcome, n in sorted(counts.items())) or 'no message')
@@ -223,11 +248,19 @@ def broker_url(url):
         raise argparse.ArgumentTypeError('it has the form amqp://user:password@host:5672/%2F') from error
 
 
+def conninfo(text):
+    try:
+        psycopg.conninfo.conninfo_to_dict(text)
+    except psycopg.ProgrammingError as error:
+        raise argparse.ArgumentTypeError(first_line(error)) from error
+    return text
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--broker', metavar='URL', type=broker_url, help='instead of $AMQP_URL',
                         default=os.environ.get('AMQP_URL', 'amqp://guest:guest@localhost:5672/%2F'))
-    parser.add_argument('--database', metavar='CONNINFO', default=os.environ.get('DATABASE_URL', ''),
+    parser.add_argument('--database', metavar='CONNINFO', type=conninfo, default=os.environ.get('DATABASE_URL', ''),
                         help='instead of $DATABASE_URL; what it leaves out comes from PGHOST, PGDATABASE and so on')
     parser.add_argument('--queue', default='dlx.orders', help='the queue of dead letters (%(default)s)')
     parser.add_argument('--prefetch', type=int, default=50, help='messages that wait here (%(default)s)')

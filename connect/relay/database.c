@@ -36,14 +36,41 @@ take_notice(void *database, const PGresult *notice)
 	log_line(LOG_WARNING, "database: %s", PQresultErrorMessage(notice));
 }
 
+/* What to do about the mistakes of a first start. */
+static const char *
+advice(const char *problem)
+{
+	static const char *const known[][2] = {
+		{"Peer authentication failed", "name a host in PGHOST, and give the role a password"},
+		{"no password supplied", "set PGPASSWORD, or write ~/.pgpass"},
+		{"schema \"order_timeout\" does not exist", "is PGDATABASE the database that has the extension?"},
+		{"function create_consumer", "let the operator create it, and leave out --create-consumer"},
+		{"permission denied for", "SELECT order_timeout.grant_access('...', 'consumer')"},
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	{
+		if (strstr(problem, known[i][0]) != NULL)
+			return known[i][1];
+	}
+	return NULL;
+}
+
 static bool
 refused(Database *database, PGresult *result)
 {
 	const char *error = result == NULL ? "" : PQresultErrorMessage(result);
 	const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *hint = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+	size_t		length;
 
 	copy_line(database->problem, LONGEST_PROBLEM, "%s%s%s", state == NULL ? "" : state, state == NULL ? "" : " ",
 			  *error != '\0' ? error : PQerrorMessage(database->connection));
+	if (hint == NULL)
+		hint = advice(database->problem);
+	length = strlen(database->problem);
+	if (hint != NULL)
+		copy_line(database->problem + length, LONGEST_PROBLEM - length, ": %s", hint);
 	PQclear(result);
 	return false;
 }

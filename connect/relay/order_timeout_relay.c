@@ -328,7 +328,7 @@ main(int count, char **words)
 	relay.database.options = relay.broker.options = &relay.options;
 	if (!broker_url_is_valid(&relay.broker))
 	{
-		log_line(LOG_ERROR, "%s", relay.broker.problem);
+		log_line(LOG_ERROR, "%s; it has the form amqp://USER:PASSWORD@HOST:PORT/VHOST, the vhost / as %%2F", relay.broker.problem);
 		return EXIT_WRONG_OPTIONS;
 	}
 	relay.database_backoff.longest = relay.broker_backoff.longest = relay.options.longest_wait * SECOND;

@@ -18,15 +18,21 @@ import re
 import signal
 import sys
 
-import psycopg
+try:
+    import psycopg
+except ImportError as lacking:
+    sys.exit(f"order_timeout_report: {lacking}. It needs psycopg 3 (Debian: apt-get install python3-psycopg)")
 
 # It may be installed where it cannot write, and leaves nothing where it can.
 sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
-from page.database import Refused, require_extension, transaction  # noqa: E402
-from page.order import Story  # noqa: E402
-from page.pieces import escape  # noqa: E402
-from page.shop import Report  # noqa: E402
+try:
+    from page.database import Refused, require_extension, transaction  # noqa: E402
+    from page.order import Story  # noqa: E402
+    from page.pieces import escape  # noqa: E402
+    from page.shop import Report  # noqa: E402
+except ImportError as lacking:
+    sys.exit(f"order_timeout_report: {lacking}. Copy the folder connect/report as a whole, with page/ in it")
 
 HERE = os.path.join(os.path.dirname(os.path.realpath(__file__)), "page")
 CHART_JS = "/usr/share/javascript/chart.js/chart.min.js"
@@ -187,7 +193,8 @@ def options_of(arguments):
     options = parser.parse_args(arguments)
     folder = os.path.dirname(options.output) or "."
     if options.output != "-" and (os.path.isdir(options.output) or not os.access(folder, os.W_OK)):
-        parser.error(f"--output {options.output} cannot be written")
+        why = "it is a folder" if os.path.isdir(options.output) else f"may this user write in {folder}, and is it there?"
+        parser.error(f"--output {options.output} cannot be written: {why}")
     return options
 
 
@@ -204,7 +211,16 @@ def explained(error):
         " SELECT order_timeout.grant_access(role_name => '...', access => 'reader');",
         "57014": "it took longer than --timeout: look back for fewer --days, or read fewer --max-events",
     }
-    hint = hints.get(getattr(error, "sqlstate", None)) or (diagnosis and diagnosis.message_hint)
+    # A connection that fails has no SQLSTATE.
+    connecting = {
+        "Peer authentication failed": "name a host in --database, host=localhost for example, and give the role a password",
+        "no password supplied": "put it into PGPASSWORD, or into ~/.pgpass",
+    }
+    hint = (
+        hints.get(getattr(error, "sqlstate", None))
+        or (diagnosis and diagnosis.message_hint)
+        or next((advice for cause, advice in connecting.items() if cause in said), None)
+    )
     return f"{said}: {one_line(hint)}" if hint else said
 
 

@@ -21,8 +21,11 @@ import time
 import urllib.parse
 from typing import NamedTuple, Optional
 
-import psycopg
-from psycopg.rows import namedtuple_row
+try:
+    import psycopg
+    from psycopg.rows import namedtuple_row
+except ImportError as missing:
+    sys.exit(f"refund_worker: {missing}. It needs psycopg 3 (Debian: apt-get install python3-psycopg)")
 
 log = logging.getLogger("refund_worker")
 
@@ -135,7 +138,7 @@ class Gateway:
     def understood(self, status, text):
         # The gateway refuses to look at it: a wrong token, or too many calls.
         if status in (401, 403, 429):
-            raise NotSent(f"answer {status}")
+            raise NotSent(f"answer {status}" + (": is REFUND_GATEWAY_TOKEN right?" if status == 401 else ""))
         try:
             found = json.loads(text)
         except ValueError:
@@ -193,6 +196,20 @@ class Database:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+ADVICE = (
+    ("Peer authentication failed", "name a host, PGHOST=localhost for example, and a password"),
+    ("no password supplied", "set PGPASSWORD"),
+    ('schema "order_timeout" does not exist', "is PGDATABASE the database that has the extension?"),
+    ("permission denied for", "SELECT order_timeout.grant_access(role_name => '...', access => 'worker');"),
+)
+
+
+def with_advice(error):
+    """What the database said, and what to do about the usual causes."""
+    said = one_line(error)
+    return said + "".join(f": {advice}" for cause, advice in ADVICE if cause in said)
 
 
 def as_text(value):
@@ -304,7 +321,7 @@ class Worker:
             except LOST as error:
                 if self.options.once:
                     raise
-                log.warning("the database cannot be reached: %s", one_line(error))
+                log.warning("the database cannot be reached: %s", with_advice(error))
                 busy = [False]
             if any(busy):
                 waits.begin_again()
@@ -398,7 +415,7 @@ def options_of(arguments):
     parser.add_argument("--once", action="store_true", help="end when nothing is due, or the gateway is down")
     options = parser.parse_args(arguments)
     if not options.gateway or not options.url:
-        parser.error("--gateway and --url are needed")
+        parser.error("--gateway and --url are needed, or REFUND_GATEWAY and REFUND_GATEWAY_URL in the environment")
     if urllib.parse.urlsplit(options.url).scheme not in ("http", "https"):
         parser.error(f"--url begins with https:// or http://, not {options.url!r}")
     if not (options.timeout > 0 and options.batch > 0 and options.longest_wait > 0):
@@ -419,7 +436,7 @@ def main():
     try:
         Worker(options, Database(options.database), gateway, stop).run()
     except psycopg.Error as error:
-        log.error("the database refuses: %s", one_line(error))
+        log.error("the database refuses: %s", with_advice(error))
         return 1
     log.info("%s ends", options.worker)
     return 0

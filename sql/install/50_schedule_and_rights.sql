@@ -70,7 +70,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_stat_activity a
                     WHERE a.backend_type = 'pg_cron launcher' OR a.application_name = 'pg_cron scheduler') THEN
         RAISE WARNING 'job % cannot run: pg_cron''s launcher is not there', jobid
-            USING HINT = 'Restart the server. If the launcher is still not there, the server''s log says why.';
+            USING HINT = 'Restart the server, if it did not start some seconds ago. If the launcher is still not there, the server''s log says why, for example that the database of cron.database_name does not exist.';
     END IF;
     IF setting ->> 'cron.launch_active_jobs' = 'off' THEN
         RAISE WARNING 'job % cannot run: cron.launch_active_jobs is off', jobid
@@ -200,7 +200,8 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_quotes_fit,_csv_records,
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_warn_about_statement,_quotes_fit,
+            _csv_records,
             _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN

@@ -1611,7 +1611,8 @@ COMMENT ON FUNCTION _quotes_fit(text, text[]) IS
 CREATE FUNCTION _bad_line(line bigint, problem text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'line % of the statement cannot be loaded', line USING ERRCODE = '22023', DETAIL = problem;
+    RAISE EXCEPTION 'line % of the statement cannot be loaded', line
+        USING ERRCODE = '22023', DETAIL = problem, HINT = 'Nothing was loaded. Correct the layout or the line, and load the file again.';
 END
 $$;
 COMMENT ON FUNCTION _bad_line(bigint, text) IS
@@ -1709,10 +1710,46 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'the statement cannot be loaded' USING ERRCODE = '22023', DETAIL = wrong;
     END IF;
+    IF octet_length(csv) < 1000 AND btrim(csv, E' \t\r\n') = '' THEN
+        RAISE EXCEPTION 'the file is empty'
+            USING ERRCODE = '22023', HINT = 'Did the command that reads it find it, and may it read it? A name with spaces needs quotes.';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION _require_loadable(text, text, jsonb, text, timestamptz, timestamptz, jsonb) IS
 'Raises 22023 or 22004 for a wrong argument of load_statement. Used by load_statement.';
+
+-- What was loaded is kept: only a person knows whether it was meant.
+CREATE FUNCTION _warn_about_statement(loaded statements) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    other text;
+    first_at timestamptz;
+    last_at timestamptz;
+BEGIN
+    SELECT s.statement INTO other FROM order_timeout.statements s
+     WHERE s.gateway = loaded.gateway AND s.fingerprint = loaded.fingerprint AND s.statement <> loaded.statement
+     ORDER BY s.statement LIMIT 1;
+    IF FOUND THEN
+        RAISE WARNING 'statement "%" of gateway "%" is the same file as statement "%"', loaded.statement, loaded.gateway, other
+            USING HINT = 'If that is wrong, call order_timeout.unload_statement() for one of them.';
+    END IF;
+    IF EXISTS (SELECT FROM order_timeout.statement_lines l
+                WHERE l.gateway = loaded.gateway AND l.statement = loaded.statement
+                  AND l.at >= loaded.covers_from AND l.at < loaded.covers_to) THEN
+        RETURN;
+    END IF;
+    SELECT min(l.at), max(l.at) INTO first_at, last_at FROM order_timeout.statement_lines l
+     WHERE l.gateway = loaded.gateway AND l.statement = loaded.statement;
+    IF first_at IS NOT NULL THEN
+        RAISE WARNING 'no line of statement "%" of gateway "%" is of the time that it covers', loaded.statement, loaded.gateway
+            USING DETAIL = format('Its lines are from %s to %s; it covers %s to %s.', first_at, last_at, loaded.covers_from, loaded.covers_to),
+                  HINT = 'If that is wrong, call order_timeout.unload_statement() and load it again.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION _warn_about_statement(statements) IS
+'A WARNING if a statement has no line of the time that it covers, or is the same file as another one. Used by load_statement.';
 
 CREATE FUNCTION load_statement(
     gateway text, statement text, layout jsonb, csv text, covers_from timestamptz, covers_to timestamptz, totals jsonb DEFAULT NULL,
@@ -1754,8 +1791,9 @@ BEGIN
      WHERE r.fields @> ARRAY(SELECT jsonb_array_elements_text(layout -> 'header')) ORDER BY r.line LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the file has no header of this layout'
-            USING ERRCODE = '22023', DETAIL = format('It needs the columns %s.', layout -> 'header'),
-                  HINT = 'Check the layout and the encoding of the file.';
+            USING ERRCODE = '22023', DETAIL = format('It needs the columns %s. Its first line is "%s".', layout -> 'header',
+                                  left(btrim(split_part(left(csv, 1000), E'\n', 1), E'\r'), 200)),
+                  HINT = 'Check the layout, the encoding of the file, and that commas separate its fields.';
     END IF;
 
     kind_columns := order_timeout._layout_columns(layout -> 'kind', columns);
@@ -1799,12 +1837,17 @@ BEGIN
                          WHEN strpos(v.raw, '"') > 0 AND NOT order_timeout._quotes_fit(v.raw, v.fields)
                          THEN 'A quote is not closed, or stands in the middle of a field. If the gateway quotes no fields: "quotes": false.'
                          WHEN v.kind IS NULL THEN format('The layout does not say of which kind "%s" is.', v.word)
-                         WHEN v.amount IS NULL OR v.amount !~ number THEN format('"%s" is not an amount.', v.amount)
+                         WHEN v.amount IS NULL OR v.currency IS NULL OR v.at IS NULL
+                         THEN format('Column %s is empty, or not in the file.',
+                                     coalesce((layout || coalesce(layout -> 'by_kind' -> v.kind, '{}'))
+                                              ->> CASE WHEN v.amount IS NULL THEN 'amount' WHEN v.currency IS NULL THEN 'currency' ELSE 'at' END,
+                                              '(none in the layout)'))
+                         WHEN v.amount !~ number THEN format('"%s" is not an amount.', v.amount)
                          WHEN layout ->> 'units' = 'minor' AND strpos(v.amount || v.fee, '.') > 0
                          THEN format('"%s" is not a whole number of minor units.', CASE WHEN strpos(v.amount, '.') > 0 THEN v.amount ELSE v.fee END)
                          WHEN v.fee !~ number THEN format('"%s" is not an amount.', v.fee)
-                         WHEN v.currency IS NULL OR v.currency !~ '^[A-Z]{3}$' THEN format('"%s" is not a currency.', v.currency)
-                         WHEN v.at IS NULL OR v.at !~ ('^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?' || zone || '?$') THEN format('"%s" is not a time.', v.at)
+                         WHEN v.currency !~ '^[A-Z]{3}$' THEN format('"%s" is not a currency.', v.currency)
+                         WHEN v.at !~ ('^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?' || zone || '?$') THEN format('"%s" is not a time.', v.at)
                          WHEN v.reference IS NULL AND v.kind NOT IN ('fee', 'other') THEN 'It has no reference.'
                          WHEN greatest(octet_length(v.reference), octet_length(v.payment_ref), octet_length(v.our_reference)) > 255
                          THEN 'A reference is longer than 255 bytes.' END AS problem
@@ -1832,15 +1875,17 @@ BEGIN
     GET DIAGNOSTICS lines = ROW_COUNT;
     PERFORM order_timeout._progress('load_statement', 0);
     outcome := 'loaded';
+    PERFORM order_timeout._warn_about_statement(order_timeout._require_statement(gateway, statement));
 -- Without the long statement as context.
 EXCEPTION WHEN data_exception THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RAISE EXCEPTION '%', SQLERRM USING ERRCODE = CASE WHEN SQLSTATE IN ('22003', '22004') THEN SQLSTATE ELSE '22023' END,
-                                       DETAIL = detail, HINT = hint;
+                                       DETAIL = coalesce(nullif(detail, ''), 'Nothing was loaded.'),
+                                       HINT = coalesce(nullif(hint, ''), 'Correct the arguments or the file, and load it again.');
 END
 $$;
 COMMENT ON FUNCTION load_statement(text, text, jsonb, text, timestamptz, timestamptz, jsonb) IS
-'Loads a gateway''s file: csv is its text, layout says what its columns mean (statement_layout has two), covers_from and covers_to which time it covers. totals: what it comes to, in minor units by currency; null: what its summary says, if the layout knows it. lines: rows of statement_lines, a fee is a row of its own. Outcomes: loaded, exists (this file was loaded under this name). Errors: 22023 a line that does not fit (DETAIL says why), another file under this name, a wrong argument; 22003, 22004. Locks: the statement.';
+'Loads a gateway''s file: csv is its text, layout says what its columns mean (statement_layout has two), covers_from and covers_to which time it covers. totals: what it comes to, in minor units by currency; null: what its summary says, if the layout knows it. lines: rows of statement_lines, a fee is a row of its own. A WARNING says if no line is of the time covered, or if this file is loaded under another name. Outcomes: loaded, exists (this file was loaded under this name). Errors: 22023 a line that does not fit (DETAIL says why), another file under this name, a wrong argument; 22003, 22004. Locks: the statement.';
 
 CREATE FUNCTION unload_statement(gateway text, statement text, OUT outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -2224,6 +2269,7 @@ REVOKE ALL ON FUNCTION _first_field(text[], integer[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _csv_records(text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _quotes_fit(text, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _bad_line(bigint, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION _warn_about_statement(statements) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _layout_columns(jsonb, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _summary_totals(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION _require_statement(text, text) FROM PUBLIC;
@@ -2289,7 +2335,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_stat_activity a
                     WHERE a.backend_type = 'pg_cron launcher' OR a.application_name = 'pg_cron scheduler') THEN
         RAISE WARNING 'job % cannot run: pg_cron''s launcher is not there', jobid
-            USING HINT = 'Restart the server. If the launcher is still not there, the server''s log says why.';
+            USING HINT = 'Restart the server, if it did not start some seconds ago. If the launcher is still not there, the server''s log says why, for example that the database of cron.database_name does not exist.';
     END IF;
     IF setting ->> 'cron.launch_active_jobs' = 'off' THEN
         RAISE WARNING 'job % cannot run: cron.launch_active_jobs is off', jobid
@@ -3034,7 +3080,8 @@ DECLARE
         WHEN 'operator' THEN application || worker || reader || consumer || '{create_consumer,drop_consumer,retry_refund,settle_refund,reverse_refund,stop_refund,
             withdraw_refund,reverse_chargeback,retry_void,resolve_held,accept_payment,accept_short,refund_orphan,assign_orphan,
             resolve_conflict,resolve_link,adopt_orders,forget_order,sweep,sweep_once,schedule_sweeper,unschedule_sweeper,schedule_refunds,
-            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_quotes_fit,_csv_records,
+            unschedule_refunds,statement_layout,load_statement,unload_statement,apply_statement,_apply_line,_bad_line,_warn_about_statement,_quotes_fit,
+            _csv_records,
             _field,_first_field,_layout_columns,_require_loadable,_summary_totals,_require_pg_cron,_call_pg_cron,_schedule_job,_warn_about_job}' END;
 BEGIN
     IF access IS NULL THEN

@@ -110,6 +110,14 @@ my $said = `$python $worker_file --gateway bank --url $url --timeout 10 --batch 
 is($? >> 8, 2, 'a lease that is too short for the batch is refused');
 like($said, qr/--lease 300 is too short: 15 refunds with two calls of 10 s each may take 300 s/, 'with the numbers');
 is(system("$python $worker_file --gateway bank 2>/dev/null") >> 8, 2, 'so is a missing address');
+$dbh->do('CREATE ROLE stranger LOGIN');
+for ([ 'shop', 'stranger', qr/permission denied .*grant_access\(.*'worker'\);/ ], [ 'postgres', 'refunder', qr/is PGDATABASE the database/ ]) {
+	my ($db, $role, $advice) = @$_;
+	like(scalar `$python $worker_file --gateway bank --url $url --once --database "@{[ $server->connstr($db) ]} user=$role" 2>&1`, $advice,
+		"$role in database $db learns what to do");
+	is($? >> 8, 1, 'and the worker ends');
+}
+like(scalar `$python -I -S $worker_file 2>&1`, qr/\Arefund_worker: No module named 'psycopg'.*python3-psycopg/, 'so does a machine without psycopg');
 
 # ------------------------------------------------------------ the work
 

@@ -200,7 +200,8 @@ my %waits = (
 	consumer   => [ qr/ERROR database: 22023 .*consumer "nobody" does not exist/, qw(--consumer nobody) ],
 	exchange   => [ qr/ERROR broker: exchange: 404 NOT_FOUND - no exchange 'none'/, qw(--no-declare --exchange none) ],
 	other_type => [ qr/ERROR broker: exchange: 406 PRECONDITION_FAILED/, qw(--exchange amq.direct) ],
-	rights     => [ qr/ERROR database: 42501/, qw(--consumer new --create-consumer) ],
+	rights     => [ qr/ERROR database: 42501 .*let the operator create it/, qw(--consumer new --create-consumer) ],
+	no_schema  => [ qr/ERROR database: 3F000 .*is PGDATABASE the database/, '--dbname', $server->connstr('postgres') . ' user=relay' ],
 	locked     => [ qr/ERROR database: .*(?:password|fe_sendauth)/, '--dbname', $server->connstr('shop') . ' user=locked' ],
 	no_server  => [ qr/ERROR database: .*No such file/, '--dbname', "host=$dir/none user=relay" ],
 	no_broker  => [ qr/ERROR broker: connect to 127.0.0.1, port 1: /, { AMQP_URL => 'amqp://127.0.0.1:1' } ]);

@@ -290,7 +290,7 @@ sub refused {
 my $kept = "$dir/kept.html";
 PostgreSQL::Test::Utils::append_to_file($kept, 'as it was');
 my @output = ('--output', $kept);
-refused('none', 1, qr/database "none" has no extension order_timeout: CREATE EXTENSION/, @output);
+refused('none', 1, qr/database "none" has no extension order_timeout: name another one .*CREATE EXTENSION/, @output);
 $server->safe_psql('old', q{CREATE EXTENSION order_timeout VERSION '0.1.0'; SELECT order_timeout.grant_access('watcher', 'reader')});
 refused('old', 1, qr/order_timeout 0\.1\.0 is too old, .*ALTER EXTENSION order_timeout UPDATE;/, @output);
 refused('nowhere', 1, qr/database "nowhere" does not exist/, @output);
@@ -298,10 +298,18 @@ refused('shop', 1, qr/there is no order "no such"/, @output, '--order', 'no such
 refused('shop', 1, qr/order_id/, @output, '--order', '');
 refused('shop', 1, qr/TimeZone/, @output, '--time-zone', 'Mars/Base');
 refused('shop', 1, qr/permission denied.*grant_access/, @output, '--database', $server->connstr('shop') . ' user=nobody');
+# Copied without its folder, and without psycopg.
+PostgreSQL::Test::Utils::append_to_file("$dir/alone.py",
+	PostgreSQL::Test::Utils::slurp_file("$sources/connect/report/order_timeout_report.py"));
+for ([ '', qr/\Aorder_timeout_report: No module named 'page'\. Copy the folder/ ], [ '-I -S', qr/\Aorder_timeout_report: No module named 'psycopg'/ ]) {
+	my ($isolated, $why) = @$_;
+	like(`$python $isolated $dir/alone.py --output $kept 2>&1`, $why, 'it says what is missing');
+}
 refused('shop', 2, qr/--days/, @output, '--days', $_) for qw(0 -1 nan x);
 refused('shop', 2, qr/--proof/, @output, '--proof', 'all');
 refused('shop', 2, qr/--output/);
-refused('shop', 2, qr/cannot be written/, '--output', $_) for $dir, "$dir/no/such";
+refused('shop', 2, qr/cannot be written: it is a folder/, '--output', $dir);
+refused('shop', 2, qr{cannot be written: may this user write in \Q$dir\E/no, and is it there}, '--output', "$dir/no/such");
 refused('shop', 2, qr/no build of Chart.js/, @output, '--chart-js', $0);
 refused('shop', 2, qr/No such file/, @output, '--chart-js', "$dir/none.js");
 refused('shop', 2, qr/no build of Chart.js|is a module/, @output, '--chart-js', '/usr/share/javascript/chart.js/chart.mjs');

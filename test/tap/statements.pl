@@ -142,6 +142,23 @@ for my $bad ([ '22023', "'bank', 'none'" ], [ '22004', "NULL, 'day'" ], [ '22023
 	is(error_of($operator, sub { $operator->do("CALL order_timeout.apply_statement($arguments)") }), $sqlstate, "apply_statement($arguments)");
 }
 
+# What a wrong day, or a file that is loaded twice, looks like.
+my $odd = <<'END';
+SELECT outcome FROM order_timeout.load_statement('odd', :'name', '{"header": ["id"], "kind": "kind", "kinds": {"p": "payment"}, "units": "minor", "at": "at", "time_zone": "UTC", "reference": "id", "amount": "amount", "currency_is": "EUR"}',
+	E'id,kind,amount,at\nx,p,1,2026-05-10 00:00\ny,p,1,2026-05-10 23:59:59.9', :'from', :'to');
+END
+sub warnings_of {
+	my ($name, $from, $to) = @_;
+	my ($out, $err);
+	$server->run_log([ 'psql', '-XqAt', '-d', 'shop', '-U', 'operator', '-v', "name=$name", '-v', "from=$from", '-v', "to=$to" ], '<', \$odd, '>', \$out, '2>', \$err);
+	return $err;
+}
+is(warnings_of('10', '2026-05-10 23:59:59+00', '2026-05-11+00'), '', 'one line of the time that is covered is enough');
+is(warnings_of('10', '2026-05-10 23:59:59+00', '2026-05-11+00'), '', 'a repeat is no other file');
+my $warned = warnings_of('11', '2026-05-11+00', '2026-05-12+00');
+like($warned, qr/^WARNING:  statement "11" of gateway "odd" is the same file as statement "10"$/m, 'a file that is loaded already');
+like($warned, qr/^WARNING:  no line of statement "11" of gateway "odd" is of the time that it covers\nDETAIL:  Its lines are from 2026-05-10 00:00:00/m, 'of another day');
+
 # A chargeback that was won in part, in the same file: the rest of it is not ours again.
 call($dbh, 'create_order', 'C-1', 100, 'EUR');
 call($operator, 'load_statement', 'part', 'day', $map =~ s/"c": "chargeback"/"c": "chargeback", "w": "chargeback_reversed"/r, <<'END', '2026-05-10', '2026-05-11');
@@ -236,7 +253,8 @@ is(warning_about($_), '', "day $_: none is missing") for 2, 3;
 
 # What doc/statements.md prints, with these files.
 open my $page, '<:encoding(UTF-8)', "$FindBin::Bin/../../doc/statements.md" or die $!;
-my @blocks = do { local $/ = undef; <$page> =~ /^```\n(.*?)^```$/msg };
+my $text = do { local $/ = undef; <$page> };
+my @blocks = $text =~ /^```\n(.*?)^```$/msg;
 is(scalar @blocks, 3, 'the page has a day, a map and a large file');
 s{([\w-]+)\.csv}{ my $from = $1; "$FindBin::Bin/statements/" . ($from =~ /bill/ ? 'wechat_pay' : 'stripe') . '.csv' }ge for @blocks;
 $server->safe_psql('postgres', "CREATE DATABASE page ENCODING 'UTF8' TEMPLATE template0");
@@ -248,6 +266,15 @@ for my $block (@blocks[ 0, 2 ]) {
 	like($out, qr/^loaded\|(?:12|6)$/m, 'and loads the file');
 }
 my $printed = $server->dbh('page');
+my ($changed) = $text =~ /^  ```\n(.*?)^  ```$/ms;
+$changed = $printed->selectrow_array("SELECT $changed");
+is(call($printed, 'load_statement', 'changed', 'day', $changed, file('stripe'), '2026-05-10', '2026-05-11')->{outcome}, 'loaded', 'so does a change of a layout');
+is_deeply($printed->selectrow_arrayref(<<'END'), [ 0, 0 ], 'which changes the number of a payment and nothing else');
+SELECT count(*) FILTER (WHERE c.our_reference IS DISTINCT FROM s.our_reference AND s.our_reference NOT LIKE 'pi\_%'),
+       count(*) FILTER (WHERE c.kind = 'payment' AND c.reference NOT LIKE 'pi\_%' OR c.kind <> s.kind)
+  FROM order_timeout.statement_lines c JOIN order_timeout.statement_lines s USING (line, kind)
+ WHERE c.gateway = 'changed' AND s.gateway = 'card'
+END
 is_deeply(call($printed, 'load_statement', 'own', 'day', $blocks[1],
 		"id,type,currency,time,gross,commission,sale_id,order\n1,sale,EUR,2026-05-10 10:00,100,3,,o-1\n2,refund,EUR,2026-05-10 11:00,-10,,1,\n",
 		'2026-05-10', '2026-05-11'), { outcome => 'loaded', lines => 3 }, 'the map of the page fits a file');

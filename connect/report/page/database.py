@@ -87,7 +87,10 @@ def require_extension(database):
     found = database.row("SELECT extversion FROM pg_extension WHERE extname = 'order_timeout'")
     if found is None:
         name = database.row("SELECT current_database() AS name").name
-        raise Refused(f'database "{name}" has no extension order_timeout: CREATE EXTENSION order_timeout;')
+        raise Refused(
+            f'database "{name}" has no extension order_timeout: name another one in --database (dbname=...),'
+            " or CREATE EXTENSION order_timeout;"
+        )
     views = database.row(
         """SELECT array_agg(relname::text) AS names FROM pg_class
                              WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'order_timeout')"""
