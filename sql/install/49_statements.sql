@@ -4,9 +4,13 @@
 --  1. A payment: the line's reference is the payment_ref.
 --  2. A refund or a chargeback: the reference is the gateway_refund_ref; of a refund otherwise our_reference is the
 --     refund_ref. By our own number it is ours whatever number of the gateway was recorded for it.
+--     A line of kind other may be one that is under way there.
 --  3. It went back if the row has returned_at, which stays when the refund is reversed after that. What was settled by
 --     hand went another way: if the gateway has it too, it went back twice.
 --  4. A chargeback that was won: the row of the chargeback is reversed.
+--  5. A refund that came back under its number is no money: what the gateway took for it, it gave again. It says nothing of
+--     a row that was not returned, or was returned under another number.
+--  6. A number again, at another time, is other money; at the same time it is the same line of another statement.
 -- No line is written by the gateway's word alone: apply_statement calls the functions that a webhook calls, so a webhook
 -- that comes at the same time, or came before, makes it a repeat.
 
@@ -52,7 +56,7 @@ COMMENT ON TABLE statement_lines IS
 'A line of a statement: what the gateway says that happened, and what apply_statement did about it. Written by load_statement and unload_statement, or by the operator''s own INSERT, and by apply_statement.';
 -- Of a key what differs comes first, as in refunds.
 CREATE INDEX statement_lines_reference ON statement_lines (reference, gateway);
-CREATE INDEX statement_lines_our_reference ON statement_lines (our_reference, gateway) WHERE kind = 'refund';
+CREATE INDEX statement_lines_our_reference ON statement_lines (our_reference, gateway) WHERE kind IN ('refund', 'other');
 
 SELECT pg_catalog.pg_extension_config_dump('statements', '');
 SELECT pg_catalog.pg_extension_config_dump('statement_lines', '');
@@ -122,10 +126,10 @@ COMMENT ON FUNCTION _first_field(text[], integer[]) IS
 -- A record goes on in the next line while a quote is open. WeChat Pay puts a backtick before each value and quotes none.
 -- A comma between quotes is a unit separator (U+001F) until _field reads the field: to split by a regular expression takes
 -- ten times as long.
-CREATE FUNCTION _csv_records(csv text) RETURNS TABLE (line bigint, raw text, fields text[])
+CREATE FUNCTION _csv_records(csv text, quotes boolean) RETURNS TABLE (line bigint, raw text, fields text[])
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH physical AS (
-        SELECT s.n, rtrim(s.t, E'\r') AS t, CASE WHEN starts_with(s.t, '`') THEN 0 ELSE length(s.t) - length(replace(s.t, '"', '')) END AS quotes
+        SELECT s.n, rtrim(s.t, E'\r') AS t, CASE WHEN starts_with(s.t, '`') OR NOT _csv_records.quotes THEN 0 ELSE length(s.t) - length(replace(s.t, '"', '')) END AS quotes
           FROM string_to_table(CASE WHEN ascii(_csv_records.csv) = 65279 THEN substr(_csv_records.csv, 2) ELSE _csv_records.csv END, E'\n')
                WITH ORDINALITY s(t, n)
     ), opened AS (
@@ -138,12 +142,14 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT r.n, r.t,
            CASE WHEN starts_with(r.t, '`') THEN string_to_array(substr(r.t, 2), ',`')
                 WHEN strpos(r.t, '"') = 0 THEN string_to_array(r.t, ',')
+                -- As a file with quotes would have them.
+                WHEN NOT _csv_records.quotes THEN ARRAY(SELECT '"' || replace(f.t, '"', '""') || '"' FROM string_to_table(r.t, ',') WITH ORDINALITY f(t, n) ORDER BY f.n)
                 ELSE string_to_array((SELECT string_agg(CASE WHEN q.n % 2 = 0 THEN replace(q.t, ',', E'\x1f') ELSE q.t END, '"' ORDER BY q.n)
                                         FROM string_to_table(r.t, '"') WITH ORDINALITY q(t, n)), ',') END
       FROM records r WHERE btrim(r.t, E' \t\r') <> '' ORDER BY r.n
 $$;
-COMMENT ON FUNCTION _csv_records(text) IS
-'The records of a CSV file, each with the number of its first line and its fields. Used by load_statement.';
+COMMENT ON FUNCTION _csv_records(text, boolean) IS
+'The records of a CSV file, each with the number of its first line and its fields. quotes: whether a quote is more than a character. Used by load_statement.';
 
 -- A quote that is not as it must be joins lines, and what it swallowed would be left out in silence.
 CREATE FUNCTION _quotes_fit(raw text, fields text[]) RETURNS boolean
@@ -185,7 +191,8 @@ CREATE FUNCTION _summary_totals(csv text, layout jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH tail AS (
         SELECT r.fields, lead(r.fields) OVER (ORDER BY r.line) AS values
-          FROM order_timeout._csv_records(substr(right(csv, 20000), 1 + CASE WHEN length(csv) > 20000 THEN strpos(right(csv, 20000), E'\n') ELSE 0 END)) r
+          FROM order_timeout._csv_records(substr(right(csv, 20000), 1 + CASE WHEN length(csv) > 20000 THEN strpos(right(csv, 20000), E'\n') ELSE 0 END),
+                                           (layout -> 'quotes') IS DISTINCT FROM 'false'::jsonb) r
     )
     SELECT jsonb_build_object(layout #>> '{totals,currency}', sum(n.sign * order_timeout.minor_units(
                order_timeout._field(t.values, array_position(t.fields, n.name))::numeric, layout #>> '{totals,currency}')))
@@ -253,6 +260,7 @@ BEGIN
                     OR EXISTS (SELECT FROM jsonb_each(CASE jsonb_typeof(layout -> 'by_kind') WHEN 'object' THEN layout -> 'by_kind' ELSE '{}' END) k
                                 WHERE jsonb_typeof(k.value) <> 'object')
                   THEN 'by_kind of layout must be an object of kinds, each with an object.'
+                  WHEN jsonb_typeof(layout -> 'quotes') <> 'boolean' THEN 'quotes of layout must be true or false.'
                   WHEN NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = layout ->> 'time_zone')
                   THEN format('Time zone "%s" is not known.', layout ->> 'time_zone') END;
     IF wrong IS NOT NULL THEN
@@ -305,6 +313,7 @@ CREATE FUNCTION load_statement(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, YMD' AS $$
 DECLARE
     file_fingerprint CONSTANT text := md5(csv);
+    has_quotes CONSTANT boolean := (layout -> 'quotes') IS DISTINCT FROM 'false'::jsonb;
     found_statement order_timeout.statements;
     first_line bigint;
     columns text[];
@@ -334,7 +343,7 @@ BEGIN
 
     SELECT r.line, r.fields INTO first_line, columns
       FROM (SELECT h.line, ARRAY(SELECT order_timeout._field(h.fields, n) FROM generate_subscripts(h.fields, 1) n ORDER BY n) AS fields
-              FROM order_timeout._csv_records(left(csv, 100000)) h) r
+              FROM order_timeout._csv_records(left(csv, 100000), has_quotes) h) r
      WHERE r.fields @> ARRAY(SELECT jsonb_array_elements_text(layout -> 'header')) ORDER BY r.line LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the file has no header of this layout'
@@ -347,7 +356,7 @@ BEGIN
 
     PERFORM order_timeout._progress('load_statement', 1);
     WITH records AS MATERIALIZED (
-        SELECT r.* FROM order_timeout._csv_records(csv) r WHERE r.line > first_line
+        SELECT r.* FROM order_timeout._csv_records(csv, has_quotes) r WHERE r.line > first_line
     ), data AS (
         SELECT r.* FROM records r
          WHERE r.line < coalesce((SELECT min(e.line) FROM records e WHERE order_timeout._field(e.fields, 1) = layout ->> 'end'), 9223372036854775807)
@@ -382,7 +391,7 @@ BEGIN
         SELECT v.*, CASE WHEN cardinality(v.fields) <> cardinality(columns)
                          THEN format('It has %s fields, the header has %s.', cardinality(v.fields), cardinality(columns))
                          WHEN strpos(v.raw, '"') > 0 AND NOT order_timeout._quotes_fit(v.raw, v.fields)
-                         THEN 'A quote is not closed, or stands in the middle of a field.'
+                         THEN 'A quote is not closed, or stands in the middle of a field. If the gateway quotes no fields: "quotes": false.'
                          WHEN v.kind IS NULL THEN format('The layout does not say of which kind "%s" is.', v.word)
                          WHEN v.amount IS NULL OR v.currency IS NULL OR v.at IS NULL
                          THEN format('Column %s is empty, or not in the file.',
@@ -473,6 +482,16 @@ $$;
 COMMENT ON FUNCTION _may_be_known(text, text, text, text, bigint) IS
 'Whether we have money that a line may be about under another number. Used by apply_statement, check_statement and statement_totals.';
 
+CREATE FUNCTION _came_back(gateway text, reference text, amount bigint) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM order_timeout.statement_lines l
+                    WHERE l.reference = _came_back.reference AND l.gateway = _came_back.gateway AND l.kind = 'refund'
+                      AND l.amount = - _came_back.amount AND l.amount <> 0);
+END;
+COMMENT ON FUNCTION _came_back(text, text, bigint) IS
+'Whether the statements of a gateway have a refund going and coming back under one number, all of it. Used by apply_statement, check_statement and statement_totals.';
+
 -- Each line with the row that is the same money, what differs (null: nothing), and the call that apply_statement makes. OFFSET 0,
 -- so that what differs is not found out again at each place that asks for it.
 CREATE FUNCTION _statement_matches(gateway text, statement text)
@@ -489,12 +508,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                 WHEN m.kind = 'chargeback_reversed' AND m.problem IN ('only_there', 'status') AND m.amount > 0 THEN 'reverse_chargeback' END,
            m.applied_at IS NOT NULL
       FROM (SELECT l.line, l.kind, l.reference, l.amount, l.currency, l.applied_at,
-                   coalesce(p.order_id, n.order_id, o.order_id, a.order_id, CASE l.kind WHEN 'payment' THEN l.our_reference END) AS order_id,
+                   coalesce(p.order_id, n.order_id, o.order_id, a.order_id,
+                            CASE l.kind WHEN 'payment' THEN l.our_reference
+                                        ELSE (SELECT q.order_id FROM order_timeout.payments q
+                                               WHERE q.gateway = l.gateway AND q.payment_ref = l.payment_ref) END) AS order_id,
                    coalesce(p.payment_ref, n.payment_ref, o.payment_ref, CASE l.kind WHEN 'payment' THEN l.reference ELSE l.payment_ref END) AS payment_ref,
                    r.refund_ref, r.is_open, coalesce(p.amount, CASE l.kind WHEN 'chargeback_reversed' THEN r.amount ELSE - r.amount END) AS here,
                    CASE WHEN l.kind = 'fee' THEN NULL
-                        WHEN l.kind = 'other' THEN 'only_there'
-                        WHEN l.nth > 1 OR other.has_it THEN 'twice'
+                        WHEN l.kind = 'other' THEN CASE WHEN r.refund_ref IS NULL OR r.amount <> - l.amount OR r.currency <> l.currency
+                                                          OR r.state = 'reversed' OR r.by_hand THEN 'only_there' END
+                        WHEN l.nth > 1 OR earlier.has_it THEN 'twice'
+                        WHEN pair.came_back AND (r.refund_ref IS NULL OR r.returned_at IS NULL OR r.by_hand OR other.stays) THEN NULL
+                        WHEN other.has_it THEN 'twice'
                         WHEN p.payment_ref IS NULL AND r.refund_ref IS NULL THEN 'only_there'
                         WHEN p.payment_ref IS NOT NULL AND elsewhere.order_id NOT IN (p.order_id, coalesce(p.told_order_id, p.order_id))
                           OR r.refund_ref IS NOT NULL AND elsewhere.payment_ref IS NOT NULL THEN 'elsewhere'
@@ -503,15 +528,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                         WHEN r.amount <> abs(l.amount) OR l.kind = 'chargeback' AND l.amount >= 0 OR l.kind = 'chargeback_reversed' AND l.amount <= 0
                         THEN 'amount'
                         WHEN l.amount < 0 THEN CASE WHEN r.returned_at IS NULL OR r.by_hand THEN 'status' END
-                        WHEN r.state <> 'reversed' THEN 'status' END AS problem
+                        WHEN r.state <> 'reversed' AND r.returned_at IS NOT NULL AND NOT r.by_hand THEN 'status' END AS problem
               FROM (SELECT s.*, row_number() OVER (PARTITION BY CASE s.kind WHEN 'chargeback' THEN 'refund' ELSE s.kind END, s.reference, sign(s.amount)
                                                    ORDER BY s.line) AS nth
                       FROM order_timeout.statement_lines s
                      WHERE s.gateway = _statement_matches.gateway AND s.statement = _statement_matches.statement) l
               LEFT JOIN order_timeout.payments p ON l.kind = 'payment' AND p.gateway = l.gateway AND p.payment_ref = l.reference
-              LEFT JOIN order_timeout.refunds n ON l.kind IN ('refund', 'chargeback', 'chargeback_reversed')
+              LEFT JOIN order_timeout.refunds n ON l.kind IN ('refund', 'chargeback', 'chargeback_reversed', 'other')
                                                AND n.gateway_refund_ref = l.reference AND n.gateway = l.gateway
-              LEFT JOIN order_timeout.refunds o ON l.kind = 'refund' AND n.refund_ref IS NULL
+              LEFT JOIN order_timeout.refunds o ON l.kind IN ('refund', 'other') AND n.refund_ref IS NULL
                                                AND o.refund_ref = l.our_reference AND o.gateway = l.gateway
               LEFT JOIN order_timeout.attempts a ON l.kind = 'payment' AND p.payment_ref IS NULL
                                                 AND a.gateway = l.gateway AND a.attempt_ref = l.our_reference
@@ -520,7 +545,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                                         CASE WHEN n.refund_ref IS NULL THEN o.returned_at ELSE n.returned_at END AS returned_at,
                                         CASE WHEN n.refund_ref IS NULL THEN o.by_hand ELSE n.by_hand END AS by_hand,
                                         CASE WHEN n.refund_ref IS NULL THEN o.settled_at IS NULL ELSE n.settled_at IS NULL END AS is_open) r
-             -- A refund that went back twice has our number twice. The line with the number that we know has it, or else the first.
+             -- At the same time it is the same line: of the day and of the month.
+             CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM order_timeout.statement_lines x
+                                                 WHERE x.reference = l.reference AND x.gateway = l.gateway AND x.at < l.at
+                                                   AND sign(x.amount) = sign(l.amount)
+                                                   AND (x.kind = l.kind OR x.kind IN ('refund', 'chargeback') AND l.kind IN ('refund', 'chargeback')) OFFSET 0) AS has_it) earlier
+             CROSS JOIN LATERAL (SELECT l.kind = 'refund' AND order_timeout._came_back(l.gateway, l.reference, l.amount) AS came_back) pair
+             -- A refund that went back twice has our number twice. The line with the number that we know has it, or else the first that
+             -- did not come back. stays: another line has it, or the row has another number.
              CROSS JOIN LATERAL (SELECT o.refund_ref IS NOT NULL
                                     AND (EXISTS (SELECT FROM order_timeout.statement_lines x
                                                   WHERE x.reference = o.gateway_refund_ref AND x.gateway = l.gateway AND x.kind = 'refund'
@@ -528,7 +560,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
                                          OR EXISTS (SELECT FROM order_timeout.statement_lines x
                                                      WHERE x.our_reference = l.our_reference AND x.gateway = l.gateway AND x.kind = 'refund'
                                                        AND sign(x.amount) = sign(l.amount) AND x.reference <> l.reference
-                                                       AND (x.at, x.statement, x.line) < (l.at, l.statement, l.line))) AS has_it) other
+                                                       AND (x.at, x.statement, x.line) < (l.at, l.statement, l.line)
+                                                       AND NOT order_timeout._came_back(x.gateway, x.reference, x.amount))) AS has_it,
+                                        o.gateway_refund_ref IS NOT NULL
+                                     OR o.refund_ref IS NOT NULL
+                                        AND EXISTS (SELECT FROM order_timeout.statement_lines x
+                                                     WHERE x.our_reference = l.our_reference AND x.gateway = l.gateway AND x.kind = 'refund'
+                                                       AND x.amount < 0 AND x.reference <> l.reference
+                                                       AND NOT order_timeout._came_back(x.gateway, x.reference, x.amount)) AS stays) other
              -- What the line names and we know, where that is not what the row has.
              CROSS JOIN LATERAL (SELECT CASE WHEN l.our_reference NOT IN (p.order_id, coalesce(p.told_order_id, p.order_id))
                                              THEN coalesce((SELECT x.order_id FROM order_timeout.attempts x
@@ -568,23 +607,25 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
      WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.state <> 'reversed'
        AND r.returned_at >= since AND r.returned_at < before
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback') OFFSET 0)
+                        WHERE l.reference = r.gateway_refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'chargeback', 'other') OFFSET 0)
        AND NOT EXISTS (SELECT FROM order_timeout.statement_lines l
-                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind = 'refund' OFFSET 0)
+                        WHERE l.our_reference = r.refund_ref AND l.gateway = r.gateway AND l.kind IN ('refund', 'other')
+                          AND (r.gateway_refund_ref IS NULL OR NOT order_timeout._came_back(l.gateway, l.reference, l.amount)) OFFSET 0)
     UNION ALL
     -- It came back, as we have it. If the gateway has that it went, it must have this too.
     SELECT CASE r.reason WHEN 'chargeback' THEN 'chargeback_reversed' ELSE 'refund' END, r.gateway_refund_ref, r.order_id, r.payment_ref, r.refund_ref,
            r.amount, r.currency, r.settled_at, false
       FROM order_timeout.refunds r
-     CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.amount < 0) AS went, count(*) FILTER (WHERE l.amount > 0) AS came
-                           FROM (SELECT x.amount FROM order_timeout.statement_lines x
+     CROSS JOIN LATERAL (SELECT count(DISTINCT l.reference) FILTER (WHERE l.amount < 0) AS went,
+                                count(DISTINCT l.reference) FILTER (WHERE l.amount > 0) AS came
+                           FROM (SELECT x.reference, x.amount FROM order_timeout.statement_lines x
                                   WHERE x.reference = r.gateway_refund_ref AND x.gateway = r.gateway
                                     AND x.kind IN ('refund', 'chargeback', 'chargeback_reversed')
                                  UNION ALL
-                                 SELECT x.amount FROM order_timeout.statement_lines x
+                                 SELECT x.reference, x.amount FROM order_timeout.statement_lines x
                                   WHERE x.our_reference = r.refund_ref AND x.gateway = r.gateway AND x.kind = 'refund') l) stated
      WHERE r.gateway = _missing_in_statements.gateway AND NOT r.by_hand AND r.state = 'reversed' AND r.returned_at IS NOT NULL
-       AND r.settled_at >= since AND r.settled_at < before AND stated.went > 0 AND stated.came = 0
+       AND r.settled_at >= since AND r.settled_at < before AND stated.went > stated.came
 $$;
 COMMENT ON FUNCTION _missing_in_statements(text, timestamptz, timestamptz) IS
 'Payments and refunds of a gateway in a time that no statement of it has. Used by check_statement.';
@@ -728,7 +769,9 @@ COMMENT ON FUNCTION _apply_line(text, text, bigint, text, text, text, text, text
 
 -- It commits, so it can have no SET search_path: each name and operator is qualified. The loop keeps its rows over a commit.
 -- The calls of a payment come one after the other, in the sequence of their names: payments before chargebacks before those that
--- were won. There is no commit between them, or a worker would return what the next line says is back already.
+-- were won. There is no commit between them, or a worker would return what the next line says is back already. A batch locks
+-- several orders, so they come by their ids, as in each transaction that locks several. Of an order the file's first payment
+-- comes first.
 CREATE PROCEDURE apply_statement(gateway text, statement text, batch_size integer DEFAULT 100)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -747,7 +790,8 @@ BEGIN
     FOR difference IN
         SELECT m.*, pg_catalog.count(*) OVER () AS differences FROM order_timeout._statement_matches(apply_statement.gateway, apply_statement.statement) m
          WHERE m.plays IS NOT NULL
-         ORDER BY m.payment_ref IS NULL, pg_catalog.min(m.line) OVER (PARTITION BY m.payment_ref), m.payment_ref, m.plays, m.line
+         ORDER BY pg_catalog.min(m.order_id COLLATE pg_catalog."C") OVER (PARTITION BY m.payment_ref), m.payment_ref IS NULL,
+                  pg_catalog.min(m.line) OVER (PARTITION BY m.payment_ref), m.payment_ref, m.plays, m.line
     LOOP
         IF seen OPERATOR(pg_catalog.=) 0 THEN
             PERFORM order_timeout._progress('apply_statement', 2, difference.differences);
@@ -773,4 +817,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE apply_statement(text, text, integer) IS
-'Makes the calls that the differences of a statement stand for, as far as that is safe: record_payment, complete_refund, record_refund and reverse_chargeback, in batches of batch_size, and what belongs to their last payment, with a commit each; a NOTICE says how far it is. What it did, or why it could not, is the outcome of the line. Safe to repeat: a line that was applied is not applied again. Called alone: 2D000 inside a transaction block or a function. Errors: 22023 not loaded, or a wrong batch_size; 22004. Locks: the line, then those of the calls.';
+'Makes the calls that the differences of a statement stand for, as far as that is safe: record_payment, complete_refund, record_refund and reverse_chargeback, in batches of batch_size, and what belongs to their last payment, with a commit each; a NOTICE says how far it is. What it did, or why it could not, is the outcome of the line. Safe to repeat: a line that was applied is not applied again. Called alone: 2D000 inside a transaction block or a function. Errors: 22023 not loaded, or a wrong batch_size; 40P01, 40001: call it again, what was committed stays; 22004. Locks: the line, then those of the calls, orders by their id.';

@@ -189,7 +189,7 @@ DECLARE
     worker CONSTANT text[] := '{claim_refunds,complete_refund,record_refund,claim_voids,complete_void,send_refunds,minor_units}';
     reader CONSTANT text[] := '{funds,funds_violations,history,timeline,_timeline_events,_timeline_money,_timeline_step,_amount,replay_orders,
         minor_units,_consumer_backlog,check_statement,statement_totals,
-        _require_statement,_statement_matches,_may_be_known,_missing_in_statements,
+        _require_statement,_statement_matches,_may_be_known,_came_back,_missing_in_statements,
         _begin_matching,_progress,_progress_row,_progress_rows}';
     consumer CONSTANT text[] := '{read_events,ack_events}';
     names CONSTANT text[] := CASE access

@@ -44,6 +44,10 @@ SELECT is(t.load('zones', E'id,type,amount,currency,at\nz-1,pay,"1,234,567.89",E
                  '{"units": "major", "time_zone": "Europe/Berlin"}'), 'loaded 3', 'times that have a zone of their own, thousands of Europe and of India');
 SELECT results_eq($$SELECT t.lines('zones')$$, ARRAY['2 payment z-1 123456789 EUR 05-10 00:30', '3 payment z-2 123456700 EUR 05-10 08:30', '4 payment z-3 0 EUR 05-10 12:00'],
                   'which counts');
+SELECT is(t.load('no quotes', E'id,type,amount,currency,at,of,ours\nq-1,pay,1,EUR,2026-05-10 00:00,5" pipe,"o-1\nq-2,back,-2,EUR,2026-05-10 00:00,"",say "no"', '{"quotes": false}'),
+          'loaded 2', 'a gateway that quotes nothing');
+SELECT results_eq($$SELECT t.lines('no quotes')$$, ARRAY['2 payment q-1 ours "o-1 1 EUR 05-10 00:00', '3 refund q-2 of "" ours say "no" -2 EUR 05-10 00:00'],
+                  'a quote is a character');
 SELECT is(t.load('constant', E'id,type,sum,at\nc-1,back,7,2026-05-10 00:00', '{"currency_is": "CNY", "by_kind": {"refund": {"amount": "sum", "negate": true}}}'),
           'loaded 1', 'a currency that is no column, a kind with columns of its own');
 SELECT results_eq($$SELECT t.lines('constant')$$, ARRAY['2 refund c-1 -7 CNY 05-10 00:00'], 'and amounts without a sign');
@@ -111,6 +115,7 @@ SELECT results_eq($$SELECT t.check('all') ORDER BY 1$$, (SELECT ARRAY_AGG(x ORDE
     'only_here chargeback d-1 here -200 EUR -> reverse_chargeback',
     'only_here refund e-1 here -30 EUR -> reverse_chargeback']) x), 'each difference, with what resolves it');
 SELECT is((SELECT order_id FROM order_timeout.check_statement('bank', 'all') WHERE reference = 'new-2'), 'ours', 'an attempt names its order');
+SELECT is((SELECT order_id FROM order_timeout.check_statement('bank', 'all') WHERE reference = 'g-new'), 'back', 'a refund that is missing here has the order of its payment');
 SELECT results_eq($$SELECT t.total('all')$$, ARRAY[
     'EUR 20: 6400 -142 -25 220 -9 3 = 6447, stated 6460, missing 13, 1891 + 4556', 'USD 0: 0 0 0 0 0 0 = 0, stated 0, missing 0, 0 + 0'], 'the totals add up');
 SELECT results_eq($$SELECT t.check('all', '1 hour') EXCEPT SELECT t.check('all')$$,
@@ -198,6 +203,80 @@ SELECT results_eq($$SELECT t.check('reversals')$$, ARRAY[
 SELECT t.load('came', E'id,type,amount,currency,at\nc-4,won,40,EUR,2026-05-18 12:00:00\nc1,back,10,EUR,2026-05-18 12:00:00', covers_from => '2026-05-18+00');
 SELECT is_empty($$SELECT t.check('reversals')$$, 'it came with a later statement');
 
+SELECT t.load('lost after all', E'id,type,amount,currency,at,of\nc-4,dispute,-40,EUR,2026-05-19 12:00:00,reversed\nreversed,pay,1000,EUR,2026-05-19 12:00:00,\nc-4,won,40,EUR,2026-05-18 12:00:00,reversed', covers_from => '2026-05-19+00');
+SELECT results_eq($$SELECT t.check('lost after all')$$, ARRAY[
+    'twice chargeback 2 c-4 there -40 here -40 EUR -> the gateway', 'twice payment 3 reversed there 1000 here 1000 EUR -> the gateway'],
+    'under one number at another time it is other money, also in another statement');
+SELECT is_empty(format('SELECT t.check(%L)', statement), 'and no difference of the statement that had it first: ' || statement) FROM unnest('{reversals,came}'::text[]) statement;
+
+-- A refund that came back under its number: a worker reports it as rejected, and a new key or the same one is sent. Each refund here is
+-- named by what became of it.
+SELECT t.pay_at('bounced', 1000, '2026-05-20 10:00+00');
+SELECT t.request('bounced', 10, 'dead') AS dead, t.request('bounced', 20, 'open') AS open, t.request('bounced', 30, 'sent again') AS again,
+       t.request('bounced', 40, 'no number') AS unnumbered, t.request('bounced', 50, 'by hand') AS hand, t.request('bounced', 60, 'came back') AS gone,
+       t.request('bounced', 70, 'is missing') AS missing, t.request('bounced', 80, 'and came back') AS back \gset
+SELECT order_timeout.stop_refund(r, 'rejected') FROM unnest(ARRAY[:'dead', :'open', :'hand']) r;
+SELECT order_timeout.reverse_refund(:'dead', 'a new key'), order_timeout.settle_refund(:'hand', 'cash'),
+       order_timeout.complete_refund(:'again', 'succeeded', gateway_refund_ref => 'f-3b'), order_timeout.complete_refund(:'unnumbered', 'succeeded'),
+       order_timeout.complete_refund(:'gone', 'succeeded'), order_timeout.complete_refund(:'missing', 'succeeded', gateway_refund_ref => 'f-7b'),
+       order_timeout.complete_refund(:'back', 'succeeded', gateway_refund_ref => 'f-8b');
+SELECT order_timeout.reverse_refund(:'back', 'came back');
+UPDATE order_timeout.refunds SET returned_at = '2026-05-20 12:00+00' WHERE returned_at IS NOT NULL AND payment_ref = 'bounced';
+UPDATE order_timeout.refunds SET settled_at = '2026-05-20 13:00+00' WHERE refund_ref = :'back';
+SELECT 'id,type,amount,currency,at,of,ours
+bounced,pay,1000,EUR,2026-05-20 10:00:00,,
+f-1,back,-10,EUR,2026-05-20 12:00:00,bounced,' || :'dead' || '
+f-1,back,10,EUR,2026-05-20 13:00:00,bounced,' || :'dead' || '
+f-2,back,-20,EUR,2026-05-20 12:00:00,bounced,' || :'open' || '
+f-2,back,20,EUR,2026-05-20 13:00:00,bounced,' || :'open' || '
+f-3a,back,-30,EUR,2026-05-20 12:00:00,bounced,' || :'again' || '
+f-3a,back,30,EUR,2026-05-20 13:00:00,bounced,' || :'again' || '
+f-3b,back,-30,EUR,2026-05-20 14:00:00,bounced,' || :'again' || '
+f-4a,back,-40,EUR,2026-05-20 12:00:00,bounced,' || :'unnumbered' || '
+f-4a,back,40,EUR,2026-05-20 13:00:00,bounced,' || :'unnumbered' || '
+f-4b,back,-40,EUR,2026-05-20 14:00:00,bounced,' || :'unnumbered' || '
+f-5,back,-50,EUR,2026-05-20 12:00:00,bounced,' || :'hand' || '
+f-5,back,50,EUR,2026-05-20 13:00:00,bounced,' || :'hand' || '
+f-6,back,-60,EUR,2026-05-20 12:00:00,bounced,' || :'gone' || '
+f-6,back,60,EUR,2026-05-20 13:00:00,bounced,' || :'gone' || '
+f-7a,back,-70,EUR,2026-05-20 12:00:00,bounced,' || :'missing' || '
+f-7a,back,70,EUR,2026-05-20 13:00:00,bounced,' || :'missing' || '
+f-8a,back,-80,EUR,2026-05-20 12:00:00,bounced,' || :'back' || '
+f-8a,back,80,EUR,2026-05-20 13:00:00,bounced,' || :'back' || '
+f-8b,back,-80,EUR,2026-05-20 14:00:00,bounced,' || :'back' || '
+f-9,back,-90,EUR,2026-05-20 12:00:00,bounced,
+f-9,back,90,EUR,2026-05-20 13:00:00,bounced,' AS bounced \gset
+SELECT t.load('bounced', :'bounced', covers_from => '2026-05-20+00');
+SELECT ARRAY['only_here refund f-8b here 80 EUR -> the gateway',
+             'status refund 16 f-6 there 60 here -60 EUR -> reverse_refund or reverse_chargeback',
+             'status refund f-7b here -70 EUR -> reverse_refund'] AS differences \gset
+SELECT results_eq($$SELECT t.check('bounced') ORDER BY 1$$, :'differences'::text[], 'what came back under its number is no money');
+SELECT t.load('the month', :'bounced', covers_from => '2026-05-20+00');
+SELECT results_eq(format('SELECT t.check(%L) ORDER BY 1', statement), :'differences'::text[], 'the same lines in two statements: ' || statement)
+  FROM unnest('{bounced,the month}'::text[]) statement;
+
+-- A refund that is under way there is of kind other
+SELECT t.pay_at('slow', 1000, '2026-05-22 10:00+00');
+SELECT t.request('slow', 10, 'open') AS open, t.request('slow', 20, 'numbered') AS numbered, t.request('slow', 30, 'done') AS done,
+       t.request('slow', 40, 'dead') AS dead, t.request('slow', 50, 'less') AS less \gset
+SELECT order_timeout.complete_refund(:'numbered', 'succeeded', gateway_refund_ref => 'u-2'), order_timeout.complete_refund(:'done', 'succeeded'),
+       order_timeout.stop_refund(:'dead', 'dead'), order_timeout.reverse_refund(:'dead', 'a new key');
+UPDATE order_timeout.refunds SET returned_at = '2026-05-22 12:00+00' WHERE returned_at IS NOT NULL AND payment_ref = 'slow';
+SELECT t.load('slow', 'id,type,amount,currency,at,of,ours
+slow,pay,1000,EUR,2026-05-22 10:00:00,,
+u-1,gift,-10,EUR,2026-05-22 12:00:00,slow,' || :'open' || '
+u-2,gift,-20,EUR,2026-05-22 12:00:00,slow,
+u-3,gift,-30,EUR,2026-05-22 12:00:00,slow,' || :'done' || '
+u-4,gift,-40,EUR,2026-05-22 12:00:00,slow,' || :'dead' || '
+u-5,gift,-49,EUR,2026-05-22 12:00:00,slow,' || :'less', covers_from => '2026-05-22+00');
+SELECT results_eq($$SELECT t.check('slow')$$, ARRAY['only_there other 6 u-4 there -40 here -40 EUR -> the gateway',
+                  'only_there other 7 u-5 there -49 here -50 EUR -> the gateway'], 'and is a refund of ours, which is open or back');
+
+-- A day on which nothing happened
+SELECT is(t.load('nothing', 'id,type,amount,currency,at', totals => '{"EUR": 0}', covers_from => '2026-05-25+00'), 'loaded 0', 'a file with a header only');
+SELECT is_empty($$SELECT t.check('nothing')$$, 'no difference');
+SELECT results_eq($$SELECT t.total('nothing')$$, ARRAY['EUR 0: 0 0 0 0 0 0 = 0, stated 0, missing 0, 0 + 0'], 'and nothing to add up');
+
 -- Layouts
 SELECT is(jsonb_typeof(order_timeout.statement_layout(name)), 'object', name) FROM unnest('{stripe,wechat_pay}'::text[]) name;
 SELECT throws_ok($$SELECT order_timeout.statement_layout('visa')$$, '22023', 'no layout is called "visa"', 'no such layout');
@@ -227,9 +306,9 @@ SELECT is(t.detail(format('SELECT t.load(%L, %L, %L)', 'bad', E'id,type,amount,c
     ('x,pay,1,EUR,2026-05-10 00:00', '{"at": "created"}', '22023 | line 2 of the statement cannot be loaded | Column created is empty, or not in the file.'),
     ('x,pay,1,EUR,2026-05-10 00:00', '{"by_kind": {"payment": {"currency": ["a", "b"]}}}', '22023 | line 2 of the statement cannot be loaded | Column ["a", "b"] is empty, or not in the file.'),
     ('x,pay,1,EURO,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "EURO" is not a currency.'),
-    (E'x,pay,1,EUR,"2026-05-10 00:00\ny,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
-    (E'x,pay,1,EUR,2026-05-10 00:00"\ny,pay,2,EUR,2026-05-10 00:00"', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
-    (E'x,pay,1,EUR,2026-05-10 00:00\n"y"z,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 3 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field.'),
+    (E'x,pay,1,EUR,"2026-05-10 00:00\ny,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field. If the gateway quotes no fields: "quotes": false.'),
+    (E'x,pay,1,EUR,2026-05-10 00:00"\ny,pay,2,EUR,2026-05-10 00:00"', '{}', '22023 | line 2 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field. If the gateway quotes no fields: "quotes": false.'),
+    (E'x,pay,1,EUR,2026-05-10 00:00\n"y"z,pay,2,EUR,2026-05-10 00:00', '{}', '22023 | line 3 of the statement cannot be loaded | A quote is not closed, or stands in the middle of a field. If the gateway quotes no fields: "quotes": false.'),
     ('x,pay,"1,50",EUR,2026-05-10 00:00', '{"units": "major"}', '22023 | line 2 of the statement cannot be loaded | "1,50" is not an amount.'),
     ('x,pay,"1,0000.00",EUR,2026-05-10 00:00', '{"units": "major"}', '22023 | line 2 of the statement cannot be loaded | "1,0000.00" is not an amount.'),
     ('x,pay,1e3,EUR,2026-05-10 00:00', '{}', '22023 | line 2 of the statement cannot be loaded | "1e3" is not an amount.'),
@@ -246,6 +325,7 @@ SELECT is(t.detail(format('SELECT t.load(%L, %L, %L)', 'bad', E'id,type,amount,c
     ('x', '{"kinds": {"pay": "income"}}', '22023 | the statement cannot be loaded | kinds of layout must be payment, refund, chargeback, chargeback_reversed, fee or other.'),
     ('x', '{"time_zone": "Mars"}', '22023 | the statement cannot be loaded | Time zone "Mars" is not known.'),
     ('x', '{"units": "grams"}', '22023 | the statement cannot be loaded | layout needs header (an array), kind, kinds (an object), at, time_zone, units (major or minor).'),
+    ('x', '{"quotes": "no"}', '22023 | the statement cannot be loaded | quotes of layout must be true or false.'),
     ('x', '{"by_kind": 7}', '22023 | the statement cannot be loaded | by_kind of layout must be an object of kinds, each with an object.'),
     ('x', '{"by_kind": {"fee": "x"}}', '22023 | the statement cannot be loaded | by_kind of layout must be an object of kinds, each with an object.')
   ) v (line, layout, wanted);

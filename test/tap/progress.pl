@@ -177,7 +177,7 @@ is(seen_in($root, "COPY ($check) TO '/dev/null'", $lock), undef, 'no row');
 is($dbh->selectrow_array('SELECT type FROM pg_stat_progress_copy WHERE pid = ?', undef, $root->{pg_pid}), 'FILE', 'but that of COPY');
 gone($root);
 
-# Lines that fail, and what a trigger calls, are not the end of it.
+# Lines that fail, and what a trigger calls, are not the end of it. Orders come by their ids: s1, s10, ... s19 is the eleventh.
 $dbh->do(<<'SQL');
 CREATE FUNCTION check_too() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -187,9 +187,9 @@ END
 $$;
 SELECT order_timeout.load_statement('bank', 'other', '{"header": ["id"], "kind": "id", "kinds": {"*": "fee"}, "units": "minor", "currency_is": "EUR",
     "at": "at", "time_zone": "UTC", "amount": "amount"}', E'id,amount,at\n1,2,2026-05-10 00:00', '2026-05-09', '2026-05-10');
-CREATE TRIGGER fail BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay7') EXECUTE FUNCTION fail();
-CREATE TRIGGER check_too BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay9') EXECUTE FUNCTION check_too();
-CREATE TRIGGER stand_still BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay11') EXECUTE FUNCTION stand_still();
+CREATE TRIGGER fail BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay12') EXECUTE FUNCTION fail();
+CREATE TRIGGER check_too BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay14') EXECUTE FUNCTION check_too();
+CREATE TRIGGER stand_still BEFORE INSERT ON order_timeout.payments FOR EACH ROW WHEN (NEW.payment_ref = 'pay19') EXECUTE FUNCTION stand_still();
 SQL
 $row = seen_in($operator, "CALL order_timeout.apply_statement('bank', 'day', 5)", $advisory);
 is_deeply($row, row('apply_statement', 'applying lines', 2, 2, 10, 20, '50.0', 'lines'), 'lines that were tried');

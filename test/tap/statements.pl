@@ -206,6 +206,27 @@ is_deeply(outcomes('race'), ['2 payment record_payment: duplicate applied'], 'wi
 is($dbh->selectrow_array("SELECT paid FROM order_timeout.orders WHERE order_id = 'R-1'"), 100, 'nothing is paid twice');
 balanced($dbh, 'the funds after the race');
 
+# ------------------------------------------------------------ interrupted
+
+# It is cancelled in its second batch, behind a transaction that has an order of that. The first batch stays, the lines of the second
+# are as before, and the next call does the rest.
+call($dbh, 'create_order', "I-$_", 100, 'EUR') for 1 .. 4;
+call($operator, 'load_statement', 'broken off', 'day', $map, join("\n", 'id,kind,amount,currency,at,ours', map {"i-$_,p,100,EUR,2026-05-10 10:00:00,I-$_"} 1 .. 4),
+	'2026-05-10', '2026-05-11');
+my $holder = $server->dbh('shop');
+$holder->begin_work;
+call($holder, 'extend_order', 'I-4', '2100-01-01');
+$applying->do("CALL order_timeout.apply_statement('broken off', 'day', 2)", { pg_async => 1 });
+eventually(sub { $dbh->selectrow_array("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'broken off' AND pid <> pg_backend_pid()") });
+$dbh->selectrow_array('SELECT pg_cancel_backend(?)', undef, $applying->{pg_pid});
+is(ended_with($applying), '57014', 'apply_statement is cancelled');
+$holder->rollback;
+is_deeply(outcomes('broken off'), [ '2 payment record_payment: paid applied', '3 payment record_payment: paid applied' ], 'the first batch is committed, nothing of the second');
+is(scalar @{ differences('broken off') }, 2, 'which still differs');
+$operator->do("CALL order_timeout.apply_statement('broken off', 'day', 2)");
+is_deeply(differences('broken off'), [], 'and is done by the next call');
+balanced($dbh, 'the funds after it');
+
 # ------------------------------------------------------------ a day that is missing
 
 sub load_day {
