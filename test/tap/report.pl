@@ -257,6 +257,14 @@ cmp_ok($story->evaluate('document.scrollingElement.scrollWidth'), '<=', 360, 'on
 my $story_chart = $story->evaluate(q{Chart.getChart(document.querySelector('#story canvas')).data.datasets.map(d => d.data.at(-1))});
 is_deeply([ map { sprintf '%.2f', $_ } @$story_chart ], [ map { sprintf '%.2f', $order->{$_} / 100 } qw(refunded refund_pending held kept) ], 'the chart ends where the money is');
 
+# Four decimals, the most that a currency has
+call($dbh, 'create_order', 'fund', 12345, 'CLF');
+call($dbh, 'record_payment', 'fund', 'bank', 'units', 12345, 'CLF');
+my $fund = story('fund');
+like($fund->evaluate('document.getElementById("amount").textContent'), qr/1\.2345 CLF/, 'a currency with four decimals');
+is_deeply($fund->evaluate(q{(c => [c.data.datasets.at(-1).data.at(-1), c.scales.y.ticks.at(-1).label])(Chart.getChart(document.querySelector('#story canvas')))}),
+	[ 1.2345, '1.5000 CLF' ], 'its chart');
+
 my $other = story('o-' . $evil);
 is_deeply($other->evaluate($intact), [ 'undefined', 0, 3 ], 'a hostile order');
 is($other->evaluate('document.title'), "Order o-$evil", 'has its name');
