@@ -30,6 +30,9 @@ is(system('psql', '-Xq', '-d', $server->connstr('shop'), '-f', "$sources/doc/rep
 # Cancelled after it had expired: it was closed at its deadline all the same.
 call($dbh, 'cancel_order', $dbh->selectrow_array(q{SELECT order_id FROM order_timeout.orders
 	WHERE state = 'expired' AND paid = 0 ORDER BY settled_at DESC LIMIT 1}));
+# A run that began before the clock was set back: by its number it is the last one, by its time it is not.
+$dbh->do(q{INSERT INTO order_timeout.sweeps (pid, started_at, active_at, ended_at, expired)
+	SELECT 0, started_at - interval '1 second', ended_at, ended_at, 1 FROM order_timeout.sweeps WHERE expired > 0 ORDER BY started_at DESC OFFSET 20 LIMIT 1});
 my $browser = OTBrowser->started("$dir/browser");
 
 # report(database, options): status, and what it said.

@@ -57,10 +57,12 @@ SELECT date_bin(%(step)s::interval, c.due::timestamp, %(origin)s::timestamp) AS 
 
 LATENESS_OF_ALL = f"SELECT {PERCENTILES} FROM ({CLOSINGS}) c"
 
+# By time, which is not by number where the clock was set back: width_bucket needs them sorted.
 LATEST_RUNS = f"""
 SELECT sweep_id, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ') AS started, to_char(started_at, 'HH24:MI') AS tick,
        started_at, expired, failed, extract(epoch FROM max_lag)::float8 AS max_lag
-  FROM order_timeout.sweeps WHERE expired > 0 ORDER BY sweep_id DESC LIMIT {RUNS}"""
+  FROM (SELECT * FROM order_timeout.sweeps WHERE expired > 0 ORDER BY sweep_id DESC LIMIT {RUNS}) s
+ ORDER BY started_at, sweep_id"""
 
 # A closing belongs to the latest of these runs that had begun by then.
 LATENESS_OF_RUNS = f"""

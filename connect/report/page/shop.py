@@ -235,7 +235,7 @@ class Report:
         )
 
     def runs(self):
-        runs = self.database.rows(queries.LATEST_RUNS)[::-1]
+        runs = self.database.rows(queries.LATEST_RUNS)
         if not runs:
             return ""
         first = self.database.row(queries.FIRST_EVENT, since=runs[0].started_at).max or 0
