@@ -128,6 +128,26 @@ is_deeply([ grep { $_->[4] eq 'now' } @{ cells($page, 'money_numbers') } ], aske
 is_deeply([ map { "@$_[0, 2, 3]" } grep { $_->[1] eq 'returned by the gateway' } @{ cells($page, 'money_numbers') } ], [ map { "@$_" } @{ asked(q{SELECT currency, events, amount
 	FROM order_timeout.event_totals WHERE type = 'refund.succeeded' ORDER BY 1}) } ], 'and what went back');
 
+# The night when the clock is set back: what happened before that is on the axis, and nothing is before its beginning.
+my $night = <<'PYTHON';
+import sys; import psycopg; from psycopg.rows import namedtuple_row; from datetime import datetime, timezone, timedelta
+from zoneinfo import ZoneInfo; from page import queries; from page.steps import Steps
+database = psycopg.connect(sys.argv[1], row_factory=namedtuple_row)
+database.execute("SET TimeZone = 'Europe/Berlin'")
+for minutes in [*range(2, 200, 7), 600]:
+    for now in range(0, 180, 11):
+        until = datetime(2026, 10, 25, 0, 0, 30, tzinfo=timezone.utc) + timedelta(minutes=now)
+        since = until - timedelta(minutes=minutes)
+        axis = database.execute(queries.AXIS, {"begins": since, "until": until}).fetchone()
+        steps = Steps(axis.first, axis.last)
+        times = [(since + (until - since) * i / 100).astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=None) for i in range(101)]
+        end = steps.begins[-1] + timedelta(seconds=steps.seconds) if steps.begins else None
+        if not steps.begins or min(times) < steps.begins[0] or max(times) >= end or len(steps.begins) >= 50:
+            sys.exit(f"{since} to {until}: {len(steps.begins)} steps of {steps.words}")
+PYTHON
+PostgreSQL::Test::Utils::append_to_file("$dir/night.py", $night);
+is(`cd $sources/connect/report && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 $python $dir/night.py '${\ $server->connstr('shop') }' 2>&1`, '', 'each time has its step when the clock is set back');
+
 my $attention = asked(q{SELECT replace(kind, '_', ' '), coalesce(order_id, ''), amount, why, resolved_by FROM order_timeout.attention});
 is_deeply([ sort map { join '|', @$_[ 0, 1, 2, 4, 5 ] } @{ cells($page, 'cases') } ], [ sort map { join '|', @$_ } @$attention ], 'what waits for a person, with what to do');
 is(value($page, 'waiting'), scalar @$attention, 'and how many that are');
@@ -182,6 +202,8 @@ is(sum(@{ column(cells($day, 'growth_numbers'), 1) }), asked('SELECT count(*) FR
 my $hours = asked(q{SELECT to_char(date_bin('1 hour', created_at AT TIME ZONE 'Asia/Kolkata', '2001-01-01'), 'YYYY-MM-DD HH24:MI'), count(*)
 	FROM order_timeout.events WHERE created_at >= now() - interval '1 day' GROUP BY 1 ORDER BY 1});
 is_deeply([ grep { $_->[1] } @{ cells($day, 'growth_numbers') } ], $hours, 'by the clock of a time zone');
+my $posix = shown(made('posix', '--days', 1, '--time-zone', '<+08>-8'), 'a time zone that Python does not know');
+is(sum(@{ column(cells($posix, 'growth_numbers'), 1) }), sum(@{ column($hours, 1) }), 'has all events, too');
 like($day->evaluate('document.body.textContent'), qr/all orders with an event since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d IST/, 'the proof says since when');
 my $cut = shown(made('cut', '--max-events', 100, '--proof', 'none'), 'a hundred events');
 is(sum(@{ column(cells($cut, 'growth_numbers'), 1) }), asked("SELECT count(*) FROM order_timeout.events WHERE id > $newest - 100 AND created_at >= now() - interval '30 days'")->[0][0], 'the latest hundred');

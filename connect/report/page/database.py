@@ -2,9 +2,13 @@
 
 import contextlib
 import decimal
+import logging
 
 import psycopg
 from psycopg.rows import namedtuple_row
+
+# It warns of a time zone that Python does not know, and then has all times in UTC: no time is shown from here.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 NEEDED = ("health", "attention", "metrics", "sizes", "consumers")
 

@@ -23,7 +23,9 @@ class Report:
         self.metrics = database.rows("SELECT name, labels, value FROM order_timeout.metrics")
         self.values = {"first_event": self.window.first_event or 0, "since": since, "origin": ORIGIN}
         self.values["begins"] = database.row(queries.BEGINNING, **self.values).at or since
-        self.steps = Steps(self.values["begins"], self.window.until)
+        # Asked of the database, whose time zones Python may not know.
+        axis = database.row(queries.AXIS, begins=self.values["begins"], until=self.window.until)
+        self.steps = Steps(axis.first, axis.last)
         self.values["step"] = self.steps.words
         self.by_type = {}
         for row in database.rows(queries.EVENTS, **self.values):
