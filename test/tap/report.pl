@@ -305,6 +305,7 @@ my $broken = shown(made('broken', '--proof', 'full'), 'a broken row');
 is_deeply(cells($broken, 'violations'), asked('SELECT kind, order_id, gateway, payment_ref, refund_ref, problem FROM order_timeout.funds_violations()'), 'violations are shown');
 cmp_ok(value($broken, 'proof_now'), '>', 0, 'and counted');
 is(value(story($given_up), 'balanced'), 'false', 'on its own page, too');
+is((report('shop', '--output', "$dir/ever.html", '--proof', 36500))[0], 0, 'a proof of what happened in a hundred years');
 $dbh->do(q{CREATE OR REPLACE FUNCTION order_timeout.funds_violations(since timestamptz DEFAULT NULL)
 	RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
 	LANGUAGE sql STABLE AS $$ SELECT '', '', '', '', '', '' FROM pg_sleep(100) $$});
@@ -340,6 +341,7 @@ for ([ '', qr/\Aorder_timeout_report: No module named 'page'\. Copy the folder/ 
 }
 refused('shop', 2, qr/--days/, @output, '--days', $_) for qw(0 -1 nan x);
 refused('shop', 2, qr/--proof/, @output, '--proof', 'all');
+refused('shop', 2, qr/$_->[0].*UTF-8/, @output, @$_) for [ '--order', "\xff" ], [ '--time-zone', "\xff" ];
 refused('shop', 2, qr/--output/);
 refused('shop', 2, qr/cannot be written: it is a folder/, '--output', $dir);
 refused('shop', 2, qr{cannot be written: may this user write in \Q$dir\E/no, and is it there}, '--output', "$dir/no/such");
@@ -349,6 +351,12 @@ refused('shop', 2, qr/no build of Chart.js|is a module/, @output, '--chart-js', 
 is(PostgreSQL::Test::Utils::slurp_file($kept), 'as it was', 'the file stays as it was');
 is_deeply([ glob "$dir/*.new" ], [], 'and none is left half-written');
 is((report('shop', '--help'))[0], 0, '--help');
+{
+	local $ENV{PYTHONIOENCODING} = 'latin-1';
+	my ($status, $said) = report('shop', '--output', '-', '--order', 'o-' . $evil);
+	is($status, 0, 'standard output, in a locale of another encoding');
+	like($said, qr/\xe2\x80\xae/, 'is UTF-8, as the page says');
+}
 
 my $empty = $server->dbh('empty');
 $empty->do('CREATE EXTENSION order_timeout');

@@ -115,6 +115,9 @@ ATTENTION_OF_KIND = f"""
 SELECT {ATTENTION} FROM (SELECT * FROM order_timeout.attention WHERE kind = %(kind)s LIMIT {COUNTED_TO}) a
  ORDER BY a.since, a.order_id LIMIT {SHOWN}"""
 
+# funds_violations takes no time before 1970.
+PROOF_SINCE = "SELECT greatest(transaction_timestamp() - %(days)s * interval '1 day', '1970-01-02') AS since"
+
 PROOF = f"SELECT * FROM order_timeout.funds_violations(since => %(since)s) LIMIT {COUNTED_TO}"
 
 SIZES = """

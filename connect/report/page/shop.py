@@ -485,9 +485,7 @@ class Report:
         since = (
             None
             if how == "full"
-            else self.database.row(
-                "SELECT transaction_timestamp() - %(days)s * interval '1 day' AS since", days=float(how)
-            ).since
+            else self.database.row(queries.PROOF_SINCE, days=float(how)).since
         )
         what = (
             "all orders, payments and refunds of the database"
