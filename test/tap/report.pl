@@ -364,6 +364,15 @@ call($empty, 'grant_access', 'watcher', 'reader');
 is((report('empty', '--output', "$dir/empty.html"))[0], 0, 'an empty database');
 like(shown("$dir/empty.html", 'its page')->evaluate('document.body.textContent'), qr/There is nothing yet/, 'has nothing yet');
 
+$dbh->do(q{CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+$server->safe_psql('bytes', q{SET client_encoding = 'SQL_ASCII'; CREATE EXTENSION order_timeout;
+	SELECT order_timeout.grant_access('watcher', 'reader'), order_timeout.create_consumer(E'c\xff'), order_timeout.create_order(E'o\xff', 100, 'EUR'),
+		order_timeout.create_order(E'\xc3\xa9', 100, 'EUR'), order_timeout.record_payment(E'p\xff', 'bank', E'\xff', 100, 'EUR')});
+is((report('bytes', '--output', "$dir/bytes.html"))[1], '', 'a database that may hold any bytes');
+like(shown("$dir/bytes.html", 'its page')->evaluate('document.body.textContent'), qr/order p\x{fffd}.*payment \x{fffd}.*c\x{fffd}/s, 'shows what is no text');
+is((report('bytes', '--output', "$dir/bytes.html", '--order', "\xc3\xa9"))[1], '', 'finds an order by its bytes');
+is((report('bytes', '--output', "$dir/bytes.html", '--order', "no\xc3\xa9"))[0], 1, 'or does not');
+
 # ------------------------------------------------------------ the file
 
 my $source = PostgreSQL::Test::Utils::slurp_file($file);
