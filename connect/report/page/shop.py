@@ -482,11 +482,7 @@ class Report:
                 section("proof", "The proof", '<p id="proof_says">Not asked for (--proof none).</p>'),
                 card("proof_now", "Proof", "Not asked for", value="none"),
             )
-        since = (
-            None
-            if how == "full"
-            else self.database.row(queries.PROOF_SINCE, days=float(how)).since
-        )
+        since = None if how == "full" else self.database.row(queries.PROOF_SINCE, days=float(how)).since
         what = (
             "all orders, payments and refunds of the database"
             if since is None
