@@ -33,8 +33,8 @@ IN_WINDOW = "e.id >= %(first_event)s AND e.created_at >= %(since)s"
 
 BEGINNING = f"SELECT min(e.created_at) AS at FROM order_timeout.events e WHERE {IN_WINDOW}"
 
-# From when to when steps are needed, by the clock of the time zone. In the hour after it is set back, what happened before
-# that is later by this clock; and what comes within an hour may be earlier.
+# From when to when steps are needed, by the clock of the time zone. In the hour after it is set back, what happened
+# before that is later by this clock; and what comes within an hour may be earlier.
 AXIS = """
 SELECT least(b.at::timestamp, (b.at + interval '1 hour')::timestamp - interval '1 hour') AS first,
        greatest(u.at::timestamp, (u.at - interval '1 hour')::timestamp + interval '1 hour') AS last
