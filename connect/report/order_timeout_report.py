@@ -114,7 +114,7 @@ def document(page, chart_script, options):
 def write_file(path, content):
     """The file is there in full, or it stays as it was."""
     if path == "-":
-        sys.stdout.write(content)
+        sys.stdout.buffer.write(content.encode())
         sys.stdout.flush()
         return
     passing = f"{path}.{os.getpid()}.new"
@@ -149,6 +149,14 @@ def proof(word):
     return word if word in ("full", "none") else days(word)
 
 
+def utf8(word):
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError("it is not UTF-8") from error
+    return word
+
+
 def options_of(arguments):
     parser = argparse.ArgumentParser(
         description="Writes a report about order_timeout, or about one order, as one HTML file.",
@@ -157,11 +165,12 @@ def options_of(arguments):
     parser.add_argument("--output", required=True, metavar="FILE", help="what is written; - is standard output")
     parser.add_argument(
         "--database",
+        type=utf8,
         default="",
         metavar="CONNINFO",
         help="a connection string; without it PGHOST, PGDATABASE and so on count",
     )
-    parser.add_argument("--order", metavar="ID", help="the page of this order")
+    parser.add_argument("--order", type=utf8, metavar="ID", help="the page of this order")
     parser.add_argument("--days", type=days, default=30, help="how far back it looks (%(default)s)")
     parser.add_argument(
         "--max-events",
@@ -181,7 +190,11 @@ def options_of(arguments):
         "--timeout", type=whole, default=60, metavar="SECONDS", help="how long a query may take (%(default)s)"
     )
     parser.add_argument(
-        "--time-zone", default="UTC", metavar="NAME", help="of all times, Europe/Berlin, say (%(default)s)"
+        "--time-zone",
+        type=utf8,
+        default="UTC",
+        metavar="NAME",
+        help="of all times, Europe/Berlin, say (%(default)s)",
     )
     parser.add_argument(
         "--chart-js",

@@ -171,6 +171,24 @@ is_deeply(seen_in($operator, "SELECT * FROM order_timeout.statement_totals('bank
 	row('statement_totals', 'matching lines', 1, 1, 0, 20, '0.0', 'lines'), 'the same for the totals');
 gone($operator);
 
+# Each line that is matched counts, also where only those with a difference are asked for.
+$dbh->do(<<'SQL');
+CREATE FUNCTION matched() RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM order_timeout._begin_matching('check_statement', 'bank', 'day');
+    RETURN QUERY SELECT count(*) FROM order_timeout._statement_matches('bank', 'day') m WHERE m.problem IS NOT NULL;
+    RETURN QUERY SELECT p.done FROM order_timeout.progress p;
+    PERFORM order_timeout._progress('check_statement', 0);
+END
+$$;
+SQL
+$operator->begin_work;
+call($operator, 'record_payment', "s$_", 'bank', "pay$_", 100, 'EUR') for 1 .. 5;
+is_deeply($operator->selectcol_arrayref('SELECT matched()'), [ 15, 20 ], 'all lines were matched, of which some differ');
+is(seen($operator), undef, '... and its row has gone');
+$operator->rollback;
+$dbh->do('DROP FUNCTION matched()');
+
 # COPY has its own report.
 my $root = $server->dbh('shop');
 is(seen_in($root, "COPY ($check) TO '/dev/null'", $lock), undef, 'no row');

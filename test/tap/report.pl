@@ -30,6 +30,9 @@ is(system('psql', '-Xq', '-d', $server->connstr('shop'), '-f', "$sources/doc/rep
 # Cancelled after it had expired: it was closed at its deadline all the same.
 call($dbh, 'cancel_order', $dbh->selectrow_array(q{SELECT order_id FROM order_timeout.orders
 	WHERE state = 'expired' AND paid = 0 ORDER BY settled_at DESC LIMIT 1}));
+# A run that began before the clock was set back: by its number it is the last one, by its time it is not.
+$dbh->do(q{INSERT INTO order_timeout.sweeps (pid, started_at, active_at, ended_at, expired)
+	SELECT 0, started_at - interval '1 second', ended_at, ended_at, 1 FROM order_timeout.sweeps WHERE expired > 0 ORDER BY started_at DESC OFFSET 20 LIMIT 1});
 my $browser = OTBrowser->started("$dir/browser");
 
 # report(database, options): status, and what it said.
@@ -125,6 +128,26 @@ is_deeply([ grep { $_->[4] eq 'now' } @{ cells($page, 'money_numbers') } ], aske
 is_deeply([ map { "@$_[0, 2, 3]" } grep { $_->[1] eq 'returned by the gateway' } @{ cells($page, 'money_numbers') } ], [ map { "@$_" } @{ asked(q{SELECT currency, events, amount
 	FROM order_timeout.event_totals WHERE type = 'refund.succeeded' ORDER BY 1}) } ], 'and what went back');
 
+# The night when the clock is set back: what happened before that is on the axis, and nothing is before its beginning.
+my $night = <<'PYTHON';
+import sys; import psycopg; from psycopg.rows import namedtuple_row; from datetime import datetime, timezone, timedelta
+from zoneinfo import ZoneInfo; from page import queries; from page.steps import Steps
+database = psycopg.connect(sys.argv[1], row_factory=namedtuple_row)
+database.execute("SET TimeZone = 'Europe/Berlin'")
+for minutes in [*range(2, 200, 7), 600]:
+    for now in range(0, 180, 11):
+        until = datetime(2026, 10, 25, 0, 0, 30, tzinfo=timezone.utc) + timedelta(minutes=now)
+        since = until - timedelta(minutes=minutes)
+        axis = database.execute(queries.AXIS, {"begins": since, "until": until}).fetchone()
+        steps = Steps(axis.first, axis.last)
+        times = [(since + (until - since) * i / 100).astimezone(ZoneInfo("Europe/Berlin")).replace(tzinfo=None) for i in range(101)]
+        end = steps.begins[-1] + timedelta(seconds=steps.seconds) if steps.begins else None
+        if not steps.begins or min(times) < steps.begins[0] or max(times) >= end or len(steps.begins) >= 50:
+            sys.exit(f"{since} to {until}: {len(steps.begins)} steps of {steps.words}")
+PYTHON
+PostgreSQL::Test::Utils::append_to_file("$dir/night.py", $night);
+is(`cd $sources/connect/report && PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 $python $dir/night.py '${\ $server->connstr('shop') }' 2>&1`, '', 'each time has its step when the clock is set back');
+
 my $attention = asked(q{SELECT replace(kind, '_', ' '), coalesce(order_id, ''), amount, why, resolved_by FROM order_timeout.attention});
 is_deeply([ sort map { join '|', @$_[ 0, 1, 2, 4, 5 ] } @{ cells($page, 'cases') } ], [ sort map { join '|', @$_ } @$attention ], 'what waits for a person, with what to do');
 is(value($page, 'waiting'), scalar @$attention, 'and how many that are');
@@ -179,6 +202,8 @@ is(sum(@{ column(cells($day, 'growth_numbers'), 1) }), asked('SELECT count(*) FR
 my $hours = asked(q{SELECT to_char(date_bin('1 hour', created_at AT TIME ZONE 'Asia/Kolkata', '2001-01-01'), 'YYYY-MM-DD HH24:MI'), count(*)
 	FROM order_timeout.events WHERE created_at >= now() - interval '1 day' GROUP BY 1 ORDER BY 1});
 is_deeply([ grep { $_->[1] } @{ cells($day, 'growth_numbers') } ], $hours, 'by the clock of a time zone');
+my $posix = shown(made('posix', '--days', 1, '--time-zone', '<+08>-8'), 'a time zone that Python does not know');
+is(sum(@{ column(cells($posix, 'growth_numbers'), 1) }), sum(@{ column($hours, 1) }), 'has all events, too');
 like($day->evaluate('document.body.textContent'), qr/all orders with an event since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d IST/, 'the proof says since when');
 my $cut = shown(made('cut', '--max-events', 100, '--proof', 'none'), 'a hundred events');
 is(sum(@{ column(cells($cut, 'growth_numbers'), 1) }), asked("SELECT count(*) FROM order_timeout.events WHERE id > $newest - 100 AND created_at >= now() - interval '30 days'")->[0][0], 'the latest hundred');
@@ -257,6 +282,14 @@ cmp_ok($story->evaluate('document.scrollingElement.scrollWidth'), '<=', 360, 'on
 my $story_chart = $story->evaluate(q{Chart.getChart(document.querySelector('#story canvas')).data.datasets.map(d => d.data.at(-1))});
 is_deeply([ map { sprintf '%.2f', $_ } @$story_chart ], [ map { sprintf '%.2f', $order->{$_} / 100 } qw(refunded refund_pending held kept) ], 'the chart ends where the money is');
 
+# Four decimals, the most that a currency has
+call($dbh, 'create_order', 'fund', 12345, 'CLF');
+call($dbh, 'record_payment', 'fund', 'bank', 'units', 12345, 'CLF');
+my $fund = story('fund');
+like($fund->evaluate('document.getElementById("amount").textContent'), qr/1\.2345 CLF/, 'a currency with four decimals');
+is_deeply($fund->evaluate(q{(c => [c.data.datasets.at(-1).data.at(-1), c.scales.y.ticks.at(-1).label])(Chart.getChart(document.querySelector('#story canvas')))}),
+	[ 1.2345, '1.5000 CLF' ], 'its chart');
+
 my $other = story('o-' . $evil);
 is_deeply($other->evaluate($intact), [ 'undefined', 0, 3 ], 'a hostile order');
 is($other->evaluate('document.title'), "Order o-$evil", 'has its name');
@@ -272,6 +305,7 @@ my $broken = shown(made('broken', '--proof', 'full'), 'a broken row');
 is_deeply(cells($broken, 'violations'), asked('SELECT kind, order_id, gateway, payment_ref, refund_ref, problem FROM order_timeout.funds_violations()'), 'violations are shown');
 cmp_ok(value($broken, 'proof_now'), '>', 0, 'and counted');
 is(value(story($given_up), 'balanced'), 'false', 'on its own page, too');
+is((report('shop', '--output', "$dir/ever.html", '--proof', 36500))[0], 0, 'a proof of what happened in a hundred years');
 $dbh->do(q{CREATE OR REPLACE FUNCTION order_timeout.funds_violations(since timestamptz DEFAULT NULL)
 	RETURNS TABLE (kind text, order_id text, gateway text, payment_ref text, refund_ref text, problem text)
 	LANGUAGE sql STABLE AS $$ SELECT '', '', '', '', '', '' FROM pg_sleep(100) $$});
@@ -307,6 +341,7 @@ for ([ '', qr/\Aorder_timeout_report: No module named 'page'\. Copy the folder/ 
 }
 refused('shop', 2, qr/--days/, @output, '--days', $_) for qw(0 -1 nan x);
 refused('shop', 2, qr/--proof/, @output, '--proof', 'all');
+refused('shop', 2, qr/$_->[0].*UTF-8/, @output, @$_) for [ '--order', "\xff" ], [ '--time-zone', "\xff" ];
 refused('shop', 2, qr/--output/);
 refused('shop', 2, qr/cannot be written: it is a folder/, '--output', $dir);
 refused('shop', 2, qr{cannot be written: may this user write in \Q$dir\E/no, and is it there}, '--output', "$dir/no/such");
@@ -316,12 +351,27 @@ refused('shop', 2, qr/no build of Chart.js|is a module/, @output, '--chart-js', 
 is(PostgreSQL::Test::Utils::slurp_file($kept), 'as it was', 'the file stays as it was');
 is_deeply([ glob "$dir/*.new" ], [], 'and none is left half-written');
 is((report('shop', '--help'))[0], 0, '--help');
+{
+	local $ENV{PYTHONIOENCODING} = 'latin-1';
+	my ($status, $said) = report('shop', '--output', '-', '--order', 'o-' . $evil);
+	is($status, 0, 'standard output, in a locale of another encoding');
+	like($said, qr/\xe2\x80\xae/, 'is UTF-8, as the page says');
+}
 
 my $empty = $server->dbh('empty');
 $empty->do('CREATE EXTENSION order_timeout');
 call($empty, 'grant_access', 'watcher', 'reader');
 is((report('empty', '--output', "$dir/empty.html"))[0], 0, 'an empty database');
 like(shown("$dir/empty.html", 'its page')->evaluate('document.body.textContent'), qr/There is nothing yet/, 'has nothing yet');
+
+$dbh->do(q{CREATE DATABASE bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0});
+$server->safe_psql('bytes', q{SET client_encoding = 'SQL_ASCII'; CREATE EXTENSION order_timeout;
+	SELECT order_timeout.grant_access('watcher', 'reader'), order_timeout.create_consumer(E'c\xff'), order_timeout.create_order(E'o\xff', 100, 'EUR'),
+		order_timeout.create_order(E'\xc3\xa9', 100, 'EUR'), order_timeout.record_payment(E'p\xff', 'bank', E'\xff', 100, 'EUR')});
+is((report('bytes', '--output', "$dir/bytes.html"))[1], '', 'a database that may hold any bytes');
+like(shown("$dir/bytes.html", 'its page')->evaluate('document.body.textContent'), qr/order p\x{fffd}.*payment \x{fffd}.*c\x{fffd}/s, 'shows what is no text');
+is((report('bytes', '--output', "$dir/bytes.html", '--order', "\xc3\xa9"))[1], '', 'finds an order by its bytes');
+is((report('bytes', '--output', "$dir/bytes.html", '--order', "no\xc3\xa9"))[0], 1, 'or does not');
 
 # ------------------------------------------------------------ the file
 

@@ -2,9 +2,15 @@
 
 import contextlib
 import decimal
+import json
+import logging
 
 import psycopg
 from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_loads
+
+# It warns of a time zone that Python does not know, and then has all times in UTC: no time is shown from here.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 NEEDED = ("health", "attention", "metrics", "sizes", "consumers")
 
@@ -13,11 +19,14 @@ class Refused(Exception):
     """Ends the command with this line and status 1."""
 
 
-class Readable(psycopg.adapt.Loader):
+def readable(data):
     """A database with encoding SQL_ASCII may hold what is no UTF-8."""
+    return data if isinstance(data, str) else bytes(data).decode("utf-8", "replace")
 
+
+class Readable(psycopg.adapt.Loader):
     def load(self, data):
-        return bytes(data).decode("utf-8", "replace")
+        return readable(data)
 
 
 class Database:
@@ -67,6 +76,11 @@ def transaction(options):
     ) as connection:
         for name in ("text", "varchar", "bpchar", "name"):
             connection.adapters.register_loader(name, Readable)
+        set_json_loads(lambda data: json.loads(readable(data)), connection)
+        # Asked for UTF-8, it would refuse these bytes.
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            connection.execute("SET client_encoding = 'SQL_ASCII'")
+            connection.commit()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         settings = {

@@ -33,6 +33,13 @@ IN_WINDOW = "e.id >= %(first_event)s AND e.created_at >= %(since)s"
 
 BEGINNING = f"SELECT min(e.created_at) AS at FROM order_timeout.events e WHERE {IN_WINDOW}"
 
+# From when to when steps are needed, by the clock of the time zone. In the hour after it is set back, what happened
+# before that is later by this clock; and what comes within an hour may be earlier.
+AXIS = """
+SELECT least(b.at::timestamp, (b.at + interval '1 hour')::timestamp - interval '1 hour') AS first,
+       greatest(u.at::timestamp, (u.at - interval '1 hour')::timestamp + interval '1 hour') AS last
+  FROM (SELECT %(begins)s::timestamptz AS at) b, (SELECT %(until)s::timestamptz AS at) u"""
+
 EVENTS = f"""
 SELECT date_bin(%(step)s::interval, e.created_at::timestamp, %(origin)s::timestamp) AS step, e.type, count(*) AS n
   FROM order_timeout.events e WHERE {IN_WINDOW} GROUP BY 1, 2"""
@@ -57,10 +64,12 @@ SELECT date_bin(%(step)s::interval, c.due::timestamp, %(origin)s::timestamp) AS 
 
 LATENESS_OF_ALL = f"SELECT {PERCENTILES} FROM ({CLOSINGS}) c"
 
+# By time, which is not by number where the clock was set back: width_bucket needs them sorted.
 LATEST_RUNS = f"""
 SELECT sweep_id, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS TZ') AS started, to_char(started_at, 'HH24:MI') AS tick,
        started_at, expired, failed, extract(epoch FROM max_lag)::float8 AS max_lag
-  FROM order_timeout.sweeps WHERE expired > 0 ORDER BY sweep_id DESC LIMIT {RUNS}"""
+  FROM (SELECT * FROM order_timeout.sweeps WHERE expired > 0 ORDER BY sweep_id DESC LIMIT {RUNS}) s
+ ORDER BY started_at, sweep_id"""
 
 # A closing belongs to the latest of these runs that had begun by then.
 LATENESS_OF_RUNS = f"""
@@ -105,6 +114,9 @@ ATTENTION = """kind, order_id, gateway, payment_ref, refund_ref, conflict_id, at
 ATTENTION_OF_KIND = f"""
 SELECT {ATTENTION} FROM (SELECT * FROM order_timeout.attention WHERE kind = %(kind)s LIMIT {COUNTED_TO}) a
  ORDER BY a.since, a.order_id LIMIT {SHOWN}"""
+
+# funds_violations takes no time before 1970.
+PROOF_SINCE = "SELECT greatest(transaction_timestamp() - %(days)s * interval '1 day', '1970-01-02') AS since"
 
 PROOF = f"SELECT * FROM order_timeout.funds_violations(since => %(since)s) LIMIT {COUNTED_TO}"
 

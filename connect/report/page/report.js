@@ -18,7 +18,7 @@
   function shown(value, unit, places) {
     if (value === null || value === undefined) return "none";
     if (unit === "s" && Math.abs(value) < 1) return `${Number((value * 1000).toPrecision(3))} ms`;
-    const digits = { maximumFractionDigits: unit === "%" ? 1 : 3, minimumFractionDigits: places };
+    const digits = { maximumFractionDigits: unit === "%" ? 1 : Math.max(3, places || 0), minimumFractionDigits: places };
     const number = value.toLocaleString("en", digits);
     return unit === "" ? number : `${number} ${unit}`;
   }

@@ -23,7 +23,9 @@ class Report:
         self.metrics = database.rows("SELECT name, labels, value FROM order_timeout.metrics")
         self.values = {"first_event": self.window.first_event or 0, "since": since, "origin": ORIGIN}
         self.values["begins"] = database.row(queries.BEGINNING, **self.values).at or since
-        self.steps = Steps(self.values["begins"], self.window.until)
+        # Asked of the database, whose time zones Python may not know.
+        axis = database.row(queries.AXIS, begins=self.values["begins"], until=self.window.until)
+        self.steps = Steps(axis.first, axis.last)
         self.values["step"] = self.steps.words
         self.by_type = {}
         for row in database.rows(queries.EVENTS, **self.values):
@@ -235,7 +237,7 @@ class Report:
         )
 
     def runs(self):
-        runs = self.database.rows(queries.LATEST_RUNS)[::-1]
+        runs = self.database.rows(queries.LATEST_RUNS)
         if not runs:
             return ""
         first = self.database.row(queries.FIRST_EVENT, since=runs[0].started_at).max or 0
@@ -480,13 +482,7 @@ class Report:
                 section("proof", "The proof", '<p id="proof_says">Not asked for (--proof none).</p>'),
                 card("proof_now", "Proof", "Not asked for", value="none"),
             )
-        since = (
-            None
-            if how == "full"
-            else self.database.row(
-                "SELECT transaction_timestamp() - %(days)s * interval '1 day' AS since", days=float(how)
-            ).since
-        )
+        since = None if how == "full" else self.database.row(queries.PROOF_SINCE, days=float(how)).since
         what = (
             "all orders, payments and refunds of the database"
             if since is None

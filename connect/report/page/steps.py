@@ -26,10 +26,9 @@ ORIGIN = datetime(2001, 1, 1)
 
 
 class Steps:
-    """The window in steps of equal length, by the clock of the time zone."""
+    """The window in steps of equal length. Both times are by the clock of the time zone, and know no zone."""
 
-    def __init__(self, since, until):
-        first, last = since.replace(tzinfo=None), until.replace(tzinfo=None)
+    def __init__(self, first, last):
         length = (last - first).total_seconds()
         self.seconds, self.words = next(
             (step for step in STEP_LENGTHS if length / step[0] < STEPS - 1), STEP_LENGTHS[-1]
