@@ -55,7 +55,7 @@
 #define LONGEST_REMINDERS  (100 * INT64CONST(1000)) /* what falls due meanwhile waits for them */
 #define SAME_FAILURES      3
 #define LOOK_NO_FURTHER    100000	/* orders at most, for one whose linked row is free */
-#define COUNT_NO_FURTHER   1000000	/* a fraction of a second: counting takes a fiftieth of the time of closing */
+#define COUNT_NO_FURTHER   1000000	/* a fraction of a second, and some hundredths of the time that closing them takes */
 
 /* What a full batch needs is fetched from the system once, not again for each batch. */
 #define KEPT_MEMORY        0, 4 * 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE

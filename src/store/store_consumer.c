@@ -318,6 +318,7 @@ ot_store_has_position(const char *name)
 	return ot_run(&find, &args) > 0;
 }
 
+/* An event that the application wrote may hold anything, and must not keep all later ones from being counted. */
 bool
 ot_store_count_events(const char *name, int max_events)
 {
@@ -325,8 +326,10 @@ ot_store_count_events(const char *name, int max_events)
 		"FROM order_timeout.consumer_positions c, LATERAL order_timeout._events_between(c.read_snapshot, c.window_snapshot, "
 		"c.window_from, c.window_to, c.mark_xids, c.mark_ids, NULL, $2) e WHERE c.consumer" SQL_EQ "$1), "
 		"counted AS (INSERT INTO order_timeout.event_totals AS t (type, currency, events, amount) "
-		"SELECT b.type, coalesce(b.payload OPERATOR(pg_catalog.->>) 'currency', ''), pg_catalog.count(*), "
-		"coalesce(pg_catalog.sum((b.payload OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.numeric), 0) FROM batch b GROUP BY 1, 2 "
+		"SELECT b.type, CASE WHEN pg_catalog.octet_length(b.payload OPERATOR(pg_catalog.->>) 'currency')" SQL_EQ "3 "
+		"THEN b.payload OPERATOR(pg_catalog.->>) 'currency' ELSE '' END, pg_catalog.count(*), "
+		"coalesce(pg_catalog.sum(CASE WHEN pg_catalog.jsonb_typeof(b.payload OPERATOR(pg_catalog.->) 'amount')" SQL_EQ "'number' "
+		"THEN (b.payload OPERATOR(pg_catalog.->>) 'amount')::pg_catalog.numeric END), 0) FROM batch b GROUP BY 1, 2 "
 		"ON CONFLICT (type, currency) DO UPDATE SET events = t.events" SQL_PLUS "excluded.events, amount = t.amount" SQL_PLUS "excluded.amount) "
 		"UPDATE order_timeout.consumer_positions c SET window_from = b.id "
 	"FROM (SELECT pg_catalog.max(id) AS id FROM batch) b WHERE c.consumer" SQL_EQ "$1 AND b.id IS NOT NULL"};

@@ -124,6 +124,16 @@ my @passes = map { call($dbh, 'sweep_once'); counted() =~ /test\.many (\d+)/ ? $
 is("@passes", '1000 2000 2500 2500', 'sweep_once counts 1000 events');
 is($dbh->selectrow_array("SELECT amount = 2500 * 9223372036854775807::numeric FROM order_timeout.event_totals WHERE currency = 'JPY'"),
 	1, 'no sum overflows');
+
+# What an application wrote by itself.
+$dbh->do(<<'END');
+INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) VALUES
+	('odd', 'test.odd', '{"amount": "ten", "currency": {"code": "EUR"}}', now()), ('odd', 'test.odd', '[1]', now()),
+	('odd', 'test.odd', jsonb_build_object('amount', 5, 'currency', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 500) i)), now())
+END
+call($dbh, 'sweep_once');
+is_deeply($dbh->selectall_arrayref("SELECT currency, events, amount FROM order_timeout.event_totals WHERE type = 'test.odd'"), [ [ '', 3, 5 ] ],
+	'an event that holds anything is counted, and those after it');
 my $all = counted();
 $dbh->do("DELETE FROM order_timeout.events WHERE type = 'test.many'");
 call($dbh, 'sweep_once');
