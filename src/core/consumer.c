@@ -42,7 +42,7 @@ same_types(List *a, List *b)
 	return true;
 }
 
-/* Not refused: the application may write events of its own. */
+/* Not refused: it may be a type that the next version has. */
 static void
 warn_of_unknown_types(const char *name, List *types)
 {

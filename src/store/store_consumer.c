@@ -318,7 +318,7 @@ ot_store_has_position(const char *name)
 	return ot_run(&find, &args) > 0;
 }
 
-/* An event that the application wrote may hold anything, and must not keep all later ones from being counted. */
+/* Only functions write events. If a row came otherwise, whatever it holds must not keep all later ones from being counted. */
 bool
 ot_store_count_events(const char *name, int max_events)
 {

@@ -125,7 +125,7 @@ is("@passes", '1000 2000 2500 2500', 'sweep_once counts 1000 events');
 is($dbh->selectrow_array("SELECT amount = 2500 * 9223372036854775807::numeric FROM order_timeout.event_totals WHERE currency = 'JPY'"),
 	1, 'no sum overflows');
 
-# What an application wrote by itself.
+# Rows that no function wrote.
 $dbh->do(<<'END');
 INSERT INTO order_timeout.events (aggregateid, type, payload, created_at) VALUES
 	('odd', 'test.odd', '{"amount": "ten", "currency": {"code": "EUR"}}', now()), ('odd', 'test.odd', '[1]', now()),
